@@ -1,0 +1,1 @@
+"""SPLG and PGCL, and how the two attach to dense features."""

@@ -1,0 +1,1 @@
+"""The score-aware detection protocol."""

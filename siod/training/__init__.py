@@ -1,0 +1,1 @@
+"""From one Experiment to a trained detector."""

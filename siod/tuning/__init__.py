@@ -1,0 +1,1 @@
+"""Studies: declared, planned, run."""

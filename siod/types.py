@@ -1,0 +1,107 @@
+"""The records that pass between the parts: tensors with their frames and units.
+
+B images, N boxes of one image, C classes, D feature channels, H x W positions of a dense map.
+Boxes are ``xyxy`` in pixels; labels are contiguous from 0 to C - 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Self
+
+from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is known of one image.
+
+    ``boxes_xyxy`` and ``labels`` are the annotated instances a method may learn from. The hidden
+    ones exist but were removed from the annotation set: only measures of mining quality may read
+    them. Boxes are in the frame of the image they come with (after augmentation).
+    """
+
+    boxes_xyxy: Float[Tensor, "N 4"]
+    labels: Int[Tensor, " N"]
+    hidden_boxes_xyxy: Float[Tensor, "M 4"]
+    hidden_labels: Int[Tensor, " M"]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Copy to a device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one size with their targets.
+
+    ``to_original`` maps input coordinates to those of the image file: ``original = A @ (x, y, 1)``.
+    """
+
+    images: UInt8[Tensor, "B 3 H W"]
+    targets: tuple[Target, ...]
+    image_ids: tuple[int, ...]
+    to_original: Float[Tensor, "B 2 3"]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Copy to a device."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            targets=tuple(target.to(device) for target in self.targets),
+            to_original=self.to_original.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self) -> Self:
+        """Copy to page-locked memory (called by the torch data loader)."""
+        return replace(self, images=self.images.pin_memory())
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image, best score first; boxes in the frame of its input."""
+
+    boxes_xyxy: Float[Tensor, "N 4"]
+    scores: Float[Tensor, " N"]
+    labels: Int[Tensor, " N"]
+
+
+@dataclass(frozen=True)
+class DenseLevel:
+    """One map a miner can work on: features, class scores and the target heatmap of the annotated instances.
+
+    ``scores`` are after the sigmoid. ``heatmap`` is in [0, 1], exactly 1 at centres, one map per class.
+    """
+
+    features: Float[Tensor, "B D H W"]
+    scores: Float[Tensor, "B C H W"]
+    heatmap: Float[Tensor, "B C H W"]
+    stride_px: int
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What mining adds to one level's target: values to add, entries to leave out of the negative loss."""
+
+    pseudo: Float[Tensor, "B C H W"] | None = None
+    ignored: Bool[Tensor, "B C H W"] | None = None
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A loss before normalisation: the sum over a worker's batch and what it is to be divided by.
+
+    The loop adds the counts of all workers before it divides, so that the loss belongs to the global
+    batch. A count below 1 divides by 1.
+    """
+
+    total: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+
+    def mean(self) -> Float[Tensor, ""]:
+        """The loss on one worker: ``total / max(count, 1)``."""
+        return self.total / self.count.clamp(min=1)
