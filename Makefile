@@ -1,0 +1,30 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check benchmarks clean
+
+demo: .venv/ready  ## install, run the demo study, build its report
+	$(BIN)/siod study run demo
+	$(BIN)/siod report build demo
+	@echo "Compare the runs in MLflow: $(BIN)/siod ui"
+
+test: .venv/ready  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: .venv/ready  ## style and types; types on an installed tree, which is what users get
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/check && $(BIN)/python -m pip install --quiet --no-deps --target build/check .
+	$(BIN)/mypy --config-file pyproject.toml build/check/siod
+
+benchmarks: .venv/ready  ## every benchmark, side by side with its peers
+	$(BIN)/python -m pip install --quiet hotcoco==1.3.0 faster-coco-eval==1.8.0
+	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,74 @@
+"""What the training loop knows of the outside: its rank, its device, its folder, and whom to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+STOP_FILE = "stop"
+
+
+class EpochListener(Protocol):
+    """Called on rank 0 after each epoch, once the epoch's checkpoint is on disk.
+
+    A resumed run tells its last finished epoch again, so a listener must accept an epoch twice.
+    """
+
+    def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Receive the metrics of the epoch, counted from 1."""
+
+
+class Context(Protocol):
+    """One worker's place in a run. All workers call ``report`` equally often."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    run_dir: Path
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Tell the outside that an epoch (from 1) is done and saved."""
+
+
+@dataclass
+class InProcess:
+    """The carrier for one worker in the calling process.
+
+    Args:
+        run_dir: Folder of the run; checkpoints and results go there.
+        listener: Called after each epoch.
+        device: Where to train; the first GPU when there is one.
+    """
+
+    run_dir: Path
+    listener: EpochListener | None = None
+    device: torch.device = field(default_factory=lambda: default_device())
+    rank: int = 0
+    world_size: int = 1
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Pass the epoch on to the listener."""
+        if self.listener is not None:
+            self.listener(epoch, metrics)
+
+
+def default_device() -> torch.device:
+    """The first GPU when there is one, the CPU otherwise."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def stop_requested(run_dir: Path) -> bool:
+    """Whether somebody asked the run to end after the current epoch (see ``request_stop``)."""
+    return (run_dir / STOP_FILE).exists()
+
+
+def request_stop(run_dir: Path) -> None:
+    """Ask a run, in whatever process or node it is, to checkpoint and end after its current epoch."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / STOP_FILE).touch()

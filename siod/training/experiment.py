@@ -1,0 +1,188 @@
+"""The one value that describes a run."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  (pydantic resolves field types at run time)
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from siod.data.annotation_sets import Full, Policy
+from siod.data.digits import Digits
+from siod.data.source import Source
+from siod.data.transforms import Augmentation
+from siod.detectors.centernet import CenterNet
+from siod.dminer.dminer import DMiner
+from siod.errors import UserError
+from siod.value import Value, digest
+
+
+class StepDecay(Value):
+    """Multiply the learning rate by ``factor`` when the given epochs are done (the paper: 90 and 120 of 140)."""
+
+    kind: Literal["step"] = "step"
+    milestones: tuple[PositiveInt, ...] = (90, 120)
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class OneCycle(Value):
+    """Rise to the learning rate over a share of the steps, then anneal to near zero."""
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    rising: Annotated[float, Field(gt=0, lt=1)] = 0.3
+
+
+Schedule = Annotated[StepDecay | OneCycle, Field(discriminator="kind")]
+
+
+class Recipe(Value):
+    """How the weights are learnt: Adam, its schedule, the batch and the arithmetic.
+
+    ``batch_size`` is global: the images of one optimiser step over all workers. ``clip_norm`` bounds the
+    gradient's 2-norm; None leaves it alone.
+    """
+
+    epochs: PositiveInt = 140
+    batch_size: PositiveInt = 114
+    learning_rate: PositiveFloat = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Schedule = StepDecay()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip_norm: PositiveFloat | None = None
+
+
+class ImageNet(Value):
+    """Backbone weights learnt on ImageNet, from torchvision's weights API or a file in its format."""
+
+    kind: Literal["imagenet"] = "imagenet"
+    file: Path | None = None
+
+
+class DigitClassifier(Value):
+    """Backbone weights learnt by classifying crops of the training digits; trained once, cached by identity."""
+
+    kind: Literal["digits"] = "digits"
+    crops: PositiveInt = 6000
+    crop_size_px: Annotated[int, Field(ge=32)] = 48
+    epochs: PositiveInt = 4
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 4e-3
+    seed: int = 0
+
+
+class FromCheckpoint(Value):
+    """All weights of a detector of the same architecture, from one of siod's checkpoint files."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    file: Path
+
+
+class Scratch(Value):
+    """Random weights."""
+
+    kind: Literal["none"] = "none"
+
+
+Weights = Annotated[ImageNet | DigitClassifier | FromCheckpoint | Scratch, Field(discriminator="kind")]
+
+
+class Evaluation(Value):
+    """How detections are made for the score-aware protocol.
+
+    ``input_size`` None keeps each image's resolution, padded to a multiple of 32; a (height, width) pair
+    resizes to it.
+    """
+
+    batch_size: PositiveInt = 16
+    input_size: tuple[PositiveInt, PositiveInt] | None = None
+    every_epochs: PositiveInt = 1
+
+
+class Compute(Value):
+    """Where a run is carried out; no part of its identity.
+
+    ``carrier`` auto takes Ray Train workers for two workers or more, the calling process otherwise.
+    """
+
+    carrier: Literal["auto", "in_process", "ray_train"] = "auto"
+    workers: PositiveInt = 1
+    cpus_per_worker: PositiveFloat = 1.0
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+    max_failures: Annotated[int, Field(ge=0)] = 1
+
+    def in_process(self) -> bool:
+        """Whether the run stays in the calling process."""
+        return self.carrier == "in_process" or (self.carrier == "auto" and self.workers == 1)
+
+    @model_validator(mode="after")
+    def _one_process_is_one_worker(self) -> Self:
+        if self.carrier == "in_process" and self.workers > 1:
+            message = f"carrier in_process runs one worker, not {self.workers}; use carrier ray_train"
+            raise ValueError(message)
+        return self
+
+
+class Experiment(Value):
+    """Everything that decides what a run learns, and where it is carried out."""
+
+    data: Source = Digits()
+    annotations: Policy = Full()
+    detector: CenterNet
+    weights: Weights = Scratch()
+    dminer: DMiner | None = None
+    augmentation: Augmentation
+    recipe: Recipe
+    evaluation: Evaluation = Evaluation()
+    seed: Annotated[int, Field(ge=0)] = 0
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.weights.kind == "digits" and self.data.kind != "digits":
+            message = "weights.kind digits needs data.kind digits; use imagenet, checkpoint or none"
+            raise ValueError(message)
+        if self.recipe.batch_size % self.compute.workers:
+            message = (
+                f"recipe.batch_size {self.recipe.batch_size} does not divide by compute.workers {self.compute.workers}"
+            )
+            raise ValueError(message)
+        return self
+
+    def identity(self, fingerprint: str) -> str:
+        """Name what this run would learn: equal names mean equal runs.
+
+        Args:
+            fingerprint: Of the prepared data (``PreparedData.fingerprint``).
+
+        Returns:
+            16 hexadecimal digits. ``compute`` does not count.
+        """
+        canonical = self.model_dump(mode="json", exclude={"compute"})
+        return digest({"experiment": canonical, "data": fingerprint})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read an experiment from a JSON file.
+
+        Raises:
+            UserError: The file is missing, is no JSON, or holds a refused setting.
+        """
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; name an experiment's JSON file") from error
+        try:
+            return cls.model_validate_json(text)
+        except ValueError:
+            return cls._explain(text, path)
+
+    @classmethod
+    def _explain(cls, text: str, path: Path) -> Self:
+        import json  # noqa: PLC0415  (only on the way to an error)
+
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
+        return cls.parse(data, source=str(path))

@@ -1,0 +1,263 @@
+"""Train one experiment: read top to bottom. The same loop runs in every carrier."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from siod.data.loader import train_batches
+from siod.detectors.zoo import build
+from siod.errors import RunError
+from siod.training import checkpoint
+from siod.training.context import stop_requested
+from siod.training.distributed import agree, sum_over_workers
+from siod.training.evaluate import detect, score_aware_metrics
+from siod.training.mining_log import MiningLog
+from siod.training.optim import build_optimiser, build_schedule
+from siod.training.phases import Phase, phases, total_epochs
+from siod.training.step import batch_loss, refuse_nonfinite
+from siod.training.weights import load_initial_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from siod.data.source import PreparedData
+    from siod.detectors.detector import Detector
+    from siod.training.context import Context
+    from siod.training.evaluate import DetectionArrays
+    from siod.training.experiment import Experiment
+
+log = logging.getLogger("siod")
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Stopped(RunError):
+    """The run ended early because somebody asked for it; it continues from its checkpoint."""
+
+
+@dataclass
+class Learner:
+    """What one phase trains with."""
+
+    detector: Detector
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: LRScheduler
+    scaler: torch.amp.GradScaler
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed phase needs."""
+        return {
+            "model": self.detector.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where ``state`` was taken."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a run: metrics of every epoch, and the detections of the last."""
+
+    history: list[dict[str, float]]
+    detections: DetectionArrays | None
+
+
+def run(
+    experiment: Experiment, data: PreparedData, context: Context, *, initial_weights: Path | None = None
+) -> Trained:
+    """Train, evaluate after every epoch, checkpoint, report; resume when the run folder has a checkpoint.
+
+    Args:
+        experiment: What to learn.
+        data: Its prepared files.
+        context: This worker's place; all workers call this with equal arguments.
+        initial_weights: The file ``siod.training.weights.ensure`` returned, if the experiment needs one.
+
+    Returns:
+        The history, one entry an epoch. On every worker the same; the detections are this worker's share.
+
+    Raises:
+        RunError: The loss is NaN or infinite.
+        Stopped: A stop was requested; the last epoch is saved.
+    """
+    detector = _build_detector(experiment, data, context, initial_weights)
+    folder = checkpoint.CheckpointFolder(context.run_dir / "checkpoints")
+    latest = folder.latest()
+    resumed = None if latest is None else checkpoint.load(latest, device=context.device)
+    history: list[dict[str, float]] = []
+    if resumed is not None:
+        detector.load_state_dict(resumed["model"])
+        history = resumed["history"]
+        log.info("resuming after epoch %d of %d", len(history), total_epochs(experiment))
+        context.report(len(history), history[-1])
+    detections = None
+    for phase in phases(experiment):
+        start = max(len(history) + 1, phase.first_epoch)
+        if start > phase.last_epoch:
+            continue
+        learner = _learner(experiment, detector, data, context, phase)
+        if resumed is not None and start > phase.first_epoch:
+            learner.restore(resumed)
+        for epoch in range(start, phase.last_epoch + 1):
+            metrics = _train_epoch(experiment, learner, data, context, phase.at(epoch), epoch, folder)
+            if epoch % experiment.evaluation.every_epochs == 0 or epoch == total_epochs(experiment):
+                detections, judged = _evaluate(experiment, detector, data, context)
+                metrics |= judged
+            history = [*history, metrics]
+            _save(folder, learner, history, experiment, context)
+            context.report(epoch, metrics)
+            if epoch < total_epochs(experiment) and agree(
+                stop_requested(context.run_dir), context.world_size, context.device
+            ):
+                raise Stopped(f"stopped after epoch {epoch} of {total_epochs(experiment)}; run again to continue")
+    if detections is None:
+        detections, _ = _evaluate(experiment, detector, data, context)
+    return Trained(history, detections)
+
+
+def _build_detector(
+    experiment: Experiment, data: PreparedData, context: Context, initial_weights: Path | None
+) -> Detector:
+    torch.manual_seed(experiment.seed)
+    detector = build(experiment.detector, num_classes=len(data.category_names))
+    load_initial_weights(detector, experiment.weights, initial_weights)
+    return detector.to(context.device)
+
+
+def _learner(
+    experiment: Experiment, detector: Detector, data: PreparedData, context: Context, phase: Phase
+) -> Learner:
+    model: nn.Module = detector
+    if context.world_size > 1:
+        model = DistributedDataParallel(detector, device_ids=_device_ids(context))
+    optimiser = build_optimiser(detector, experiment.recipe, lr_factor=phase.lr_factor)
+    steps = len(_batches(experiment, data, context, epoch=1))
+    if steps == 0:
+        raise RunError(
+            f"{data.train}: fewer usable images than recipe.batch_size {experiment.recipe.batch_size}; make it smaller"
+        )
+    schedule = build_schedule(optimiser, experiment.recipe, steps_per_epoch=steps, epochs=phase.epochs)
+    scaler = torch.amp.GradScaler(context.device.type, enabled=experiment.recipe.precision == "fp16")
+    return Learner(detector, model, optimiser, schedule, scaler)
+
+
+def _device_ids(context: Context) -> list[torch.device] | None:
+    return [context.device] if context.device.type == "cuda" else None
+
+
+def _batches(experiment: Experiment, data: PreparedData, context: Context, *, epoch: int) -> Any:
+    return train_batches(
+        data,
+        experiment.augmentation,
+        batch_size=experiment.recipe.batch_size,
+        seed=experiment.seed,
+        epoch=epoch,
+        rank=context.rank,
+        world_size=context.world_size,
+        workers=experiment.compute.loader_workers,
+        pin_memory=context.device.type == "cuda",
+    )
+
+
+def _train_epoch(
+    experiment: Experiment,
+    learner: Learner,
+    data: PreparedData,
+    context: Context,
+    phase: Phase,
+    epoch: int,
+    folder: checkpoint.CheckpointFolder,
+) -> dict[str, float]:
+    """One pass over the training images; returns ``train/...`` and ``mining/...`` means of the global batches."""
+    # Randomness inside the model depends on (seed, epoch, rank) alone, so a resumed run repeats an unbroken one.
+    torch.manual_seed((experiment.seed * 100_003 + epoch) * 4_096 + context.rank)
+    learner.model.train()
+    sums: dict[str, torch.Tensor] = {}
+    mining = MiningLog()
+    began, steps = time.perf_counter(), 0
+    learning_rate = learner.schedule.get_last_lr()[0]
+    for batch in _batches(experiment, data, context, epoch=epoch):
+        batch_on_device = batch.to(context.device)
+        with torch.autocast(
+            context.device.type,
+            dtype=PRECISIONS.get(experiment.recipe.precision),
+            enabled=experiment.recipe.precision in PRECISIONS,
+        ):
+            outputs = learner.model(batch_on_device.images)
+            loss = batch_loss(
+                learner.detector, outputs, batch_on_device.targets, phase, world_size=context.world_size
+            )
+        parts = {name: part.detach() for name, part in loss.parts.items()}
+        steps += 1
+        refuse_nonfinite(_as_numbers(parts), epoch=epoch, step=steps, last_good=str(folder.latest() or "none yet"))
+        _update(learner, loss.total() * context.world_size, clip_norm=experiment.recipe.clip_norm)
+        for name, part in parts.items():
+            sums[name] = sums[name] + part if name in sums else part
+        mining.add(loss.mining, batch_on_device.targets)
+    means = sum_over_workers(torch.stack([*sums.values()]) / steps, context.world_size)
+    metrics = {f"train/{name}": value for name, value in zip(sums, means.tolist(), strict=True)}
+    metrics["train/loss"] = sum(metrics.values())
+    metrics["train/learning_rate"] = learning_rate
+    metrics["train/images_per_second"] = steps * experiment.recipe.batch_size / (time.perf_counter() - began)
+    return metrics | mining.metrics(context)
+
+
+def _as_numbers(parts: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Fetch all terms in one transfer."""
+    return dict(zip(parts, torch.stack(list(parts.values())).tolist(), strict=True))
+
+
+def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) -> None:
+    learner.optimiser.zero_grad(set_to_none=True)
+    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        learner.scaler.unscale_(learner.optimiser)
+        nn.utils.clip_grad_norm_(learner.model.parameters(), clip_norm)
+    learner.scaler.step(learner.optimiser)
+    learner.scaler.update()
+    learner.schedule.step()
+
+
+def _evaluate(
+    experiment: Experiment, detector: Detector, data: PreparedData, context: Context
+) -> tuple[DetectionArrays, dict[str, float]]:
+    shard = detect(
+        detector, data, experiment.evaluation, context, loader_workers=experiment.compute.loader_workers
+    )
+    return shard, score_aware_metrics(data, shard, context)
+
+
+def _save(
+    folder: checkpoint.CheckpointFolder,
+    learner: Learner,
+    history: list[dict[str, float]],
+    experiment: Experiment,
+    context: Context,
+) -> None:
+    if context.rank != 0:
+        return
+    judged = [metrics["ap_s"] for metrics in history if "ap_s" in metrics]
+    is_best = "ap_s" in history[-1] and history[-1]["ap_s"] >= max(judged)
+    state = learner.state() | {
+        "history": history,
+        "epoch": len(history),
+        "best_ap_s": max(judged, default=-1.0),
+        "experiment": cast("Any", experiment.model_dump(mode="json")),
+    }
+    folder.add(len(history), state, is_best=is_best)

@@ -1,0 +1,82 @@
+"""What a finished run leaves in its folder, and how it is read back."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from siod.training.distributed import gather_objects
+from siod.training.evaluate import concatenate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from siod.training.context import Context
+    from siod.training.loop import Trained
+
+RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as JSON to a temporary name and rename it.
+
+    Args:
+        path: Where it shall stand.
+        data: Anything JSON can hold.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(msgspec.json.encode(data))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def finish(trained: Trained, context: Context) -> None:
+    """Write history, detections and, last of all, the result of a run; all workers call this.
+
+    Args:
+        trained: What the loop returned on this worker.
+        context: This worker's place.
+    """
+    shards = gather_objects(trained.detections, context.world_size)
+    if context.rank != 0:
+        return
+    write_json(context.run_dir / HISTORY, trained.history)
+    write_json(context.run_dir / DETECTIONS, concatenate(shards).coco_results())
+    write_json(context.run_dir / RESULT, summary(trained.history))
+
+
+def summary(history: list[dict[str, float]]) -> dict[str, float]:
+    """The final metrics of a run: those of its last epoch, and which epoch was the best on AP@S.
+
+    Args:
+        history: Metrics of each epoch.
+
+    Returns:
+        The last epoch's metrics with ``best_ap_s`` (a fraction) and ``best_epoch`` (from 1) beside them.
+    """
+    judged = {epoch: metrics["ap_s"] for epoch, metrics in enumerate(history, start=1) if "ap_s" in metrics}
+    best = max(judged, key=lambda epoch: judged[epoch])
+    return {**history[-1], "best_ap_s": judged[best], "best_epoch": float(best), "epochs": float(len(history))}
+
+
+def read_result(run_dir: Path) -> dict[str, float] | None:
+    """The final metrics of a finished run, or None while it has none.
+
+    Args:
+        run_dir: Folder of the run.
+
+    Returns:
+        What :func:`summary` made of it.
+    """
+    path = run_dir / RESULT
+    return read_json(path) if path.exists() else None
+
+
+def read_json(path: Path) -> Any:
+    """Read plain data from a JSON file."""
+    return msgspec.json.decode(path.read_bytes())

@@ -1,0 +1,120 @@
+"""Train an experiment with the carrier that fits: the calling process, or Ray Train workers."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from siod.errors import UserError
+from siod.training import loop, results, weights
+from siod.training.context import STOP_FILE, InProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from siod.data.source import PreparedData
+    from siod.training.context import Context, EpochListener
+    from siod.training.experiment import Experiment
+
+
+def train(
+    experiment: Experiment,
+    data: PreparedData,
+    run_dir: Path,
+    *,
+    cache_dir: Path,
+    listener: EpochListener | None = None,
+) -> dict[str, float]:
+    """Train in a folder: start, continue from its last checkpoint, or return the result it already has.
+
+    Args:
+        experiment: What to learn and with which carrier.
+        data: Its prepared files.
+        run_dir: Folder of the run; on several nodes it must be on storage they share.
+        cache_dir: Where pretrained weights are kept.
+        listener: Called on rank 0 after each epoch; picklable when the carrier is Ray Train.
+
+    Returns:
+        The final metrics (``siod.training.results.summary``).
+
+    Raises:
+        UserError: The folder belongs to another experiment or is in use, or weights are missing.
+        RunError: The run failed or was stopped.
+    """
+    finished = results.read_result(run_dir)
+    if finished is not None:
+        _claim(run_dir, experiment, data)
+        return finished
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with _alone_in(run_dir):
+        _claim(run_dir, experiment, data)
+        (run_dir / STOP_FILE).unlink(missing_ok=True)
+        initial = weights.ensure(experiment, cache_dir)
+        if experiment.compute.in_process():
+            carry_out(experiment, data, InProcess(run_dir, listener), initial)
+        else:
+            from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
+
+            fit(experiment, data, run_dir, initial_weights=initial, listener=listener)
+    result = results.read_result(run_dir)
+    if result is None:
+        raise UserError(f"{run_dir}: the workers left no result here; put the run folder on storage all nodes share")
+    return result
+
+
+def carry_out(experiment: Experiment, data: PreparedData, context: Context, initial_weights: Path | None) -> None:
+    """Run the loop on one worker and let rank 0 write what it leaves behind.
+
+    Args:
+        experiment: What to learn.
+        data: Its prepared files.
+        context: This worker's place.
+        initial_weights: From ``siod.training.weights.ensure``.
+    """
+    with _log_file(context):
+        trained = loop.run(experiment, data, context, initial_weights=initial_weights)
+        results.finish(trained, context)
+
+
+def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
+    """Write down whose folder this is, or refuse one that belongs to another experiment."""
+    mine = {"identity": experiment.identity(data.fingerprint), "experiment": experiment.model_dump(mode="json")}
+    path = run_dir / results.EXPERIMENT
+    if not path.exists():
+        results.write_json(path, mine)
+        return
+    if results.read_json(path).get("identity") != mine["identity"]:
+        raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    try:
+        with FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"{run_dir}: another process is training here; wait for it or name another folder") from error
+
+
+@contextmanager
+def _log_file(context: Context) -> Iterator[None]:
+    """Send the log of rank 0 to ``train.log`` in the run folder."""
+    if context.rank != 0:
+        yield
+        return
+    logger = logging.getLogger("siod")
+    handler = logging.FileHandler(context.run_dir / "train.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()

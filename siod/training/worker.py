@@ -1,0 +1,112 @@
+"""The Ray Train carrier: several workers, one process each, joined by DistributedDataParallel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from ray import train
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from siod.errors import RunError
+from siod.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from siod.data.source import PreparedData
+    from siod.training.context import EpochListener
+
+# The controller reads a worker's reports once per poll; at the default of two seconds every epoch would wait for it.
+POLL_SECONDS = "0.2"
+# Turns a worker group that can never be placed from a silent wait into an error.
+START_ATTEMPTS = 5
+
+
+@dataclass
+class RayTrainWorker:
+    """One Ray Train worker's place in a run."""
+
+    run_dir: Path
+    listener: EpochListener | None
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Pass the epoch on to the listener (rank 0) and to Ray Train (all ranks: it is a barrier)."""
+        if self.rank == 0 and self.listener is not None:
+            self.listener(epoch, metrics)
+        train.report({**metrics, "epoch": epoch})
+
+
+def fit(
+    experiment: Experiment,
+    data: PreparedData,
+    run_dir: Path,
+    *,
+    initial_weights: Path | None,
+    listener: EpochListener | None,
+) -> None:
+    """Train an experiment with a ``TorchTrainer``; Ray must be running or is started on this machine.
+
+    A lost worker is replaced and the group continues from the last checkpoint of ``run_dir``,
+    ``experiment.compute.max_failures`` times.
+
+    Args:
+        experiment: ``compute`` says how many workers and what each is given.
+        data: Prepared files, readable on every node.
+        run_dir: Folder of the run, on storage that all nodes share.
+        initial_weights: From ``siod.training.weights.ensure``.
+        listener: Called in the process of rank 0 after each epoch; picklable.
+
+    Raises:
+        RunError: The workers failed; carries the cause.
+    """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
+    compute = experiment.compute
+    use_gpu = compute.gpus_per_worker > 0
+    resources = {"CPU": compute.cpus_per_worker} | ({"GPU": compute.gpus_per_worker} if use_gpu else {})
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={
+            "experiment": experiment.model_dump(mode="json"),
+            "data": data,
+            "run_dir": run_dir,
+            "initial_weights": initial_weights,
+            "listener": listener,
+        },
+        scaling_config=train.ScalingConfig(
+            num_workers=compute.workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=train.RunConfig(
+            name="ray_train",
+            storage_path=str(run_dir.resolve()),
+            failure_config=train.FailureConfig(
+                max_failures=compute.max_failures, controller_failure_limit=START_ATTEMPTS
+            ),
+        ),
+    )
+    try:
+        trainer.fit()
+    except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+        raise RunError(f"{run_dir}: the Ray Train workers failed: {error}") from error
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What each worker process runs."""
+    from siod.training.run import carry_out  # noqa: PLC0415  (run imports this module)
+
+    experiment = Experiment.model_validate(config["experiment"])
+    place = train.get_context()
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, int(experiment.compute.cpus_per_worker)))
+    worker = RayTrainWorker(
+        config["run_dir"], config["listener"], place.get_world_rank(), place.get_world_size(), get_device()
+    )
+    carry_out(experiment, config["data"], worker, config["initial_weights"])
