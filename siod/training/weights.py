@@ -1,0 +1,168 @@
+"""Initial weights: none, ImageNet, a checkpoint, or a classifier of digit crops trained once and cached."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+from filelock import FileLock
+from torch import nn
+
+from siod.data.digits import digit_crops
+from siod.detectors.backbones import build_backbone, load_backbone_weights
+from siod.errors import UserError
+from siod.training import checkpoint
+from siod.value import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from siod.data.digits import Digits
+    from siod.detectors.centernet import CenterNet
+    from siod.detectors.detector import Detector
+    from siod.training.experiment import DigitClassifier, Experiment, Weights
+
+log = logging.getLogger("siod")
+
+
+def ensure(
+    experiment: Experiment, cache_dir: Path, *, progress: Callable[[int, int, float], None] | None = None
+) -> Path | None:
+    """Have the file of initial weights ready before training starts.
+
+    Args:
+        experiment: Its ``weights`` say which.
+        cache_dir: Where trained classifiers are kept, by identity; safe when several runs ask at once.
+        progress: Called after each epoch of the classifier with epoch, epochs and training accuracy.
+
+    Returns:
+        The file to start from, or None when there is none (random weights, or torchvision's own cache).
+
+    Raises:
+        UserError: A named file does not exist.
+    """
+    weights = experiment.weights
+    if weights.kind == "digits":
+        return _ensure_digit_classifier(weights, experiment, cache_dir, progress)
+    if weights.kind in ("imagenet", "checkpoint") and weights.file is not None:
+        if not weights.file.is_file():
+            raise UserError(f"{weights.file}: no such file; set weights.file to an existing file of weights")
+        return weights.file.resolve()
+    return None
+
+
+def load_initial_weights(detector: Detector, weights: Weights, file: Path | None) -> None:
+    """Put initial weights into a detector.
+
+    Args:
+        detector: Freshly built; changed in place.
+        weights: Which kind.
+        file: What :func:`ensure` returned.
+
+    Raises:
+        UserError: The file does not fit the architecture, or cannot be had.
+    """
+    if weights.kind == "imagenet":
+        load_backbone_weights(detector.backbone, file)
+    elif weights.kind == "digits" and file is not None:
+        _load_exactly(detector.backbone, checkpoint.load(file)["model"], file)
+    elif weights.kind == "checkpoint" and file is not None:
+        _load_exactly(detector, checkpoint.load(file)["model"], file)
+
+
+def _load_exactly(module: nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"{file}: its weights do not fit this detector ({first}); name a file of the same architecture")
+
+
+def _ensure_digit_classifier(
+    weights: DigitClassifier,
+    experiment: Experiment,
+    cache_dir: Path,
+    progress: Callable[[int, int, float], None] | None,
+) -> Path:
+    identity = digest(
+        {
+            "weights": weights.model_dump(mode="json"),
+            "digits": experiment.data.model_dump(mode="json"),
+            "backbone": experiment.detector.backbone_identity(),
+        }
+    )
+    path = cache_dir / "weights" / f"digits-{identity}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            state, accuracy = train_digit_classifier(
+                weights, experiment.data, experiment.detector, progress=progress
+            )
+            checkpoint.save(path, {"model": state, "accuracy": accuracy})
+    return path
+
+
+def train_digit_classifier(
+    weights: DigitClassifier,
+    digits: Digits,
+    detector: CenterNet,
+    *,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> tuple[dict[str, torch.Tensor], float]:
+    """Train the detector's backbone to tell crops of the training digits apart.
+
+    Args:
+        weights: Number and size of the crops, epochs, learning rate, seed.
+        digits: Whose training digits to use; no validation digit is seen.
+        detector: Declares the backbone.
+        progress: Called after each epoch with epoch, epochs and training accuracy.
+
+    Returns:
+        The backbone's state and its accuracy over the last epoch, in [0, 1].
+    """
+    torch.manual_seed(weights.seed)
+    images, labels = digit_crops(digits, weights.crops, weights.crop_size_px, weights.seed)
+    crops, classes = torch.from_numpy(images), torch.from_numpy(labels).long()
+    backbone = build_backbone(detector)
+    model = _Classifier(backbone, backbone.out_channels, digits.num_classes).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters(), lr=weights.learning_rate)
+    steps = len(crops) // weights.batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, weights.learning_rate, total_steps=steps * weights.epochs, cycle_momentum=False
+    )
+    shuffle = torch.Generator().manual_seed(weights.seed)
+    accuracy = 0.0
+    for epoch in range(1, weights.epochs + 1):
+        correct = 0
+        for rows in torch.randperm(len(crops), generator=shuffle)[: steps * weights.batch_size].split(
+            weights.batch_size
+        ):
+            logits = model(crops[rows])
+            optimiser.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(logits, classes[rows]).backward()
+            optimiser.step()
+            schedule.step()
+            correct += int((logits.argmax(1) == classes[rows]).sum())
+        accuracy = correct / (steps * weights.batch_size)
+        log.info("digit classifier: epoch %d of %d, training accuracy %.3f", epoch, weights.epochs, accuracy)
+        if progress is not None:
+            progress(epoch, weights.epochs, accuracy)
+    return {name: value.contiguous() for name, value in backbone.state_dict().items()}, accuracy
+
+
+class _Classifier(nn.Module):
+    """Normalise, extract, average over positions, classify."""
+
+    def __init__(self, backbone: nn.Module, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        from siod.detectors.detector import normalise  # noqa: PLC0415
+
+        features = self.backbone(normalise(images).contiguous(memory_format=torch.channels_last))
+        logits: torch.Tensor = self.linear(features.mean(dim=(2, 3)))
+        return logits

@@ -1,0 +1,108 @@
+"""Who may import whom, and where each heavy library lives."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = {"siod", "siod.errors", "siod.value", "siod.types"}
+LIBRARY = {"siod.ops", "siod.data", "siod.detectors", "siod.dminer", "siod.evaluation"}
+
+# A package may import itself, BASE, and what stands here.
+MAY_IMPORT = {
+    "siod.ops": set(),
+    "siod.data": {"siod.ops"},
+    "siod.detectors": {"siod.ops"},
+    "siod.dminer": {"siod.ops"},
+    "siod.evaluation": set(),
+    "siod.training": LIBRARY,
+    "siod.tracking": set(),
+    "siod.tuning": LIBRARY | {"siod.training", "siod.tracking"},
+    "siod.studies": LIBRARY | {"siod.training", "siod.tuning"},
+    "siod.reports": {"siod.tracking.records"},
+    "siod.cli": LIBRARY | {"siod.training", "siod.tracking", "siod.tuning", "siod.studies", "siod.reports"},
+}
+
+HOMES = {
+    "ray": {"siod.training.worker", "siod.tuning.runner"},
+    "mlflow": {"siod.tracking.mlflow"},
+    "typer": {"siod.cli"},
+    "jinja2": {"siod.reports.page"},
+    "matplotlib": {"siod.reports.figures"},
+    "pycocotools": set(),
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for folder, package in (("siod", "siod"), ("cli", "siod.cli"), ("studies", "siod.studies"), ("reports", "siod.reports")):
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            name = ".".join((package, *(part for part in parts if part != "__init__")))
+            found[name] = path
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def package_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+MODULES = modules()
+
+
+def test_all_modules_are_looked_at() -> None:
+    folders = ("siod", "cli", "studies", "reports")
+    on_disk = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(MODULES) == len(on_disk)
+    assert len(MODULES) >= 50
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_one_way(module: str) -> None:
+    package = package_of(module)
+    if module in BASE:
+        allowed = BASE
+    else:
+        allowed = BASE | {package} | MAY_IMPORT[package]
+    own = {name for name in imported(MODULES[module]) if inside(name, "siod")}
+    known = {name if name in MODULES else name.rpartition(".")[0] for name in own}
+    wrong = {
+        name
+        for name in known
+        if name not in BASE and not any(inside(name, entry) for entry in allowed if entry not in BASE)
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_a_heavy_library_lives_in_its_named_files(library: str) -> None:
+    users = {name for name, path in MODULES.items() if any(inside(entry, library) for entry in imported(path))}
+    assert {name for name in users if not any(inside(name, home) for home in HOMES[library])} == set()
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    nameless = {"utils", "util", "common", "core", "helpers", "lib", "misc"}
+    assert {name for name in MODULES if nameless & set(name.split("."))} == set()
+
+
+def test_no_module_passes_four_hundred_lines() -> None:
+    lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}

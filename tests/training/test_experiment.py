@@ -1,0 +1,132 @@
+"""An experiment refuses what it does not know, and its identity is what it would learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from siod.dminer.dminer import DMiner, Staged
+from siod.dminer.pgcl import PGCL
+from siod.dminer.splg import SPLG
+from siod.errors import UserError
+from siod.training.experiment import Experiment
+from siod.training.phases import phases, total_epochs
+from siod.training.presets import (
+    DIGITS_DMINER,
+    PAPER_DMINER,
+    PAPER_R18,
+    PAPER_R101,
+    coco_centernet_r18,
+    coco_centernet_r101,
+    digits_centernet,
+)
+
+
+def test_the_paper_s_recipes_are_those_of_section_4_1() -> None:
+    assert (PAPER_R18.epochs, PAPER_R18.batch_size, PAPER_R18.learning_rate) == (140, 114, 5e-4)
+    assert (PAPER_R101.epochs, PAPER_R101.batch_size, PAPER_R101.learning_rate) == (140, 96, 3.75e-4)
+    assert PAPER_R18.schedule == PAPER_R101.schedule
+    assert PAPER_R18.schedule.model_dump() == {"kind": "step", "milestones": (90, 120), "factor": 0.1}
+    assert PAPER_DMINER.splg == SPLG(min_similarity=0.6, scale=1.0)
+    assert PAPER_DMINER.pgcl == PGCL(top_m=128, temperature=0.07, weight=0.1)
+
+
+def test_coco_experiments_carry_the_paper_s_backbone_and_recipe() -> None:
+    assert coco_centernet_r18(Path("coco")).recipe == PAPER_R18
+    assert coco_centernet_r101(Path("coco")).recipe == PAPER_R101
+    assert coco_centernet_r101(Path("coco")).detector.backbone == "resnet101"
+
+
+def test_a_wrong_path_is_answered_with_the_closest_name() -> None:
+    experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER})
+    with pytest.raises(UserError, match=r"unknown setting 'dminer\.splg\.min_simlarity'; did you mean 'min_similarity'"):
+        experiment.with_changes({"dminer.splg.min_simlarity": 0.7})
+    with pytest.raises(UserError, match=r"setting 'dminer\.splg': its parent is None"):
+        digits_centernet().with_changes({"dminer.splg": SPLG()})
+
+
+def test_a_value_out_of_range_is_refused_with_its_place() -> None:
+    with pytest.raises(UserError, match=r"recipe\.batch_size: Input should be greater than 0 \(received 0\)"):
+        digits_centernet().with_changes({"recipe.batch_size": 0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"data": {"kind": "coco_folder", "root": "coco"}}, "weights.kind digits needs data.kind digits"),
+        ({"compute": {"workers": 3}}, "recipe.batch_size 8 does not divide by compute.workers 3"),
+        ({"compute": {"workers": 2, "carrier": "in_process"}}, "carrier in_process runs one worker, not 2"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        digits_centernet().with_changes(changes)
+
+
+def test_identity_counts_what_is_learnt_and_not_where() -> None:
+    one = digits_centernet()
+    assert one.identity("data") == digits_centernet().identity("data")
+    assert one.identity("data") == one.with_changes({"compute.workers": 2}).identity("data")
+    assert one.identity("data") != one.identity("other data")
+    assert one.identity("data") != one.with_changes({"seed": 1}).identity("data")
+    assert one.identity("data") != one.with_changes({"recipe.learning_rate": 1e-3}).identity("data")
+
+
+def test_an_experiment_survives_json() -> None:
+    experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER})
+    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+
+
+def test_a_broken_experiment_file_gets_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.json"
+    with pytest.raises(UserError, match=r"experiment\.json: No such file"):
+        Experiment.read(path)
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"experiment\.json: not JSON \(line 1"):
+        Experiment.read(path)
+    data = json.loads(digits_centernet().model_dump_json())
+    data["recipe"]["epoch"] = 3
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"unknown setting 'epoch' in Recipe; did you mean 'epochs'"):
+        Experiment.read(path)
+    path.write_text(digits_centernet().model_dump_json())
+    assert Experiment.read(path) == digits_centernet()
+
+
+def test_values_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        digits_centernet().seed = 3  # type: ignore[misc]
+
+
+def test_joint_training_is_one_phase_with_both_miners() -> None:
+    experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER, "recipe.epochs": 6})
+    (phase,) = phases(experiment)
+    assert (phase.first_epoch, phase.last_epoch, phase.mask_selected) == (1, 6, False)
+    assert (phase.splg, phase.pgcl) == (DIGITS_DMINER.splg, DIGITS_DMINER.pgcl)
+
+
+def test_without_dminer_no_miner_is_at_work() -> None:
+    (phase,) = phases(digits_centernet())
+    assert (phase.splg, phase.pgcl) == (None, None)
+
+
+def test_staged_training_is_masked_pgcl_then_splg_at_a_tenth() -> None:
+    staged = DMiner(splg=SPLG(), pgcl=PGCL(), staged=Staged(second_epochs=2))
+    experiment = digits_centernet().with_changes({"dminer": staged, "recipe.epochs": 4})
+    first, second = phases(experiment)
+    assert (first.first_epoch, first.last_epoch, first.splg, first.pgcl) == (1, 4, None, PGCL())
+    assert first.mask_selected
+    assert (second.first_epoch, second.last_epoch, second.splg, second.pgcl) == (5, 6, SPLG(), None)
+    assert second.lr_factor == pytest.approx(0.1)
+    assert total_epochs(experiment) == 6
+
+
+def test_a_miner_that_starts_later_is_absent_until_then() -> None:
+    dminer = DMiner(splg=SPLG(start_epoch=2), pgcl=PGCL())
+    (phase,) = phases(digits_centernet().with_changes({"dminer": dminer}))
+    assert phase.at(2).splg is None
+    assert phase.at(3).splg == SPLG(start_epoch=2)
+    assert phase.at(1).pgcl == PGCL()

@@ -1,0 +1,150 @@
+"""The loop resumes to the bit, two workers equal one, and a broken loss stops it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from siod.data.source import PreparedData
+from siod.errors import RunError, UserError
+from siod.training import loop
+from siod.training.checkpoint import CheckpointFolder, load
+from siod.training.context import InProcess, request_stop
+from siod.training.experiment import Experiment
+from siod.training.results import read_json, read_result
+from siod.training.run import train
+
+CPU = torch.device("cpu")
+
+
+def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    latest = CheckpointFolder(run_dir / "checkpoints").latest()
+    assert latest is not None
+    weights: dict[str, torch.Tensor] = load(latest)["model"]
+    return weights
+
+
+def without_speed(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in metrics.items() if "per_second" not in name} for metrics in history]
+
+
+def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    unbroken = loop.run(small, small_data, InProcess(tmp_path / "a", device=CPU))
+
+    def stop_after_the_first(epoch: int, metrics: Any) -> None:
+        request_stop(tmp_path / "b")
+
+    with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
+        loop.run(small, small_data, InProcess(tmp_path / "b", stop_after_the_first, device=CPU))
+    told: list[int] = []
+    resumed = loop.run(
+        small, small_data, InProcess(tmp_path / "b", lambda epoch, metrics: told.append(epoch), device=CPU)
+    )
+    assert told == [1, 2]
+    assert without_speed(resumed.history) == without_speed(unbroken.history)
+    expected, actual = final_weights(tmp_path / "a"), final_weights(tmp_path / "b")
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_another_seed_gives_another_model(small: Experiment, small_data: PreparedData, tmp_path: Path) -> None:
+    one = loop.run(small, small_data, InProcess(tmp_path / "a", device=CPU))
+    other = loop.run(small.with_changes({"seed": 1}), small_data, InProcess(tmp_path / "b", device=CPU))
+    assert one.history[0]["train/loss"] != other.history[0]["train/loss"]
+
+
+def test_every_epoch_has_losses_mining_and_score_aware_metrics(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    history = loop.run(small, small_data, InProcess(tmp_path, device=CPU)).history
+    assert len(history) == 2
+    expected = {"train/loss", "train/heatmap", "train/size", "train/offset", "train/pgcl", "ap_s", "ap_s0", "ap_s9"}
+    expected |= {"mining/splg_per_image", "mining/splg_precision", "mining/splg_recall", "mining/pgcl_per_image"}
+    for metrics in history:
+        assert expected <= metrics.keys()
+        parts = sum(metrics[f"train/{name}"] for name in ("heatmap", "size", "offset", "pgcl"))
+        assert metrics["train/loss"] == pytest.approx(parts)
+
+
+def _one_of_two(rank: int, port: int, experiment: Experiment, data: PreparedData, run_dir: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    context = InProcess(run_dir, device=CPU, rank=rank, world_size=2)
+    loop.run(experiment, data, context)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "dminer"])
+def test_two_workers_learn_what_one_learns(
+    small: Experiment, small_data: PreparedData, tmp_path: Path, kind: str, free_port: int
+) -> None:
+    changes: dict[str, Any] = {"detector.norm": "frozen", "recipe.epochs": 1}
+    if kind == "plain":
+        changes["dminer"] = None
+    experiment = small.with_changes(changes)
+    one = loop.run(experiment, small_data, InProcess(tmp_path / "one", device=CPU))
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=_one_of_two, args=(rank, free_port, experiment, small_data, tmp_path / "two"))
+        for rank in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    latest = CheckpointFolder(tmp_path / "two" / "checkpoints").latest()
+    assert latest is not None
+    (metrics,) = load(latest)["history"]
+    for name in ("train/heatmap", "train/size", "train/offset", "train/loss"):
+        assert metrics[name] == pytest.approx(one.history[0][name], rel=1e-4)
+    for name, expected in final_weights(tmp_path / "one").items():
+        torch.testing.assert_close(final_weights(tmp_path / "two")[name], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_names_term_step_and_checkpoint(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    wild = small.with_changes({"recipe.learning_rate": 1e30, "dminer": None, "recipe.schedule": {"kind": "step"}})
+    with pytest.raises(RunError, match=r"loss term '\w+' is (nan|inf) at epoch 1, step \d; last good checkpoint: none"):
+        loop.run(wild, small_data, InProcess(tmp_path, device=CPU))
+
+
+def test_train_leaves_its_results_and_a_second_call_returns_them(
+    small: Experiment, small_data: PreparedData, tmp_path: Path, cache_dir: Path
+) -> None:
+    told: list[int] = []
+    result = train(
+        small, small_data, tmp_path, cache_dir=cache_dir, listener=lambda epoch, metrics: told.append(epoch)
+    )
+    assert result == read_result(tmp_path)
+    assert result["epochs"] == 2
+    assert told == [1, 2]
+    assert len(read_json(tmp_path / "history.json")) == 2
+    detections = read_json(tmp_path / "detections.json")
+    assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
+    assert "epoch" in (tmp_path / "train.log").read_text()
+    assert train(small, small_data, tmp_path, cache_dir=cache_dir) == result
+    assert told == [1, 2]
+
+
+def test_a_folder_of_another_experiment_is_refused(
+    small: Experiment, small_data: PreparedData, tmp_path: Path, cache_dir: Path
+) -> None:
+    train(small.with_changes({"recipe.epochs": 1}), small_data, tmp_path, cache_dir=cache_dir)
+    with pytest.raises(UserError, match="holds the run of another experiment"):
+        train(small, small_data, tmp_path, cache_dir=cache_dir)
+
+
+def test_a_batch_larger_than_the_data_is_refused(small: Experiment, small_data: PreparedData, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"fewer usable images than recipe\.batch_size 64"):
+        loop.run(small.with_changes({"recipe.batch_size": 64}), small_data, InProcess(tmp_path, device=CPU))
