@@ -1,0 +1,115 @@
+"""What every detector offers to training and evaluation.
+
+B images of H x W pixels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from siod.types import DenseLevel, Detections, LossTerm, Mined, Target
+
+# Mean and standard deviation of COCO's pixels in [0, 1], in RGB order.
+PIXEL_MEAN = (0.470, 0.447, 0.408)
+PIXEL_STD = (0.278, 0.274, 0.289)
+
+
+class Detector(nn.Module, ABC):
+    """A detector seen from outside: only ``forward`` touches parameters, everything else is arithmetic.
+
+    ``forward`` may therefore be wrapped (distributed data parallel, compilation) while the other methods
+    are called on the bare detector with what it returned. Every parameter takes part in every loss.
+
+    Attributes:
+        num_classes: Classes it tells apart.
+        backbone: The part that initial weights are loaded into; it has ``out_channels``.
+        loss_weights: The factor of each term that ``losses`` returns.
+        size_divisor: Height and width of the images must be multiples of it.
+    """
+
+    num_classes: int
+    backbone: nn.Module
+    loss_weights: Mapping[str, float]
+    size_divisor: int
+
+    @abstractmethod
+    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Any:
+        """Compute the dense outputs; the pixels are normalised here.
+
+        Args:
+            images: RGB.
+
+        Returns:
+            Whatever the family needs; passed on to the methods below.
+        """
+
+    @abstractmethod
+    def encode(self, targets: Sequence[Target], outputs: Any) -> Any:
+        """Turn boxes into dense targets.
+
+        Args:
+            targets: One per image, boxes in pixels of the input. Hidden instances are not read.
+            outputs: Of ``forward``; they tell sizes and device.
+
+        Returns:
+            Passed on to ``levels`` and ``losses``.
+        """
+
+    @abstractmethod
+    def levels(self, outputs: Any, encoded: Any) -> tuple[DenseLevel, ...]:
+        """What a miner may look at, one entry per feature level."""
+
+    @abstractmethod
+    def losses(self, outputs: Any, encoded: Any, mined: Sequence[Mined]) -> dict[str, LossTerm]:
+        """Compare outputs and targets.
+
+        Args:
+            outputs: Of ``forward``.
+            encoded: Of ``encode``; it is not changed.
+            mined: One per level, in the order of ``levels``.
+
+        Returns:
+            Named, unweighted terms; the names are those of ``loss_weights``.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: Any) -> list[Detections]:
+        """Read detections from the outputs.
+
+        Args:
+            outputs: Of ``forward``.
+
+        Returns:
+            One per image, best first, boxes in pixels of the input.
+        """
+
+
+def normalise(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Shift and scale pixels by COCO's mean and standard deviation.
+
+    Args:
+        images: RGB.
+
+    Returns:
+        float32, about zero mean and unit variance over natural images.
+    """
+    shift, scale = _shift_and_scale(images.device)
+    return images.float().sub_(shift).mul_(scale)
+
+
+@cache
+def _shift_and_scale(device: torch.device) -> tuple[Tensor, Tensor]:
+    # Kept per device: a fresh copy in every step would make the host wait for the device.
+    with torch.inference_mode(mode=False):
+        shift = torch.tensor(PIXEL_MEAN, device=device).view(3, 1, 1) * 255
+        scale = 1 / (torch.tensor(PIXEL_STD, device=device).view(3, 1, 1) * 255)
+    return shift, scale

@@ -1,0 +1,67 @@
+"""From coarse features to fine ones: a convolution, plain or deformable, then a transposed convolution.
+
+B images, C and D channels, H x W positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
+from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ModulatedDeformConv(nn.Module):
+    """A 3 x 3 convolution that learns where to look, and how much to weigh what it finds there.
+
+    Source: Zhu et al., Deformable ConvNets v2, CVPR 2019, Eq. 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        taps = 9
+        self.split = (2 * taps, taps)
+        self.look = nn.Conv2d(in_channels, sum(self.split), kernel_size=3, padding=1)
+        self.convolution = DeformConv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        # It starts as a plain convolution: no offsets, all taps weighed alike.
+        for parameter in self.look.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Convolve at learnt places."""
+        offsets, modulation = self.look(features).split(self.split, dim=1)
+        convolved: Tensor = self.convolution(features, offsets, modulation.sigmoid())
+        return convolved
+
+
+def plain_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A 3 x 3 convolution without bias, for a normalisation to follow."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+
+
+def upsample(
+    before: int, after: int, convolution: Callable[[int, int], nn.Module], norm: Callable[[int], nn.Module]
+) -> nn.Sequential:
+    """Build a stage that doubles the resolution.
+
+    Args:
+        before: Channels it receives.
+        after: Channels it gives.
+        convolution: Constructor of its first layer, from channels in and out.
+        norm: Constructor of its normalisations, from channels.
+
+    Returns:
+        Convolution and transposed convolution, each normalised and rectified.
+    """
+    return nn.Sequential(
+        convolution(before, after),
+        norm(after),
+        nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(after, after, kernel_size=4, stride=2, padding=1, bias=False),
+        norm(after),
+        nn.ReLU(inplace=True),
+    )
