@@ -1,0 +1,191 @@
+"""A study: one question, a base experiment, and the arms that answer it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from siod.errors import UserError, closest
+from siod.training.experiment import Experiment
+from siod.value import Value, first_problem
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PACKAGE = "siod.studies"
+COLUMNS = ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9")
+
+# Names become folder names, MLflow run names and words on the command line.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+Metric = Annotated[str, Field(pattern=r"^(ap|ap50|ap75|ar1|ar10|ar100|a[pr]_(small|medium|large))_s[0-9]?$")]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Arm(Value):
+    """One row of the study's table: the base experiment with some settings changed.
+
+    Args:
+        name: Short name, for folders and the command line.
+        label: What tables call it; the name when empty.
+        changes: New values by dotted path, as in ``Value.with_changes``.
+        note: Anything a reader of the report should know about it.
+    """
+
+    name: Name
+    label: str = ""
+    changes: dict[str, Any] = Field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """What tables call the arm."""
+        return self.label or self.name
+
+
+class Study(Value):
+    """A question, and the trials that answer it: every arm with every seed.
+
+    Args:
+        name: Of the study and of its module.
+        question: What the arms decide, in one sentence.
+        base: The experiment that all arms share but for their changes.
+        arms: In the order of the table's rows.
+        seeds: Each arm is trained once with each.
+        baseline: Name of the arm that gains are counted from.
+        columns: Metrics in the order of the table's columns.
+        objective: The metric that progress shows.
+    """
+
+    name: Name
+    question: Annotated[str, Field(min_length=1)]
+    base: Experiment
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    baseline: str
+    columns: Annotated[tuple[Metric, ...], Field(min_length=1)] = COLUMNS
+    objective: Metric = "ap_s"
+
+    def arm(self, name: str) -> Arm:
+        """Find an arm by its name.
+
+        Raises:
+            UserError: There is none; names the closest.
+        """
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        names = [arm.name for arm in self.arms]
+        raise UserError(f"study {self.name!r} has no arm {name!r}{closest(name, names)}")
+
+    def experiment(self, arm: Arm, seed: int) -> Experiment:
+        """The experiment of one arm with one seed."""
+        try:
+            return self.base.with_changes({**arm.changes, "seed": seed})
+        except UserError as error:
+            raise UserError(f"study {self.name!r}, arm {arm.name!r}: {error}") from error
+
+    @model_validator(mode="after")
+    def _arms_are_sound(self) -> Self:
+        _refuse_repeats("arm", [arm.name for arm in self.arms])
+        _refuse_repeats("seed", [str(seed) for seed in self.seeds])
+        self.arm(self.baseline)
+        seen: dict[str, str] = {}
+        for arm in self.arms:
+            if "seed" in arm.changes:
+                message = f"arm {arm.name!r} changes 'seed', which the study's seeds set; remove it from changes"
+                raise ValueError(message)
+            experiment = self.experiment(arm, self.seeds[0])
+            learnt = experiment.model_dump_json(exclude={"compute"})
+            twin = seen.setdefault(learnt, arm.name)
+            if twin != arm.name:
+                message = f"arms {twin!r} and {arm.name!r} are the same experiment; remove one"
+                raise ValueError(message)
+        return self
+
+
+def _refuse_repeats(what: str, entries: list[str]) -> None:
+    for entry in entries:
+        if entries.count(entry) > 1:
+            message = f"{what} {entry!r} is declared twice; remove one"
+            raise ValueError(message)
+
+
+def load_study(name_or_path: str) -> Study:
+    """Load a study by the name of its module in ``studies/``, or from any Python file that defines ``STUDY``.
+
+    Args:
+        name_or_path: ``"demo"``, or ``"path/to/mine.py"``.
+
+    Returns:
+        The study, with every arm checked.
+
+    Raises:
+        UserError: There is no such study (names the closest), or its module is refused.
+    """
+    if name_or_path.endswith(".py"):
+        return _study_of(_import_file(Path(name_or_path)), source=name_or_path)
+    names = study_names()
+    if name_or_path not in names:
+        raise UserError(f"unknown study {name_or_path!r}{closest(name_or_path, names)}; a file's name ends in .py")
+    return _study_of(_import_named(name_or_path), source=f"study {name_or_path!r}")
+
+
+def study_names() -> tuple[str, ...]:
+    """Names of the studies that come with siod, without loading them."""
+    package = importlib.import_module(PACKAGE)
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+
+
+def list_studies() -> tuple[Study, ...]:
+    """All studies that come with siod, by name."""
+    return tuple(load_study(name) for name in study_names())
+
+
+def _import_named(name: str) -> ModuleType:
+    with _explained(f"study {name!r}"):
+        return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a Python file that defines STUDY")
+    module_name = f"siod_study_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    with _explained(str(path)):
+        spec.loader.exec_module(module)
+    return module
+
+
+class _explained:  # noqa: N801  (reads as a word: with _explained(path))
+    """Turn whatever a study's module raises into one sentence about that module."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UserError):
+            raise UserError(f"{self.source}: {error}") from error
+        if isinstance(error, ValidationError):
+            raise UserError(f"{self.source}: {first_problem(error)}") from error
+        if isinstance(error, Exception):
+            raise UserError(f"{self.source}: cannot be loaded ({type(error).__name__}: {error})") from error
+
+
+def _study_of(module: ModuleType, *, source: str) -> Study:
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise UserError(f"{source}: defines no STUDY of type siod.tuning.study.Study")
+    return study
