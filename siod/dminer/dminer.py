@@ -1,0 +1,161 @@
+"""DMiner: how SPLG and PGCL attach to the dense features of any detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Annotated, Self
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+
+from siod.dminer.mining_quality import MiningCounts, mining_counts
+from siod.dminer.pgcl import PGCL, group_contrastive_terms
+from siod.dminer.prototypes import annotated_classes
+from siod.dminer.splg import SPLG, mine_pseudo_heatmap
+from siod.types import LossTerm, Mined
+from siod.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool
+    from torch import Tensor
+
+    from siod.dminer.pgcl import Selected
+    from siod.dminer.prototypes import Annotated as AnnotatedClasses
+    from siod.types import DenseLevel, Target
+
+
+class Staged(Value):
+    """Two stages, as the authors' published model: PGCL first, then SPLG from there at a lower learning rate.
+
+    ``mask_selected`` leaves the positions PGCL selects out of the negative focal loss during the first.
+    """
+
+    second_epochs: PositiveInt = 140
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    mask_selected: bool = True
+
+
+class DMiner(Value):
+    """Which miners a run uses; ``staged`` None means both from the start."""
+
+    splg: SPLG | None = SPLG()
+    pgcl: PGCL | None = PGCL()
+    staged: Staged | None = None
+
+    @model_validator(mode="after")
+    def _stages_need_both_miners(self) -> Self:
+        if self.splg is None and self.pgcl is None:
+            message = "splg and pgcl are both absent; set dminer to null for a run without mining"
+            raise ValueError(message)
+        if self.staged is not None and (self.splg is None or self.pgcl is None):
+            message = "staged needs both splg and pgcl; set staged to null"
+            raise ValueError(message)
+        return self
+
+
+@dataclass(frozen=True)
+class Mining:
+    """What the miners made of one batch: ``mined`` and ``terms`` go into the loss.
+
+    ``selected`` has for each level the entries PGCL selected; it is empty where PGCL is absent.
+    """
+
+    mined: tuple[Mined, ...]
+    terms: dict[str, LossTerm]
+    selected: tuple[Bool[Tensor, "b c h w"], ...]
+    strides_px: tuple[int, ...]
+
+    def masks(self) -> dict[str, tuple[Bool[Tensor, "b c h w"], ...]]:
+        """The entries found in each level, under ``splg`` and ``pgcl`` for the miners that were at work."""
+        labelled = tuple(level.pseudo > 0 for level in self.mined if level.pseudo is not None)
+        return {name: masks for name, masks in (("splg", labelled), ("pgcl", self.selected)) if masks}
+
+    def counts(self, targets: Sequence[Target]) -> dict[str, MiningCounts]:
+        """Judge what was found by the hidden instances.
+
+        Args:
+            targets: One per image of the batch.
+
+        Returns:
+            Counts over the batch and all levels, under the names of ``masks``.
+        """
+        return {name: mining_counts(masks, targets, self.strides_px) for name, masks in self.masks().items()}
+
+
+def mine(
+    levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL | None = None, mask_selected: bool = False
+) -> Mining:
+    """Let the miners work on every level of a detector.
+
+    Args:
+        levels: Of ``Detector.levels``; they are not changed.
+        splg: Makes pseudo labels.
+        pgcl: Makes the loss term ``pgcl``, summed and counted over all levels.
+        mask_selected: Leave the positions PGCL selects out of the negative loss, for all classes.
+
+    Returns:
+        One ``Mined`` for each level, and the loss terms.
+
+    Raises:
+        ValueError: ``pgcl.top_m`` has not one entry for each level.
+
+    Source: Li et al., SIOD, CVPR 2022, sections 3.2 to 3.4; the mask is the authors' code's.
+    """
+    if splg is None and pgcl is None:
+        return Mining(tuple(Mined() for _ in levels), {}, (), tuple(level.stride_px for level in levels))
+    annotated = [annotated_classes(level.heatmap) for level in levels]
+    pseudos = [_pseudo(level, classes, splg) for level, classes in zip(levels, annotated, strict=True)]
+    contrasted = [] if pgcl is None else _contrast(levels, annotated, pgcl)
+    selected = tuple(
+        found.mask(classes, _shape(level))
+        for level, classes, (_, found) in zip(levels, annotated, contrasted, strict=bool(contrasted))
+    )
+    ignored = [mask.any(dim=1, keepdim=True).expand_as(mask) for mask in selected] if mask_selected else []
+    return Mining(
+        mined=tuple(Mined(pseudo, mask) for pseudo, mask in zip_longest(pseudos, ignored)),
+        terms={"pgcl": _total([term for term, _ in contrasted])} if contrasted else {},
+        selected=selected,
+        strides_px=tuple(level.stride_px for level in levels),
+    )
+
+
+def _pseudo(level: DenseLevel, annotated: AnnotatedClasses, splg: SPLG | None) -> Tensor | None:
+    if splg is None:
+        return None
+    return mine_pseudo_heatmap(
+        level.features, level.heatmap, min_similarity=splg.min_similarity, scale=splg.scale, annotated=annotated
+    )
+
+
+def _contrast(
+    levels: Sequence[DenseLevel], annotated: Sequence[AnnotatedClasses], pgcl: PGCL
+) -> list[tuple[LossTerm, Selected]]:
+    top_ms = pgcl.top_m if isinstance(pgcl.top_m, tuple) else (pgcl.top_m,) * len(levels)
+    if len(top_ms) != len(levels):
+        raise ValueError(f"pgcl.top_m must have one entry for each of the {len(levels)} levels, got {top_ms}")
+    return [
+        group_contrastive_terms(
+            level.features,
+            level.scores,
+            level.heatmap,
+            top_m=top_m,
+            temperature=pgcl.temperature,
+            reduction=pgcl.reduction,
+            annotated=classes,
+        )
+        for level, classes, top_m in zip(levels, annotated, top_ms, strict=True)
+    ]
+
+
+def _total(terms: Sequence[LossTerm]) -> LossTerm:
+    return LossTerm(
+        torch.stack([term.total for term in terms]).sum(), torch.stack([term.count for term in terms]).sum()
+    )
+
+
+def _shape(level: DenseLevel) -> tuple[int, int, int, int]:
+    batch, classes, height, width = level.heatmap.shape
+    return batch, classes, height, width
