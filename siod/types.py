@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
-from torch import Tensor
+from torch import Tensor  # noqa: TC002  (likewise)
 
 if TYPE_CHECKING:
     import torch

@@ -38,7 +38,12 @@ HOMES = {
 
 def modules() -> dict[str, Path]:
     found = {}
-    for folder, package in (("siod", "siod"), ("cli", "siod.cli"), ("studies", "siod.studies"), ("reports", "siod.reports")):
+    for folder, package in (
+        ("siod", "siod"),
+        ("cli", "siod.cli"),
+        ("studies", "siod.studies"),
+        ("reports", "siod.reports"),
+    ):
         for path in (ROOT / folder).rglob("*.py"):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             name = ".".join((package, *(part for part in parts if part != "__init__")))
@@ -78,10 +83,7 @@ def test_all_modules_are_looked_at() -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_one_way(module: str) -> None:
     package = package_of(module)
-    if module in BASE:
-        allowed = BASE
-    else:
-        allowed = BASE | {package} | MAY_IMPORT[package]
+    allowed = BASE if module in BASE else BASE | {package} | MAY_IMPORT[package]
     own = {name for name in imported(MODULES[module]) if inside(name, "siod")}
     known = {name if name in MODULES else name.rpartition(".")[0] for name in own}
     wrong = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 

@@ -24,6 +24,11 @@ class EpochListener(Protocol):
         """Receive the metrics of the epoch, counted from 1."""
 
 
+def default_device() -> torch.device:
+    """The first GPU when there is one, the CPU otherwise."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
 class Context(Protocol):
     """One worker's place in a run. All workers call ``report`` equally often."""
 
@@ -48,7 +53,7 @@ class InProcess:
 
     run_dir: Path
     listener: EpochListener | None = None
-    device: torch.device = field(default_factory=lambda: default_device())
+    device: torch.device = field(default_factory=default_device)
     rank: int = 0
     world_size: int = 1
 
@@ -56,11 +61,6 @@ class InProcess:
         """Pass the epoch on to the listener."""
         if self.listener is not None:
             self.listener(epoch, metrics)
-
-
-def default_device() -> torch.device:
-    """The first GPU when there is one, the CPU otherwise."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def stop_requested(run_dir: Path) -> bool:

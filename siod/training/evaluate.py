@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from siod.data.loader import eval_batches
+from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
 from siod.training.distributed import gather_objects
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from siod.data.source import PreparedData
     from siod.detectors.detector import Detector
     from siod.training.context import Context
@@ -133,12 +133,17 @@ def score_aware_metrics(data: PreparedData, shard: DetectionArrays, context: Con
     Returns:
         ``ap_s``, ``ap_s0`` ... as fractions, the same on every worker.
     """
-    from siod.evaluation.score_aware import ScoreAwareEvaluator  # noqa: PLC0415
-
-    evaluator = ScoreAwareEvaluator(_ground_truth(data.val))
+    ground_truth = _ground_truth(data.val)
+    evaluator = ScoreAwareEvaluator(ground_truth)
     evaluator.update(shard.image_ids, shard.boxes_xyxy, shard.scores, shard.category_ids)
     states = gather_objects(evaluator.state(), context.world_size)
-    whole = ScoreAwareEvaluator(_ground_truth(data.val))
+    whole = ScoreAwareEvaluator(ground_truth)
     for state in states:
         whole.merge(state)
     return whole.compute().metrics()
+
+
+@lru_cache(maxsize=2)
+def _ground_truth(path: Path) -> GroundTruth:
+    """Read the validation annotations once for all epochs."""
+    return GroundTruth.from_coco(path)

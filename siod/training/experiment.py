@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  (pydantic resolves field types at run time)
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -64,9 +64,9 @@ class DigitClassifier(Value):
     kind: Literal["digits"] = "digits"
     crops: PositiveInt = 6000
     crop_size_px: Annotated[int, Field(ge=32)] = 48
-    epochs: PositiveInt = 4
-    batch_size: PositiveInt = 64
-    learning_rate: PositiveFloat = 4e-3
+    epochs: PositiveInt = 8
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 2e-3
     seed: int = 0
 
 

@@ -40,7 +40,7 @@ log = logging.getLogger("siod")
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Stopped(RunError):
+class Stopped(RunError):  # noqa: N818  (it is an outcome, not an error)
     """The run ended early because somebody asked for it; it continues from its checkpoint."""
 
 
@@ -115,7 +115,9 @@ def run(
         if resumed is not None and start > phase.first_epoch:
             learner.restore(resumed)
         for epoch in range(start, phase.last_epoch + 1):
-            metrics = _train_epoch(experiment, learner, data, context, phase.at(epoch), epoch, folder)
+            metrics = _train_epoch(
+                experiment, learner, data, context, phase=phase.at(epoch), epoch=epoch, folder=folder
+            )
             if epoch % experiment.evaluation.every_epochs == 0 or epoch == total_epochs(experiment):
                 detections, judged = _evaluate(experiment, detector, data, context)
                 metrics |= judged
@@ -137,12 +139,11 @@ def _build_detector(
     torch.manual_seed(experiment.seed)
     detector = build(experiment.detector, num_classes=len(data.category_names))
     load_initial_weights(detector, experiment.weights, initial_weights)
-    return detector.to(context.device)
+    # Convolutions are faster with channels last, on CPUs and GPUs alike.
+    return detector.to(context.device, memory_format=torch.channels_last)
 
 
-def _learner(
-    experiment: Experiment, detector: Detector, data: PreparedData, context: Context, phase: Phase
-) -> Learner:
+def _learner(experiment: Experiment, detector: Detector, data: PreparedData, context: Context, phase: Phase) -> Learner:
     model: nn.Module = detector
     if context.world_size > 1:
         model = DistributedDataParallel(detector, device_ids=_device_ids(context))
@@ -180,6 +181,7 @@ def _train_epoch(
     learner: Learner,
     data: PreparedData,
     context: Context,
+    *,
     phase: Phase,
     epoch: int,
     folder: checkpoint.CheckpointFolder,
@@ -200,9 +202,7 @@ def _train_epoch(
             enabled=experiment.recipe.precision in PRECISIONS,
         ):
             outputs = learner.model(batch_on_device.images)
-            loss = batch_loss(
-                learner.detector, outputs, batch_on_device.targets, phase, world_size=context.world_size
-            )
+            loss = batch_loss(learner.detector, outputs, batch_on_device.targets, phase, world_size=context.world_size)
         parts = {name: part.detach() for name, part in loss.parts.items()}
         steps += 1
         refuse_nonfinite(_as_numbers(parts), epoch=epoch, step=steps, last_good=str(folder.latest() or "none yet"))
@@ -215,7 +215,7 @@ def _train_epoch(
     metrics["train/loss"] = sum(metrics.values())
     metrics["train/learning_rate"] = learning_rate
     metrics["train/images_per_second"] = steps * experiment.recipe.batch_size / (time.perf_counter() - began)
-    return metrics | mining.metrics(context)
+    return metrics | mining.metrics(context.world_size)
 
 
 def _as_numbers(parts: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -237,9 +237,7 @@ def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) ->
 def _evaluate(
     experiment: Experiment, detector: Detector, data: PreparedData, context: Context
 ) -> tuple[DetectionArrays, dict[str, float]]:
-    shard = detect(
-        detector, data, experiment.evaluation, context, loader_workers=experiment.compute.loader_workers
-    )
+    shard = detect(detector, data, experiment.evaluation, context, loader_workers=experiment.compute.loader_workers)
     return shard, score_aware_metrics(data, shard, context)
 
 

@@ -77,7 +77,9 @@ def _load_exactly(module: nn.Module, state: dict[str, torch.Tensor], file: Path)
         module.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{file}: its weights do not fit this detector ({first}); name a file of the same architecture")
+        raise UserError(
+            f"{file}: its weights do not fit this detector ({first}); name a file of the same architecture"
+        ) from error
 
 
 def _ensure_digit_classifier(
@@ -97,9 +99,7 @@ def _ensure_digit_classifier(
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            state, accuracy = train_digit_classifier(
-                weights, experiment.data, experiment.detector, progress=progress
-            )
+            state, accuracy = train_digit_classifier(weights, experiment.data, experiment.detector, progress=progress)
             checkpoint.save(path, {"model": state, "accuracy": accuracy})
     return path
 
@@ -153,7 +153,7 @@ def train_digit_classifier(
 
 
 class _Classifier(nn.Module):
-    """Normalise, extract, average over positions, classify."""
+    """Normalise, extract, take the greatest over positions (a digit fills few of them), classify."""
 
     def __init__(self, backbone: nn.Module, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -164,5 +164,5 @@ class _Classifier(nn.Module):
         from siod.detectors.detector import normalise  # noqa: PLC0415
 
         features = self.backbone(normalise(images).contiguous(memory_format=torch.channels_last))
-        logits: torch.Tensor = self.linear(features.mean(dim=(2, 3)))
+        logits: torch.Tensor = self.linear(features.amax(dim=(2, 3)))
         return logits

@@ -42,7 +42,9 @@ def test_coco_experiments_carry_the_paper_s_backbone_and_recipe() -> None:
 
 def test_a_wrong_path_is_answered_with_the_closest_name() -> None:
     experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER})
-    with pytest.raises(UserError, match=r"unknown setting 'dminer\.splg\.min_simlarity'; did you mean 'min_similarity'"):
+    with pytest.raises(
+        UserError, match=r"unknown setting 'dminer\.splg\.min_simlarity'; did you mean 'min_similarity'"
+    ):
         experiment.with_changes({"dminer.splg.min_simlarity": 0.7})
     with pytest.raises(UserError, match=r"setting 'dminer\.splg': its parent is None"):
         digits_centernet().with_changes({"dminer.splg": SPLG()})

@@ -38,11 +38,12 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
 ) -> None:
     unbroken = loop.run(small, small_data, InProcess(tmp_path / "a", device=CPU))
 
-    def stop_after_the_first(epoch: int, metrics: Any) -> None:
-        request_stop(tmp_path / "b")
-
     with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
-        loop.run(small, small_data, InProcess(tmp_path / "b", stop_after_the_first, device=CPU))
+        loop.run(
+            small,
+            small_data,
+            InProcess(tmp_path / "b", lambda epoch, metrics: request_stop(tmp_path / "b"), device=CPU),
+        )
     told: list[int] = []
     resumed = loop.run(
         small, small_data, InProcess(tmp_path / "b", lambda epoch, metrics: told.append(epoch), device=CPU)
@@ -123,9 +124,7 @@ def test_train_leaves_its_results_and_a_second_call_returns_them(
     small: Experiment, small_data: PreparedData, tmp_path: Path, cache_dir: Path
 ) -> None:
     told: list[int] = []
-    result = train(
-        small, small_data, tmp_path, cache_dir=cache_dir, listener=lambda epoch, metrics: told.append(epoch)
-    )
+    result = train(small, small_data, tmp_path, cache_dir=cache_dir, listener=lambda epoch, metrics: told.append(epoch))
     assert result == read_result(tmp_path)
     assert result["epochs"] == 2
     assert told == [1, 2]
