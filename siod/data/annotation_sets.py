@@ -69,7 +69,15 @@ def subset(dataset: CocoDataset, kept: NDArray[np.bool_], info: dict[str, Any]) 
     """The source's document with some of its annotations and another ``info``."""
     records = dataset.annotation_records()
     annotations = [records[row] for row in np.flatnonzero(kept).tolist()]
-    return {"info": info, **{**dataset.sections, "info": info, "annotations": annotations}}
+    return {**dataset.sections, "info": info, "annotations": annotations}
+
+
+def without_images(dataset: CocoDataset, image_ids: list[int]) -> dict[str, Any]:
+    """The source's document without some images and their annotations; ``info.skipped_images`` names them."""
+    stays = ~np.isin([image.id for image in dataset.images], image_ids)
+    records = dataset.image_records()
+    document = subset(dataset, stays[dataset.image_index], {**dataset.info(), "skipped_images": image_ids})
+    return {**document, "images": [records[place] for place in np.flatnonzero(stays).tolist()]}
 
 
 def kept_rows(dataset: CocoDataset, policy: Policy) -> NDArray[np.bool_]:

@@ -266,9 +266,7 @@ def _first_nonfinite(data: object, where: str) -> str:
 Record = TypeVar("Record", ImageRecord, Category, AnnotationRecord)
 
 
-def _records(
-    sections: dict[str, msgspec.Raw], section: str, record_type: type[Record], path: Path
-) -> list[Record]:
+def _records(sections: dict[str, msgspec.Raw], section: str, record_type: type[Record], path: Path) -> list[Record]:
     try:
         return msgspec.json.decode(sections[section], type=list[record_type])  # type: ignore[valid-type]
     except msgspec.ValidationError as error:
@@ -322,8 +320,8 @@ def image_sizes(images: tuple[ImageRecord, ...]) -> NDArray[np.int64]:
 def _check_boxes(dataset: CocoDataset) -> None:
     corners = dataset.boxes_xyxy
     limits = image_sizes(dataset.images)[dataset.image_index] + EDGE_TOLERANCE_PX
-    outside = (corners[:, :2] < -EDGE_TOLERANCE_PX).any(axis=1) | (corners[:, 2:] > limits).any(axis=1)
-    _refuse_rows(dataset, (dataset.boxes_xywh[:, 2:] <= 0).any(axis=1), "has no area")
+    outside = np.any((corners[:, :2] < -EDGE_TOLERANCE_PX) | (corners[:, 2:] > limits), axis=1)
+    _refuse_rows(dataset, np.any(dataset.boxes_xywh[:, 2:] <= 0, axis=1), "has no area")
     _refuse_rows(dataset, outside, "reaches outside its image")
     _refuse_rows(dataset, dataset.area < 0, "has a negative area field")
 

@@ -191,13 +191,13 @@ def _draw_chunk(spec: Digits, folder: Path, split: Split, indices: range) -> lis
         present = rng.permutation(spec.num_classes)[: rng.integers(1, MOST_CATEGORIES + 1)].tolist()
         counts = rng.choice(MOST_INSTANCES, size=len(present), p=chances / chances.sum()) + 1
         scene, instances = compose(rng, style, split, np.repeat(present, counts).tolist())
-        Image.fromarray(scene).save(folder / _file_name(index), compress_level=1)
+        Image.fromarray(scene).save(folder / _file_name(index), quality=95, subsampling=0)
         drawn.append([(instance.label, instance.box_xywh) for instance in instances])
     return drawn
 
 
 def _file_name(index: int) -> str:
-    return f"{index + 1:06d}.png"
+    return f"{index + 1:06d}.jpg"
 
 
 def _document(spec: Digits, split: Split, boxes: list[Boxes]) -> dict[str, Any]:

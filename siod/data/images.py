@@ -1,0 +1,110 @@
+"""Decode image files, and find those that do not decode before training meets them.
+
+H, W: height and width of the file in pixels.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+
+from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from siod.data.coco import ImageRecord
+
+CHECK_THREADS = 4
+"""Decoding releases the interpreter; more threads than this wait for the disk."""
+
+_SHIFT_16_TO_8_BITS = 8
+
+
+class BrokenImageError(UserError):
+    """A file that cannot be used as the image its record describes."""
+
+
+def decode_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """Decode a JPEG, PNG, GIF or WebP file to RGB; grey becomes RGB, 16 bits become 8, alpha is dropped.
+
+    An EXIF rotation is not applied: boxes are in the frame of the stored pixels, as in COCO.
+
+    Raises:
+        BrokenImageError: The file is missing or damaged.
+    """
+    if not path.is_file():
+        raise BrokenImageError(f"{path}: no such image; add the file or remove its record")
+    try:
+        pixels: Tensor = decode_image(str(path), mode=ImageReadMode.RGB)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BrokenImageError(f"{path}: does not decode ({reason}); replace the file or remove its record") from error
+    if pixels.dtype == torch.uint16:
+        pixels = (pixels.to(torch.int32) >> _SHIFT_16_TO_8_BITS).to(torch.uint8)
+    return pixels if pixels.dim() == 3 else pixels[0]  # noqa: PLR2004  (an animation: its first frame)
+
+
+def decode_record(folder: Path, record: ImageRecord) -> UInt8[Tensor, "3 H W"]:
+    """Decode the file of a COCO image record.
+
+    Raises:
+        BrokenImageError: As ``decode_rgb``, or the size is not the one the record states.
+    """
+    path = folder / record.file_name
+    pixels = decode_rgb(path)
+    height, width = pixels.shape[1:]
+    if (width, height) != (record.width, record.height):
+        sizes = f"is {width} x {height} px but its record says {record.width} x {record.height}"
+        raise BrokenImageError(f"{path}: {sizes}; correct the record, or the file if it was rotated or resized")
+    return pixels
+
+
+def broken_images(
+    images: tuple[ImageRecord, ...], folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> dict[int, str]:
+    """Decode every image of a data set.
+
+    Args:
+        images: The records.
+        folder: Where their files lie.
+        progress: Called with the number of images done and of all.
+
+    Returns:
+        For each image that cannot be used, its place among the records and one sentence why.
+    """
+
+    def complaint(record: ImageRecord) -> str:
+        try:
+            decode_record(folder, record)
+        except BrokenImageError as error:
+            return str(error)
+        return ""
+
+    found = {}
+    with ThreadPoolExecutor(CHECK_THREADS) as pool:
+        for place, sentence in enumerate(pool.map(complaint, images)):
+            if sentence:
+                found[place] = sentence
+            if progress is not None:
+                progress(place + 1, len(images))
+    return found
+
+
+def refuse_broken(found: dict[int, str], folder: Path, total: int) -> None:
+    """Stop before training when images are broken.
+
+    Raises:
+        UserError: Names the first three.
+    """
+    if not found:
+        return
+    first = "; ".join(list(found.values())[:3])
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
+    raise UserError(f"{folder}: {len(found)} of {total} images cannot be used: {first}{more} (or skip broken images)")

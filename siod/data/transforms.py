@@ -1,0 +1,272 @@
+"""Augmentation for training: where an image lands in the detector's input, and how its colours change.
+
+A geometry is a resize to whole pixels, an optional mirroring and a shift by whole pixels, so boxes follow
+pixels exactly. Coordinates are continuous: the upper left pixel covers 0 to 1.
+
+N boxes, H x W an image's height and width, h x w those of the input, in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float64, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from pydantic import Field, model_validator
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from siod.value import Value
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+# Principal components of ImageNet's RGB values (Krizhevsky et al. 2012), as fb.resnet.torch published them.
+_LIGHT_DEVIATIONS = np.array([0.2175, 0.0188, 0.0045])
+_LIGHT_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+class Augmentation(Value):
+    """What may happen to a training image. The defaults only fit it into the input.
+
+    Args:
+        input_size: Height and width of the detector's input in pixels.
+        scale: Least and greatest zoom, 1 fits the whole image; None leaves the zoom at 1.
+        scale_step: Zooms are multiples of this step above the least; None draws from the whole range.
+        shift_border_px: With ``scale``, the image point at the input's centre stays this far from the
+            image's edge, or a half, a quarter, ... of it for images too small. 0 keeps the image's centre.
+        flip: Probability of mirroring left and right.
+        brightness: Greatest relative change.
+        contrast: Greatest relative change, around the image's mean grey.
+        saturation: Greatest relative change, around each pixel's grey.
+        lighting: Standard deviation of the change along ImageNet's principal colour components.
+    """
+
+    input_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    scale_step: Annotated[float, Field(gt=0)] | None = None
+    shift_border_px: Annotated[int, Field(ge=0)] = 0
+    flip: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    lighting: Share = 0.0
+
+    @property
+    def changes_colour(self) -> bool:
+        """Whether pixels change more than their place."""
+        return any((self.brightness, self.contrast, self.saturation, self.lighting))
+
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> Self:
+        if self.scale is None and (self.scale_step is not None or self.shift_border_px):
+            raise ValueError("scale_step and shift_border_px have no effect without scale; set scale too")
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must go from the least to the greatest zoom, not {self.scale}")
+        return self
+
+
+CENTERNET_AUGMENTATION = Augmentation(
+    input_size=(512, 512),
+    scale=(0.6, 1.3),
+    scale_step=0.1,
+    shift_border_px=128,
+    flip=0.5,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    lighting=0.1,
+)
+"""CenterNet's settings for COCO, which the paper trains with."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Resize to ``size``, mirror if ``flip``, then put the upper left corner at ``shift`` of the input.
+
+    All in whole pixels as (y, x); what leaves the input is cut, what stays empty is black.
+    """
+
+    source: tuple[int, int]
+    size: tuple[int, int]
+    shift: tuple[int, int]
+    flip: bool
+    input_size: tuple[int, int]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the input is the image as it is."""
+        return self.source == self.size == self.input_size and self.shift == (0, 0) and not self.flip
+
+    def matrix(self) -> Float64[np.ndarray, "2 3"]:
+        """Affine map of image coordinates (x, y, 1) to those of the input."""
+        (height, width), (y, x) = self.size, self.shift
+        scale_y, scale_x = height / self.source[0], width / self.source[1]
+        if self.flip:
+            return np.array([[-scale_x, 0.0, x + width], [0.0, scale_y, y]])
+        return np.array([[scale_x, 0.0, x], [0.0, scale_y, y]])
+
+    def to_original(self) -> Float64[np.ndarray, "2 3"]:
+        """Affine map of input coordinates (x, y, 1) to those of the image."""
+        forward = self.matrix()
+        scales = np.diag(1 / np.diag(forward))
+        return np.concatenate([scales, -scales @ forward[:, 2:]], axis=1)
+
+
+def draw_geometry(augmentation: Augmentation, rng: np.random.Generator, height: int, width: int) -> Geometry:
+    """Draw where an image lands in the input.
+
+    Args:
+        augmentation: The ranges.
+        rng: The image's own stream.
+        height: Of the image in pixels.
+        width: Of the image in pixels.
+
+    Returns:
+        A geometry; without ``scale`` the image fits the input and is centred.
+    """
+    zoom, centre = 1.0, (height / 2, width / 2)
+    if augmentation.scale is not None:
+        zoom = _draw_zoom(augmentation.scale, augmentation.scale_step, rng)
+        if augmentation.shift_border_px:
+            centre = (
+                _draw_centre(height, augmentation.shift_border_px, rng),
+                _draw_centre(width, augmentation.shift_border_px, rng),
+            )
+    flip = bool(augmentation.flip) and float(rng.random()) < augmentation.flip
+    return fit((height, width), augmentation.input_size, zoom=zoom, centre=centre, flip=flip)
+
+
+def fit(
+    source: tuple[int, int],
+    input_size: tuple[int, int],
+    *,
+    zoom: float = 1.0,
+    centre: tuple[float, float] | None = None,
+    flip: bool = False,
+) -> Geometry:
+    """Scale an image by ``zoom`` times what fits it into the input, and put one point of it at the centre.
+
+    Args:
+        source: Height and width of the image.
+        input_size: Height and width of the input.
+        zoom: 1 makes the image touch two opposite edges.
+        centre: The (y, x) of the image that comes to lie at the input's centre; None for its own centre.
+        flip: Mirror left and right.
+
+    Returns:
+        The geometry, rounded to whole pixels.
+    """
+    scale = zoom * min(input_size[0] / source[0], input_size[1] / source[1])
+    size = (max(round(source[0] * scale), 1), max(round(source[1] * scale), 1))
+    y, x = (source[0] / 2, source[1] / 2) if centre is None else centre
+    middle = (y * size[0] / source[0], (source[1] - x if flip else x) * size[1] / source[1])
+    shift = (round(input_size[0] / 2 - middle[0]), round(input_size[1] / 2 - middle[1]))
+    return Geometry(source, size, shift, flip, input_size)
+
+
+def _draw_zoom(scale: tuple[float, float], step: float | None, rng: np.random.Generator) -> float:
+    if step is None:
+        return float(rng.uniform(*scale))
+    choices = int((scale[1] - scale[0]) / step + 1e-6) + 1
+    return scale[0] + step * int(rng.integers(choices))
+
+
+def _draw_centre(length: int, border: int, rng: np.random.Generator) -> float:
+    while 2 * border >= length:
+        border //= 2
+    return float(rng.integers(border, length - border))
+
+
+def warp_image(image: UInt8[Tensor, "3 H W"], geometry: Geometry) -> UInt8[Tensor, "3 h w"]:
+    """Move pixels as the geometry says, interpolating with antialiasing where it shrinks.
+
+    Args:
+        image: RGB.
+        geometry: Drawn for an image of this size.
+
+    Returns:
+        The input, black where the image does not reach.
+    """
+    if geometry.is_identity:
+        return image
+    if geometry.size != geometry.source:
+        image = tv.resize(image, list(geometry.size), antialias=True)
+    if geometry.flip:
+        image = tv.horizontal_flip(image)
+    (height, width), (y, x) = geometry.input_size, geometry.shift
+    canvas = image.new_zeros((3, height, width))
+    top, left = max(y, 0), max(x, 0)
+    seen = image[:, max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+    canvas[:, top : top + seen.shape[1], left : left + seen.shape[2]] = seen
+    return canvas
+
+
+def warp_boxes(
+    boxes_xyxy: Float64[np.ndarray, "N 4"], geometry: Geometry
+) -> tuple[Float64[np.ndarray, "N 4"], np.ndarray]:
+    """Move boxes as the geometry says and cut them at the input's edges.
+
+    Args:
+        boxes_xyxy: In the image's frame.
+        geometry: The image's.
+
+    Returns:
+        The boxes in the input's frame, and for each whether anything of it is left.
+    """
+    forward = geometry.matrix()
+    corners = boxes_xyxy.reshape(-1, 2, 2) * np.diag(forward) + forward[:, 2]
+    limits = np.array(geometry.input_size[::-1], dtype=np.float64)
+    low = corners.min(axis=1).clip(0, limits)
+    high = corners.max(axis=1).clip(0, limits)
+    return np.concatenate([low, high], axis=1), (high > low).all(axis=1)
+
+
+def draw_colour(
+    augmentation: Augmentation, rng: np.random.Generator, mean_rgb: Float64[np.ndarray, " 3"]
+) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, " 3"]]:
+    """Draw a change of colour: brightness, contrast and saturation in random order, then lighting.
+
+    Each is affine in RGB, hence so is all of them together.
+
+    Args:
+        augmentation: The ranges.
+        rng: The image's own stream.
+        mean_rgb: Mean colour of the image, each in [0, 255]; contrast turns around its grey.
+
+    Returns:
+        Matrix and offset for RGB in [0, 255].
+    """
+    ranges = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+    matrix, offset = np.eye(3), np.zeros(3)
+    to_grey = np.tile(_LUMA, (3, 1))
+    factors = 1 + np.array(ranges) * rng.uniform(-1, 1, size=3)
+    for kind in rng.permutation(3).tolist():
+        factor = factors[kind]
+        if kind == 0:  # brightness: f x
+            matrix, offset = factor * matrix, factor * offset
+        elif kind == 1:  # contrast: f x + (1 - f) mean grey
+            grey = _LUMA @ (matrix @ mean_rgb + offset)
+            matrix, offset = factor * matrix, factor * offset + (1 - factor) * grey
+        else:  # saturation: f x + (1 - f) grey of each pixel
+            blend = factor * np.eye(3) + (1 - factor) * to_grey
+            matrix, offset = blend @ matrix, blend @ offset
+    lights = rng.standard_normal(3) * augmentation.lighting
+    return matrix, offset + 255 * (_LIGHT_COMPONENTS @ (_LIGHT_DEVIATIONS * lights))
+
+
+def change_colour(
+    image: UInt8[Tensor, "3 h w"], matrix: Float64[np.ndarray, "3 3"], offset: Float64[np.ndarray, " 3"]
+) -> UInt8[Tensor, "3 h w"]:
+    """Apply an affine change to every pixel's RGB; results are rounded and cut to [0, 255]."""
+    pixels = image.flatten(1).float()
+    changed = torch.addmm(torch.from_numpy(offset).float()[:, None], torch.from_numpy(matrix).float(), pixels)
+    return changed.round_().clamp_(0, 255).to(torch.uint8).reshape(image.shape)
+
+
+def mean_rgb(image: UInt8[Tensor, "3 h w"]) -> Float64[np.ndarray, " 3"]:
+    """Mean colour of an image, each channel in [0, 255]."""
+    means: Float64[Tensor, " 3"] = image.flatten(1).sum(dim=1, dtype=torch.int64).double() / image[0].numel()
+    return means.numpy()
