@@ -100,6 +100,10 @@ class Board:
         if activity:
             self.say(f"{self.study}: {activity}")
 
+    def working(self, activity: str, done: int, of: int) -> None:
+        """Say how far the study is with what it is busy with; changes too often for a line each."""
+        self.activity = f"{activity} ({done}/{of})"
+
     def begin(self, name: str) -> None:
         """A trial runs."""
         self.rows[name].begin(self.clock())

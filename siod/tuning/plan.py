@@ -131,15 +131,31 @@ def concurrency(trials: Sequence[Trial], nodes: Sequence[Node], *, limit: int | 
     """
     room = len(trials)
     for trial in trials:
-        request = Request.of(trial.experiment.compute)
-        fits = fits_at_once(request, nodes)
-        if fits == 0:
-            raise UserError(
-                f"trial {trial.name} asks for {request}, which can never fit here ({_inventory(nodes)}); "
-                "lower compute.workers, compute.cpus_per_worker or compute.gpus_per_worker"
-            )
-        room = min(room, fits)
+        room = min(room, refuse_unplaceable(trial.name, Request.of(trial.experiment.compute), nodes))
     return max(1, room if limit is None else min(room, limit))
+
+
+def refuse_unplaceable(name: str, request: Request, nodes: Sequence[Node]) -> int:
+    """Refuse what could never start, instead of letting it wait for ever.
+
+    Args:
+        name: Of the trial, for the error.
+        request: What it asks for.
+        nodes: What there is.
+
+    Returns:
+        How many of its kind fit at once.
+
+    Raises:
+        UserError: Not even one fits.
+    """
+    fits = fits_at_once(request, nodes)
+    if fits == 0:
+        raise UserError(
+            f"{name} asks for {request}, which can never fit here ({_inventory(nodes)}); "
+            "lower compute.workers, compute.cpus_per_worker or compute.gpus_per_worker"
+        )
+    return fits
 
 
 def _inventory(nodes: Sequence[Node]) -> str:

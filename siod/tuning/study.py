@@ -132,7 +132,7 @@ def load_study(name_or_path: str) -> Study:
         return _study_of(_import_file(Path(name_or_path)), source=name_or_path)
     names = study_names()
     if name_or_path not in names:
-        raise UserError(f"unknown study {name_or_path!r}{closest(name_or_path, names)}; a file's name ends in .py")
+        raise UserError(f"unknown study {name_or_path!r} (a file's name ends in .py){closest(name_or_path, names)}")
     return _study_of(_import_named(name_or_path), source=f"study {name_or_path!r}")
 
 

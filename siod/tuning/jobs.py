@@ -1,0 +1,117 @@
+"""Put the files of planned trials in place: data, initial weights, and one folder per identity."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from siod.data import coco
+from siod.data.source import prepare
+from siod.training import weights
+from siod.tuning.trial import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from siod.data.images import Check
+    from siod.data.source import PreparedData
+    from siod.tuning.plan import Trial
+
+GALLERY_IMAGES = 8
+
+
+def prepare_jobs(
+    trials: Sequence[Trial],
+    *,
+    runs_dir: Path,
+    cache_dir: Path,
+    baseline: str,
+    check_images: Check = "refuse",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Job, ...]:
+    """Prepare the data of all trials and name their folders.
+
+    Args:
+        trials: What is planned.
+        runs_dir: Trials train in ``trials/<identity>`` below it.
+        cache_dir: Where generated data and derived sets are kept.
+        baseline: The arm whose validation images make the gallery.
+        check_images: What to do with images that do not decode.
+        progress: Called with the number of images made or checked and of all.
+
+    Returns:
+        One job per trial, in the same order.
+
+    Raises:
+        UserError: The data is missing or refused.
+    """
+    prepared: dict[str, PreparedData] = {}
+    for trial in trials:
+        key = _data_key(trial)
+        if key not in prepared:
+            prepared[key] = prepare(
+                trial.experiment.data,
+                trial.experiment.annotations,
+                cache_dir,
+                check_images=check_images,
+                progress=progress,
+            )
+    reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
+    shown = prepared[_data_key(reference)]
+    ids = gallery_images(coco.read(shown.val))
+    jobs = []
+    for trial in trials:
+        data = prepared[_data_key(trial)]
+        identity = trial.experiment.identity(data.fingerprint)
+        jobs.append(
+            Job(
+                name=trial.name,
+                experiment=trial.experiment,
+                data=data,
+                identity=identity,
+                run_dir=runs_dir / "trials" / identity,
+                cache_dir=cache_dir,
+                gallery_ids=ids if data.val == shown.val else (),
+            )
+        )
+    return tuple(jobs)
+
+
+def _data_key(trial: Trial) -> str:
+    experiment = trial.experiment
+    return experiment.data.model_dump_json() + experiment.annotations.model_dump_json()
+
+
+def gallery_images(dataset: coco.CocoDataset, *, count: int = GALLERY_IMAGES) -> tuple[int, ...]:
+    """Choose images for the gallery: spread evenly over those that hold an annotation, in the order of their ids.
+
+    Args:
+        dataset: The validation set.
+        count: How many at most.
+
+    Returns:
+        Image ids, ascending.
+    """
+    occupied = sorted({dataset.images[index].id for index in dataset.image_index.tolist()})
+    if len(occupied) <= count:
+        return tuple(occupied)
+    return tuple(occupied[index * len(occupied) // count] for index in range(count))
+
+
+def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float], None] | None = None) -> None:
+    """Have the initial weights of all jobs ready, so that no two trials wait for the same download or pretraining.
+
+    Args:
+        jobs: What is about to run.
+        progress: Called after each epoch of a pretraining with epoch, epochs and accuracy.
+    """
+    for job in jobs:
+        weights.ensure(job.experiment, job.cache_dir, progress=progress)
+
+
+def forget(jobs: Sequence[Job]) -> None:
+    """Delete the folders of jobs, so that they train again from the start."""
+    for job in jobs:
+        if job.run_dir.exists():
+            shutil.rmtree(job.run_dir)

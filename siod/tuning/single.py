@@ -1,0 +1,110 @@
+"""Train one experiment outside of any study, in a folder that studies find again."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from siod.errors import UserError
+from siod.training import results
+from siod.training.phases import total_epochs
+from siod.tuning.board import Board
+from siod.tuning.epochs import followed
+from siod.tuning.jobs import ensure_weights, prepare_jobs
+from siod.tuning.plan import Request, Trial, refuse_unplaceable
+from siod.tuning.progress import shown
+from siod.tuning.study import Arm
+from siod.tuning.trial import Job, carry_out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from siod.data.images import Check
+    from siod.training.context import EpochListener
+    from siod.training.experiment import Experiment
+
+
+def train_one(
+    experiment: Experiment,
+    *,
+    name: str,
+    runs_dir: Path,
+    cache_dir: Path,
+    out: Path | None = None,
+    address: str | None = None,
+    check_images: Check = "refuse",
+    progress: bool = True,
+) -> tuple[Path, dict[str, float]]:
+    """Train one experiment: start it, continue it from its last epoch, or return the result it already has.
+
+    Args:
+        experiment: What to train.
+        name: What progress calls it.
+        runs_dir: Absolute folder of runs.
+        cache_dir: Absolute folder of generated data and pretrained weights.
+        out: Absolute folder of the run; named by what it learns, as in studies, when None.
+        address: ``host:port`` of a Ray cluster, for experiments with Ray Train workers.
+        check_images: What to do with images that do not decode.
+        progress: Whether to show it.
+
+    Returns:
+        The folder of the run and its final metrics.
+
+    Raises:
+        UserError: Something in the input has to be mended; nothing was trained.
+        RunError: The run failed or was stopped.
+    """
+    if out is not None:
+        _refuse_foreign(out)
+    trial = Trial(Arm(name=name), experiment.seed, experiment)
+    board = Board.of("train", {trial.name: total_epochs(experiment)})
+    with shown(board) if progress else nullcontext():
+        board.doing("preparing the data")
+        (job,) = prepare_jobs(
+            [trial],
+            runs_dir=runs_dir,
+            cache_dir=cache_dir,
+            baseline=name,
+            check_images=check_images,
+            progress=lambda done, images: board.working("preparing the data", done, images),
+        )
+        if out is not None:
+            job = replace(job, run_dir=out)
+        return job.run_dir, _train(job, board, address)
+
+
+def _train(job: Job, board: Board, address: str | None) -> dict[str, float]:
+    def hear(epoch: int, metrics: Mapping[str, float]) -> None:
+        board.epoch(job.name, epoch, metrics)
+
+    if job.result() is not None:
+        metrics = carry_out(job)
+        board.finish(job.name, metrics, state="reused")
+        return metrics
+    with ExitStack() as stack:
+        listener: EpochListener = hear
+        if not job.experiment.compute.in_process():
+            # Ray is loaded only where it is needed: one worker trains without it.
+            from siod.tuning.cluster import session  # noqa: PLC0415
+
+            board.doing("starting Ray")
+            nodes = stack.enter_context(session(address))
+            refuse_unplaceable(job.name, Request.of(job.experiment.compute), nodes)
+            listener = stack.enter_context(followed(job.run_dir / f".epochs.{os.getpid()}", hear))
+        board.doing("preparing the initial weights")
+        ensure_weights([job], progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
+        board.doing("")
+        board.begin(job.name)
+        metrics = carry_out(job, listener)
+    board.finish(job.name, metrics)
+    return metrics
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; name a folder")
+    if out.exists() and any(out.iterdir()) and not (out / results.EXPERIMENT).exists():
+        raise UserError(f"{out}: the folder is not empty and holds no run of siod; name a new one or empty it")
