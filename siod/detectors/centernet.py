@@ -113,6 +113,7 @@ class CenterNetDetector(Detector):
         self.size_head = _head(channels[-1], spec.head_channels, 2)
         self.offset_head = _head(channels[-1], spec.head_channels, 2)
         self._initialise_heads()
+        self.to(memory_format=torch.channels_last)
 
     def _initialise_heads(self) -> None:
         nn.init.constant_(self.heatmap_head[-1].bias, HEATMAP_BIAS)
@@ -140,8 +141,9 @@ class CenterNetDetector(Detector):
                 f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
             )
         features = self.upsampling(self.backbone(normalise(images)))
-        # In half precision a score of 0.9999 would round to 1.
-        scores = self.heatmap_head(features).float().sigmoid()
+        # float32, because in half precision 0.9999 rounds to 1; and laid out as the heatmap it is compared with.
+        logits = self.heatmap_head(features).to(torch.float32, memory_format=torch.contiguous_format)
+        scores = logits.sigmoid()
         return CenterNetOutputs(features, scores, self.size_head(features), self.offset_head(features))
 
     def encode(self, targets: Sequence[Target], outputs: CenterNetOutputs) -> CenterNetTargets:
@@ -179,11 +181,10 @@ class CenterNetDetector(Detector):
         Source: Zhou et al., Objects as Points, 2019, Eq. 1 to 3; Li et al., SIOD, CVPR 2022, Eq. 2 and 5.
         """
         (level,) = mined
-        target = encoded.heatmap
-        if level.pseudo is not None:
-            target = (target + level.pseudo).clamp_(max=1)
         return {
-            "heatmap": penalty_reduced_focal_terms(outputs.scores, target, ignored=level.ignored),
+            "heatmap": penalty_reduced_focal_terms(
+                outputs.scores, encoded.heatmap, pseudo=level.pseudo, ignored=level.ignored
+            ),
             "size": _l1(outputs.size, encoded, encoded.sizes),
             "offset": _l1(outputs.offset, encoded, encoded.offsets),
         }

@@ -100,10 +100,10 @@ def normalise(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         images: RGB.
 
     Returns:
-        float32, about zero mean and unit variance over natural images.
+        float32 with channels last in memory, which convolutions on CPU and GPU alike work faster on.
     """
     shift, scale = _shift_and_scale(images.device)
-    return images.float().sub_(shift).mul_(scale)
+    return images.to(torch.float32, memory_format=torch.channels_last).sub_(shift).mul_(scale)
 
 
 @cache

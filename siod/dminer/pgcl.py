@@ -173,7 +173,10 @@ def _vectors(features: Float[Tensor, "b d p"], annotated: Annotated, selected: S
     batch, slots, _ = annotated.heat.shape
     image, slot, position = annotated.heat.nonzero(as_tuple=True)
     key_image = torch.arange(batch, device=features.device)[:, None].expand_as(selected.positions)
-    gathered = features[torch.cat([image, key_image.flatten()]), :, torch.cat([position, selected.positions.flatten()])]
+    # Positions before channels: with channels last in memory, rows and their gradient stay contiguous.
+    gathered = features.transpose(1, 2)[
+        torch.cat([image, key_image.flatten()]), torch.cat([position, selected.positions.flatten()])
+    ]
     vectors: Float[Tensor, "k d"] = unit_length(full_precision(gathered))
     labelled, keys = vectors[: len(image)], vectors[len(image) :]
     heat = annotated.heat[image, slot, position, None].to(vectors.dtype)

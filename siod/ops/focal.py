@@ -5,30 +5,42 @@ B images, C classes, H x W positions.
 
 from __future__ import annotations
 
+import math
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import torch
 from jaxtyping import Bool, Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from siod.types import LossTerm
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # Scores are kept this far from 0 and 1, so that their logarithm stays finite.
 SCORE_MARGIN = 1e-4
+# Entries worked on at a time: temporaries that fit a CPU's cache, few enough kernels on an accelerator.
+CPU_CHUNK, DEVICE_CHUNK = 1 << 17, 1 << 24
 
 
 def penalty_reduced_focal_terms(
     scores: Float[Tensor, "b c h w"],
     target: Float[Tensor, "b c h w"],
     *,
+    pseudo: Float[Tensor, "b c h w"] | None = None,
     ignored: Bool[Tensor, "b c h w"] | None = None,
 ) -> LossTerm:
     """Sum the penalty-reduced focal loss over a batch and count its positives.
 
     A target of exactly 1 is a positive. Every other entry is a negative whose weight falls as the target
-    rises. Computed in float32 whatever the input, autocast included.
+    rises. Computed in float32 or better whatever the input, autocast included.
 
     Args:
-        scores: After the sigmoid, in [0, 1].
+        scores: After the sigmoid, in [0, 1]; the gradient flows into them alone.
         target: In [0, 1].
+        pseudo: Added to ``target``, the sum being clamped to [0, 1].
         ignored: Negatives to leave out; positives stay.
 
     Returns:
@@ -39,20 +51,13 @@ def penalty_reduced_focal_terms(
 
     Source: Zhou et al., Objects as Points, 2019, Eq. 1; Li et al., SIOD, CVPR 2022, Eq. 5.
     """
-    if scores.shape != target.shape:
-        raise ValueError(f"target must have the shape of scores {tuple(scores.shape)}, got {tuple(target.shape)}")
+    for name, other in (("target", target), ("pseudo", pseudo), ("ignored", ignored)):
+        if other is not None and other.shape != scores.shape:
+            raise ValueError(f"{name} must have the shape of scores {tuple(scores.shape)}, got {tuple(other.shape)}")
     with torch.autocast(scores.device.type, enabled=False):
-        probability = scores.float().clamp(SCORE_MARGIN, 1 - SCORE_MARGIN)
-        target = target.float()
-        positive = target == 1
-        # Eq. 5, gamma = 2, alpha = 4: (1 - p)^2 log p where the target is 1, (1 - t)^4 p^2 log(1 - p) elsewhere
-        weight = (1 - target).square().square()
-        if ignored is not None:
-            weight = weight.masked_fill(ignored, 0.0)
-        right = torch.where(positive, probability, 1 - probability)
-        wrong = torch.where(positive, 1 - probability, probability)
-        total = -(weight.masked_fill(positive, 1.0) * wrong.square() * right.log()).sum()
-    return LossTerm(total, positive.sum().to(total.dtype))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        total, positives = _FocalSum.apply(scores, target, pseudo, ignored)
+    return LossTerm(total, positives)
 
 
 def penalty_reduced_focal_loss(
@@ -79,3 +84,82 @@ def penalty_reduced_focal_loss(
         tensor(0.3466)
     """
     return penalty_reduced_focal_terms(scores, target, ignored=ignored).mean()
+
+
+class _FocalSum(torch.autograd.Function):
+    """The sum with its gradient worked out by hand.
+
+    Left to autograd, a dozen temporaries as large as the heatmap live until the backward pass; here one
+    does, the gradient, and the rest is as large as a chunk.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, target: Tensor, pseudo: Tensor | None, ignored: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        slopes = torch.empty_like(scores, memory_format=torch.contiguous_format)
+        is_positive = torch.empty_like(slopes, dtype=torch.bool)
+        chunks = _chunks(scores, target, pseudo, ignored, slopes, is_positive)
+        total = torch.stack([_negatives(chunk) for chunk in chunks]).sum()
+        index = is_positive.view(-1).nonzero().squeeze(1)
+        total += _positives(scores.reshape(-1)[index], index, slopes.view(-1))
+        count = torch.full_like(total, len(index))
+        ctx.save_for_backward(slopes)
+        ctx.mark_non_differentiable(count)
+        return total, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * upstream, None, None, None
+
+
+class _Chunk(NamedTuple):
+    """A piece of each tensor, flat; ``slope`` and ``is_positive`` are written to."""
+
+    score: Tensor
+    target: Tensor
+    pseudo: Tensor | None
+    ignored: Tensor | None
+    slope: Tensor
+    is_positive: Tensor
+
+
+def _chunks(scores: Tensor, *others: Tensor | None) -> Iterator[_Chunk]:
+    """Cut tensors of one shape into the same pieces; an absent tensor has absent pieces."""
+    size = CPU_CHUNK if scores.device.type == "cpu" else DEVICE_CHUNK
+    absent = (None,) * math.ceil(scores.numel() / size)
+    pieces = (
+        absent if tensor is None else torch.split(tensor.contiguous().view(-1), size) for tensor in (scores, *others)
+    )
+    return starmap(_Chunk, zip(*pieces, strict=True))
+
+
+def _negatives(chunk: _Chunk) -> Tensor:
+    """Sum over a chunk as if all were negative; a positive weighs nothing."""
+    score, target, pseudo, ignored, slope, is_positive = chunk
+    wanted = target if pseudo is None else (target + pseudo).clamp_(0, 1)
+    torch.eq(wanted, 1, out=is_positive)
+    weight = (1 - wanted.to(score.dtype)).square_().square_()
+    if ignored is not None:
+        weight.masked_fill_(ignored, 0)
+    probability = score.clamp(SCORE_MARGIN, 1 - SCORE_MARGIN)
+    rest = 1 - probability
+    log_rest = rest.log()
+    # Eq. 5, gamma = 2, alpha = 4: - (1 - t)^4 p^2 log(1 - p),
+    # whose derivative is (1 - t)^4 p (p / (1 - p) - 2 log(1 - p))
+    weight.mul_(probability)
+    torch.div(probability, rest, out=slope).sub_(log_rest, alpha=2).mul_(weight)
+    slope.masked_fill_(probability != score, 0)
+    return -weight.mul_(probability).mul_(log_rest).sum()
+
+
+def _positives(score: Tensor, index: Tensor, slope: Tensor) -> Tensor:
+    """Sum over the positives, and write the gradient to their places in ``slope``."""
+    probability = score.clamp(SCORE_MARGIN, 1 - SCORE_MARGIN)
+    rest, log_probability = 1 - probability, probability.log()
+    # Eq. 5: - (1 - p)^2 log p, whose derivative is (1 - p) (2 log p - (1 - p) / p)
+    gradient = rest * (2 * log_probability - rest / probability)
+    slope[index] = gradient.masked_fill(probability != score, 0)
+    return -(rest.square() * log_probability).sum()
