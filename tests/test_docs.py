@@ -1,0 +1,61 @@
+"""What the README says can be typed, can be typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from siod.cli.main import app
+from siod.tuning.study import load_study, study_names
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+CONSOLE = "\n".join(re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL))
+COMMANDS = [line.removeprefix("$ ").split("#")[0].split() for line in CONSOLE.splitlines() if line.startswith("$ ")]
+SIOD = [words[1:] for words in COMMANDS if words[0] == "siod"]
+MAKE = [words[1] for words in COMMANDS if words[0] == "make"]
+
+
+def test_the_readme_shows_the_commands_it_is_about() -> None:
+    assert MAKE == ["demo", "test"]
+    assert len(SIOD) >= 10
+
+
+@pytest.mark.parametrize("words", SIOD, ids=" ".join)
+def test_a_command_of_the_readme_exists_with_its_options(words: list[str]) -> None:
+    names = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
+    shown = CliRunner(env={"TERMINAL_WIDTH": "200", "COLUMNS": "200"}).invoke(app, [*names, "--help"])
+    if shown.exit_code != 0:
+        names = names[:1]
+        shown = CliRunner(env={"TERMINAL_WIDTH": "200", "COLUMNS": "200"}).invoke(app, [*names, "--help"])
+    assert shown.exit_code == 0
+    for option in (word for word in words if word.startswith("--")):
+        assert option in shown.output
+
+
+@pytest.mark.parametrize("target", MAKE)
+def test_a_make_target_of_the_readme_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_studies_named_in_the_readme_exist() -> None:
+    named = {words[words.index("--study") + 1] for words in SIOD if "--study" in words}
+    named |= {words[2] for words in SIOD if words[:2] in (["study", "run"], ["study", "status"], ["report", "build"])}
+    assert named
+    assert named <= set(study_names())
+
+
+def test_the_study_of_the_readme_loads(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text(block)
+    assert load_study(str(tmp_path / "mine.py")).name == "my_coco"
+
+
+def test_files_named_in_readme_and_contributing_exist() -> None:
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:siod|studies|cli|reports|tests|docs)/[\w/]+\.(?:py|md))`", text))
+    assert len(named) >= 8
+    assert {name for name in named if not (ROOT / name).exists()} == set()
