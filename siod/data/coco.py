@@ -231,7 +231,7 @@ def _sections(content: bytes, path: Path) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError as error:
         message = f"{path}: is not a COCO file (one JSON object with images, annotations, categories)"
         raise UserError(f"{message}; name an annotation file, not a list of detections") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _explain_malformed(content, path, str(error))
     for name in ("images", "annotations", "categories"):
         if name not in sections:
@@ -273,7 +273,7 @@ def _records(sections: dict[str, msgspec.Raw], section: str, record_type: type[R
         reason, _, place = str(error).partition(" - at `$")
         field = f"{section}{place.rstrip('`')}"
         raise UserError(f"{path}: {field}: {reason[:1].lower()}{reason[1:]}; correct this entry") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: {section}: is not JSON ({error}); write or download the file again") from error
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from siod.errors import UserError
 
@@ -24,31 +25,36 @@ if TYPE_CHECKING:
 CHECK_THREADS = 4
 """Decoding releases the interpreter; more threads than this wait for the disk."""
 
-_SHIFT_16_TO_8_BITS = 8
-
 
 class BrokenImageError(UserError):
     """A file that cannot be used as the image its record describes."""
 
 
 def decode_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
-    """Decode a JPEG, PNG, GIF or WebP file to RGB; grey becomes RGB, 16 bits become 8, alpha is dropped.
+    """Decode an image file to RGB; grey becomes RGB, 16 bits become 8, transparency is dropped.
 
     An EXIF rotation is not applied: boxes are in the frame of the stored pixels, as in COCO.
 
     Raises:
         BrokenImageError: The file is missing or damaged.
     """
-    if not path.is_file():
-        raise BrokenImageError(f"{path}: no such image; add the file or remove its record")
     try:
-        pixels: Tensor = decode_image(str(path), mode=ImageReadMode.RGB)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        with Image.open(path) as file:
+            pixels = np.array(_as_rgb(file))
+    except FileNotFoundError as error:
+        raise BrokenImageError(f"{path}: no such image; add the file or remove its record") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(f" {str(path)!r}", "")
         raise BrokenImageError(f"{path}: does not decode ({reason}); replace the file or remove its record") from error
-    if pixels.dtype == torch.uint16:
-        pixels = (pixels.to(torch.int32) >> _SHIFT_16_TO_8_BITS).to(torch.uint8)
-    return pixels if pixels.dim() == 3 else pixels[0]  # noqa: PLR2004  (an animation: its first frame)
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def decode_record(folder: Path, record: ImageRecord) -> UInt8[Tensor, "3 H W"]:

@@ -28,6 +28,7 @@ from siod.data.transforms import (
     warp_boxes,
     warp_image,
 )
+from siod.errors import UserError
 from siod.types import Batch, Target
 
 if TYPE_CHECKING:
@@ -293,7 +294,11 @@ def _from_workers(
     name = (id(dataset), workers, pin_memory)
     loader, keys = _idle.pop(name) if name in _idle else _new_loader(dataset, workers, pin_memory=pin_memory)
     keys.batches = batches
-    yield from loader
+    try:
+        yield from loader
+    except UserError as error:  # torch prefixes the sentence with the worker's traceback
+        sentence = str(error).rstrip().rpartition("\n")[2].partition(": ")[2]
+        raise UserError(sentence) from error
     _idle[name] = (loader, keys)
     if len(_idle) > IDLE_LOADERS:
         _idle.popitem(last=False)
