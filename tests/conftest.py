@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,3 +15,12 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray on this machine for all tests that need one; what asks for a session of its own finds this one."""
+    from siod.tuning.cluster import session  # noqa: PLC0415  (most tests do without Ray)
+
+    with session():
+        yield

@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 
 HOMES = {
-    "ray": {"siod.training.worker", "siod.tuning.runner"},
+    "ray": {"siod.training.worker", "siod.tuning.runner", "siod.tuning.cluster"},
     "mlflow": {"siod.tracking.mlflow"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},

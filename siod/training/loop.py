@@ -122,6 +122,7 @@ def run(
                 detections, judged = _evaluate(experiment, detector, data, context)
                 metrics |= judged
             history = [*history, metrics]
+            log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
             _save(folder, learner, history, experiment, context)
             context.report(epoch, metrics)
             if epoch < total_epochs(experiment) and agree(
@@ -216,6 +217,11 @@ def _train_epoch(
     metrics["train/learning_rate"] = learning_rate
     metrics["train/images_per_second"] = steps * experiment.recipe.batch_size / (time.perf_counter() - began)
     return metrics | mining.metrics(context.world_size)
+
+
+def _in_words(metrics: dict[str, float]) -> str:
+    judged = f", AP@S {100 * metrics['ap_s']:.2f}" if "ap_s" in metrics else ""
+    return f"loss {metrics['train/loss']:.4f}{judged}"
 
 
 def _as_numbers(parts: dict[str, torch.Tensor]) -> dict[str, float]:
