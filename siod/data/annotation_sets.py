@@ -1,23 +1,30 @@
 """Annotation sets: which boxes of a fully annotated data set a detector may learn from.
 
 Every policy is a function from a data set to the rows that stay. Crowd boxes mark regions, not instances:
-they are never the box that is kept, and every policy but ``full`` leaves them out. Images and categories
-stay as they are, also those left without boxes; annotation ids are kept.
+they are never the box that is kept, they do not count, and every policy but ``full`` leaves them out. Images
+and categories stay as they are, also those left without boxes; annotation ids are kept.
+
+Random choices rank boxes by a hash of seed and annotation id. Neither the order of the file nor the machine
+matters, and sets of one seed are nested: keep-1 is part of keep-2.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import msgspec
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from siod.data import coco, selection
 from siod.value import Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siod.data.coco import CocoDataset
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Full(Value):
@@ -27,21 +34,73 @@ class Full(Value):
 
 
 class Keep(Value):
-    """At most k boxes per image and category; k = 1 is the single-instance set.
+    """At most k boxes per image and category; k = 1 chosen at random is the single-instance set.
 
-    The random choice ranks boxes by a hash of seed and annotation id: neither the order of the file nor the
-    machine matters, and the k = 1 set is part of the k = 2 set of the same seed.
+    ``first`` takes the first boxes in the file's order, as the authors' generator does; ``largest`` those of
+    greatest area; ``center`` those whose centre is nearest to the image's.
 
     Source: Li et al., SIOD, CVPR 2022, section 4.1.
     """
 
     policy: Literal["keep"] = "keep"
     k: Annotated[int, Field(ge=1)] = 1
-    choice: Literal["random"] = "random"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    choice: Literal["random", "first", "largest", "center"] = "random"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _seed_has_an_effect(self) -> Self:
+        if self.seed and self.choice != "random":
+            raise ValueError(f"seed has no effect on choice {self.choice!r}; leave it at 0")
+        return self
 
 
-Policy = Annotated[Full | Keep, Field(discriminator="policy")]
+class WholeImages(Value):
+    """Some images keep all their boxes, the others none; as many boxes in all as the keep-1 set has.
+
+    Images are taken in random order. Towards the end, those with more boxes than are still wanted are passed
+    over, so the number is met exactly if it can be. Images carry ``keep`` 1 or 0.
+
+    Source: Li et al., SIOD, CVPR 2022, Table 2 (the SSOD rows).
+    """
+
+    policy: Literal["ssod"] = "ssod"
+    seed: Seed = 0
+
+
+class Sparse(Value):
+    """Boxes removed from every image: one (easy), the smaller half (hard) or all but one (extreme).
+
+    Of n boxes ``hard`` removes n // 2. With ``per_category`` one box of each category present in the image
+    always stays, even if fewer can then be removed.
+
+    Source: Wang et al., Co-mining, AAAI 2021.
+    """
+
+    policy: Literal["saod"] = "saod"
+    level: Literal["easy", "hard", "extreme"]
+    per_category: bool = False
+    seed: Seed = 0
+
+
+class Missing(Value):
+    """A fraction of all boxes removed, wherever they are: of N boxes ``round(fraction * N)``."""
+
+    policy: Literal["missing"] = "missing"
+    fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed = 0
+
+
+class Matched(Value):
+    """Boxes removed at random until as many are left as the keep-1 set has.
+
+    Source: Li et al., SIOD, CVPR 2022, Table 2 (the SAOD rows).
+    """
+
+    policy: Literal["matched"] = "matched"
+    seed: Seed = 0
+
+
+Policy = Annotated[Full | Keep | WholeImages | Sparse | Missing | Matched, Field(discriminator="policy")]
 
 
 def annotate(dataset: CocoDataset, policy: Policy) -> dict[str, Any]:
@@ -56,13 +115,56 @@ def annotate(dataset: CocoDataset, policy: Policy) -> dict[str, Any]:
         ``info.annotation_set`` says what was done: the policy's settings, the source's sha256 and the counts.
     """
     kept = kept_rows(dataset, policy)
-    counts = {
-        "source": len(kept),
-        "source_crowd": int(np.count_nonzero(dataset.iscrowd)),
-        "kept": int(np.count_nonzero(kept)),
-    }
-    made = {**policy.model_dump(mode="json"), "source_sha256": dataset.sha256, "counts": counts}
-    return subset(dataset, kept, {**dataset.info(), "annotation_set": made})
+    document = subset(dataset, kept, {**dataset.info(), "annotation_set": _account(dataset, policy, kept)})
+    if isinstance(policy, WholeImages):
+        document["images"] = _with_keep_flags(dataset, policy)
+    return document
+
+
+def hidden(dataset: CocoDataset, policy: Policy) -> dict[str, Any]:
+    """The other half of ``annotate``: the instances the policy leaves out, to judge pseudo labels by.
+
+    Args:
+        dataset: The fully annotated source.
+        policy: Which boxes stay in the annotation set.
+
+    Returns:
+        A COCO document of the removed boxes without crowds.
+    """
+    kept = kept_rows(dataset, policy)
+    account = {**_account(dataset, policy, kept), "holds": "hidden instances"}
+    return subset(dataset, ~kept & ~dataset.iscrowd, {**dataset.info(), "annotation_set": account})
+
+
+def kept_rows(dataset: CocoDataset, policy: Policy) -> NDArray[np.bool_]:
+    """Which annotations a policy keeps.
+
+    Args:
+        dataset: The source.
+        policy: Which boxes stay.
+
+    Returns:
+        One truth value per annotation of the source.
+    """
+    if isinstance(policy, Full):
+        return np.ones(len(dataset.annotation_ids), dtype=bool)
+    instances = selection.Instances.of(dataset)
+    order = selection.random_ranks(instances.ids, policy.seed)
+    match policy:
+        case Keep():
+            priority = order if policy.choice == "random" else _preference(dataset, policy.choice)[instances.rows]
+            kept = selection.first_per_category(instances, priority, policy.k)
+        case WholeImages():
+            kept = _whole_images(dataset, policy)[instances.image]
+        case Sparse():
+            kept = selection.thin_out(instances, order, policy.level, per_category=policy.per_category)
+        case Missing():
+            kept = selection.lowest(instances, order, len(order) - round(policy.fraction * len(order)))
+        case Matched():
+            kept = selection.lowest(instances, order, selection.groups(instances))
+    rows = np.zeros(len(dataset.annotation_ids), dtype=bool)
+    rows[instances.rows[kept]] = True
+    return rows
 
 
 def subset(dataset: CocoDataset, kept: NDArray[np.bool_], info: dict[str, Any]) -> dict[str, Any]:
@@ -80,58 +182,37 @@ def without_images(dataset: CocoDataset, image_ids: list[int]) -> dict[str, Any]
     return {**document, "images": [records[place] for place in np.flatnonzero(stays).tolist()]}
 
 
-def kept_rows(dataset: CocoDataset, policy: Policy) -> NDArray[np.bool_]:
-    """Which annotations a policy keeps.
-
-    Args:
-        dataset: The source.
-        policy: Which boxes stay.
-
-    Returns:
-        One truth value per annotation of the source.
-    """
-    if isinstance(policy, Full):
-        return np.ones(len(dataset.annotation_ids), dtype=bool)
-    priority = random_ranks(dataset.annotation_ids, policy.seed)
-    return _first_of_groups(dataset, priority, policy.k)
+def _account(dataset: CocoDataset, policy: Policy, kept: NDArray[np.bool_]) -> dict[str, Any]:
+    counts = {
+        "source": len(kept),
+        "source_crowd": int(np.count_nonzero(dataset.iscrowd)),
+        "kept": int(np.count_nonzero(kept)),
+    }
+    return {**policy.model_dump(mode="json"), "source_sha256": dataset.sha256, "counts": counts}
 
 
-def _first_of_groups(dataset: CocoDataset, priority: NDArray[np.uint64], k: int) -> NDArray[np.bool_]:
-    """Keep the k instances of lowest priority per image and category; ids settle ties."""
-    rows = np.flatnonzero(~dataset.iscrowd)
-    image, label = dataset.image_index[rows], dataset.labels[rows]
-    order = np.lexsort((dataset.annotation_ids[rows], priority[rows], label, image))
-    group = (image * len(dataset.categories) + label)[order]
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    place_in_group = np.arange(len(group)) - np.repeat(starts, np.diff(starts, append=len(group)))
-    kept = np.zeros(len(dataset.annotation_ids), dtype=bool)
-    kept[rows[order[place_in_group < k]]] = True
-    return kept
+def _preference(dataset: CocoDataset, choice: str) -> NDArray[np.float64]:
+    """A number per annotation, lowest for the box to keep."""
+    if choice == "first":
+        return np.arange(len(dataset.annotation_ids), dtype=np.float64)
+    boxes = dataset.boxes_xywh
+    if choice == "largest":
+        return -boxes[:, 2] * boxes[:, 3]
+    middles = coco.image_sizes(dataset.images)[dataset.image_index] / 2
+    distances: NDArray[np.float64] = np.square(boxes[:, :2] + boxes[:, 2:] / 2 - middles).sum(axis=1)
+    return distances
 
 
-def random_ranks(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """Hash each id with the seed; equal inputs give equal numbers on every machine.
-
-    Args:
-        ids: Annotation or image ids.
-        seed: At least 0.
-
-    Returns:
-        Uniform over the 64-bit numbers.
-
-    Source: the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), applied to the seed and then to each id.
-
-    Example:
-        >>> (random_ranks(np.arange(3), 0) == random_ranks(np.arange(3), 1)).any()
-        np.False_
-    """
-    salt = _mix(np.array([seed], dtype=np.uint64))
-    return _mix(ids.astype(np.uint64) ^ salt)
+def _whole_images(dataset: CocoDataset, policy: WholeImages) -> NDArray[np.bool_]:
+    """Which images keep their boxes."""
+    instances = selection.Instances.of(dataset)
+    counts = np.bincount(instances.image, minlength=len(dataset.images))
+    ids = np.array([image.id for image in dataset.images], dtype=np.int64)
+    order = np.lexsort((ids, selection.random_ranks(ids, policy.seed)))
+    return selection.fill(counts, order, selection.groups(instances))
 
 
-def _mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One step of SplitMix64; unsigned arithmetic wraps, as it must."""
-    z = numbers + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def _with_keep_flags(dataset: CocoDataset, policy: WholeImages) -> list[dict[str, Any]]:
+    flags = _whole_images(dataset, policy).astype(int).tolist()
+    records = (msgspec.json.decode(record) for record in dataset.image_records())
+    return [{**record, "keep": flag} for record, flag in zip(records, flags, strict=True)]

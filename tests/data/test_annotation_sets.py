@@ -14,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siod.data import coco
-from siod.data.annotation_sets import Full, Keep, annotate, kept_rows, random_ranks
+from siod.data.annotation_sets import (
+    Full,
+    Keep,
+    Matched,
+    Missing,
+    Policy,
+    Sparse,
+    WholeImages,
+    annotate,
+    hidden,
+    kept_rows,
+)
+from siod.data.selection import random_ranks
 from siod.errors import UserError
 
 
@@ -106,6 +118,158 @@ def test_a_crowd_box_is_never_kept_even_when_it_stands_alone(folder: Path) -> No
         assert kept_ids(dataset, Keep(seed=seed)) == {1}
 
 
+EVERY_POLICY: list[Policy] = [
+    Full(),
+    *(Keep(k=k, choice=choice) for k in (1, 2) for choice in ("random", "first", "largest", "center")),
+    WholeImages(),
+    *(Sparse(level=level, per_category=each) for level in ("easy", "hard", "extreme") for each in (False, True)),
+    Missing(fraction=0.3),
+    Matched(),
+]
+
+
+@pytest.mark.parametrize("policy", EVERY_POLICY, ids=lambda policy: "-".join(map(str, policy.model_dump().values())))
+@given(instances=INSTANCES, crowds=st.frozensets(st.integers(0, 10)))
+@settings(max_examples=15, deadline=None)
+def test_a_set_and_its_hidden_half_share_the_instances_of_the_source(
+    folder: Path, policy: Policy, instances: list[tuple[int, int]], crowds: frozenset[int]
+) -> None:
+    document = dataset_of(instances, crowds=crowds)
+    dataset = read(document, folder)
+    for name, derived in (("kept", annotate(dataset, policy)), ("hidden", hidden(dataset, policy))):
+        coco.write(folder / f"{name}.json", derived)
+    kept, rest = (coco.read(folder / f"{name}.json") for name in ("kept", "hidden"))
+    if policy != Full():
+        assert not kept.iscrowd.any()
+        everything = {annotation["id"] for annotation in document["annotations"] if not annotation["iscrowd"]}
+        assert sorted([*kept.annotation_ids, *rest.annotation_ids]) == sorted(everything)
+    else:
+        assert kept.raw["annotations"] == document["annotations"]
+        assert len(rest.annotation_ids) == 0
+    assert kept.images == rest.images == dataset.images
+    assert kept.info()["annotation_set"]["counts"]["kept"] == len(kept.annotation_ids)
+
+
+RANDOM: list[Policy] = [
+    Keep(k=2, seed=5),
+    WholeImages(seed=5),
+    Sparse(level="hard", seed=5),
+    Sparse(level="easy", per_category=True, seed=5),
+    Missing(fraction=0.5, seed=5),
+    Matched(seed=5),
+]
+
+
+@pytest.mark.parametrize("policy", [*RANDOM, Keep(choice="largest"), Keep(choice="center")])
+@given(instances=INSTANCES, order=st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_no_policy_but_first_depends_on_the_order_of_the_file(
+    folder: Path, policy: Policy, instances: list[tuple[int, int]], order: random.Random
+) -> None:
+    plain = kept_ids(read(dataset_of(instances), folder), policy)
+    assert kept_ids(read(dataset_of(instances, order=order), folder), policy) == plain
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_another_seed_makes_another_set(folder: Path, policy: Policy) -> None:
+    # One instance in image 0, two in image 1, ...: whole images differ in size.
+    instances = [(image, category) for image in range(5) for category in range(4) for _ in range(image + 1)]
+    dataset = read(dataset_of(instances), folder)
+    sets = {frozenset(kept_ids(dataset, policy.model_copy(update={"seed": seed}))) for seed in range(10)}
+    assert len(sets) > 1
+    assert kept_ids(dataset, policy) == kept_ids(dataset, policy.model_copy())
+
+
+def boxes(*rows: tuple[float, float, float, float]) -> dict[str, Any]:
+    document = dataset_of([(0, 0)] * len(rows))
+    document["images"][0].update(width=100, height=60)
+    for annotation, row in zip(document["annotations"], rows, strict=True):
+        annotation["bbox"] = list(row)
+    return document
+
+
+def test_first_largest_and_center_choose_what_they_say(folder: Path) -> None:
+    # The image's centre is (50, 30). Box 2 is centred at (51, 31), box 1 is largest, box 0 stands first.
+    dataset = read(boxes((0, 0, 5, 5), (0, 0, 40, 40), (41, 21, 20, 20)), folder)
+    assert kept_ids(dataset, Keep(choice="first")) == {0}
+    assert kept_ids(dataset, Keep(choice="largest")) == {1}
+    assert kept_ids(dataset, Keep(choice="center")) == {2}
+    assert kept_ids(dataset, Keep(choice="center", k=2)) == {1, 2}
+
+
+def test_first_follows_the_file_and_passes_over_crowds(folder: Path) -> None:
+    document = dataset_of([(0, 0), (0, 0), (0, 0)], crowds=frozenset({2}))
+    document["annotations"].reverse()
+    assert kept_ids(read(document, folder), Keep(choice="first")) == {1}
+
+
+COUNTS = {0: 1, 1: 2, 2: 5, 3: 6}
+"""Instances of each image in the examples below; image 4 has none. They alternate between two categories."""
+
+
+def alternating() -> dict[str, Any]:
+    return dataset_of([(image, place % 2) for image, count in COUNTS.items() for place in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        (Sparse(level="easy"), [0, 1, 4, 5]),
+        (Sparse(level="hard"), [1, 1, 3, 3]),  # of n boxes n // 2 go: 0, 1, 2, 3
+        (Sparse(level="extreme"), [1, 1, 1, 1]),
+        (Sparse(level="easy", per_category=True), [1, 2, 4, 5]),  # images 0 and 1 have one box of each category
+        (Sparse(level="hard", per_category=True), [1, 2, 3, 3]),
+        (Sparse(level="extreme", per_category=True), [1, 2, 2, 2]),
+    ],
+)
+def test_sparse_levels_leave_the_stated_number_in_each_image(folder: Path, policy: Sparse, left: list[int]) -> None:
+    dataset = read(alternating(), folder)
+    for seed in range(5):
+        kept = kept_rows(dataset, policy.with_changes({"seed": seed}))
+        assert np.bincount(dataset.image_index[kept], minlength=4).tolist() == left
+        if policy.per_category:
+            present = set(zip(dataset.image_index.tolist(), dataset.labels.tolist(), strict=True))
+            assert set(zip(dataset.image_index[kept].tolist(), dataset.labels[kept].tolist(), strict=True)) == present
+
+
+@given(INSTANCES, st.floats(0.01, 0.99))
+@settings(max_examples=40, deadline=None)
+def test_missing_removes_the_rounded_fraction(folder: Path, instances: list[tuple[int, int]], fraction: float) -> None:
+    kept = kept_rows(read(dataset_of(instances), folder), Missing(fraction=fraction))
+    assert len(instances) - kept.sum() == round(fraction * len(instances))
+
+
+@given(INSTANCES)
+@settings(max_examples=40, deadline=None)
+def test_matched_leaves_as_many_as_keep_1(folder: Path, instances: list[tuple[int, int]]) -> None:
+    dataset = read(dataset_of(instances), folder)
+    assert kept_rows(dataset, Matched()).sum() == kept_rows(dataset, Keep()).sum() == len(set(instances))
+
+
+@given(INSTANCES, st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_whole_images_are_whole_flagged_and_hold_at_most_keep_1s_number(
+    folder: Path, instances: list[tuple[int, int]], seed: int
+) -> None:
+    dataset = read(dataset_of(instances), folder)
+    document = annotate(dataset, WholeImages(seed=seed))
+    flags = {image["id"]: image["keep"] for image in document["images"]}
+    kept = set(kept_ids(dataset, WholeImages(seed=seed)))
+    assert set(flags.values()) <= {0, 1}
+    assert kept == {i for i, (image, _) in enumerate(instances) if flags[image]}
+    assert len(kept) <= len(set(instances))
+
+
+def test_whole_images_meet_the_number_exactly_when_they_can(folder: Path) -> None:
+    # Images of 1, 1, 2 and 8 boxes; keep-1 has 1 + 1 + 1 + 3 = 6. The fourth never fits, the others hold 4.
+    few = dataset_of([(0, 0), (1, 0), (2, 0), (2, 0), *[(3, i % 3) for i in range(8)]])
+    assert len(kept_ids(read(few, folder), WholeImages())) == 4
+    # Images of 2, 2, 1 and 1 boxes of one category: keep-1 has 4, which every order reaches.
+    many = dataset_of([(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (3, 0)])
+    for seed in range(10):
+        assert len(kept_ids(read(many, folder), WholeImages(seed=seed))) == 4
+
+
 def test_the_hash_is_the_published_one() -> None:
     # SplitMix64 from state 0 yields 0xE220A8397B1DCDAF first: the salt of seed 0. An id equal to the salt
     # therefore cancels to state 0 again.
@@ -137,7 +301,9 @@ def test_the_document_says_what_was_done_and_keeps_the_rest(coco_file: Path, doc
     assert all(annotation == originals[annotation["id"]] for annotation in again["annotations"])
 
 
-@pytest.mark.parametrize("settings", [{"k": 0}, {"choice": "smallest"}, {"seed": -1}, {"kk": 1}])
+@pytest.mark.parametrize(
+    "settings", [{"k": 0}, {"choice": "smallest"}, {"seed": -1}, {"kk": 1}, {"seed": 3, "choice": "first"}]
+)
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(settings))):
         Keep.parse({"policy": "keep", **settings}, source="test")
