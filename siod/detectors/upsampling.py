@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
@@ -24,7 +25,7 @@ class ModulatedDeformConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         taps = 9
-        self.split = (2 * taps, taps)
+        self.split = [2 * taps, taps]
         self.look = nn.Conv2d(in_channels, sum(self.split), kernel_size=3, padding=1)
         self.convolution = DeformConv2d(in_channels, out_channels, kernel_size=3, padding=1)
         # It starts as a plain convolution: no offsets, all taps weighed alike.
@@ -33,8 +34,11 @@ class ModulatedDeformConv(nn.Module):
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Convolve at learnt places."""
-        offsets, modulation = self.look(features).split(self.split, dim=1)
-        convolved: Tensor = self.convolution(features, offsets, modulation.sigmoid())
+        offsets, modulation = torch.split(self.look(features), self.split, dim=1)
+        # The operator wants one dtype, which autocast does not see to on every device.
+        dtype = self.convolution.weight.dtype
+        with torch.autocast(features.device.type, enabled=False):
+            convolved: Tensor = self.convolution(features.to(dtype), offsets.to(dtype), modulation.to(dtype).sigmoid())
         return convolved
 
 

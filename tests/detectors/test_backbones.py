@@ -1,0 +1,139 @@
+"""Backbones, and what happens to weights that do not fit them."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torchvision.models import resnet18, resnet101
+
+from siod.detectors.backbones import LAYOUTS, build_backbone, load_backbone_weights, stride_px
+from siod.detectors.centernet import CenterNet
+from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY
+from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from siod.detectors.backbones import Norm
+
+NARROW = CenterNet(backbone="resnet18", base_width=8)
+
+
+@pytest.mark.parametrize(("spec", "published"), [(CENTERNET_R18, resnet18), (CENTERNET_R101, resnet101)])
+def test_parameters_are_named_and_shaped_as_torchvision_names_them(spec: CenterNet, published: type) -> None:
+    with torch.device("meta"):
+        ours, theirs = build_backbone(spec).state_dict(), published().state_dict()
+    theirs = {name: value for name, value in theirs.items() if not name.startswith("fc.")}
+    assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
+
+
+def test_torchvisions_weights_give_torchvisions_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    published = resnet18().eval()
+    torch.save(published.state_dict(), tmp_path / "resnet18.pth")
+    backbone = build_backbone(CENTERNET_R18).eval()
+    load_backbone_weights(backbone, tmp_path / "resnet18.pth")
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        stem = published.maxpool(published.relu(published.bn1(published.conv1(images))))
+        expected = published.layer4(published.layer3(published.layer2(published.layer1(stem))))
+        torch.testing.assert_close(backbone(images), expected)
+
+
+@pytest.mark.parametrize(("spec", "channels"), [(NARROW, 64), (CENTERNET_TINY, 128)])
+def test_the_last_stage_has_the_stated_stride_and_channels(spec: CenterNet, channels: int) -> None:
+    backbone = build_backbone(spec)
+    features = backbone(torch.zeros(1, 3, 64, 96))
+    stride = stride_px(spec.backbone)
+    assert features.shape == (1, channels, 64 // stride, 96 // stride)
+    assert backbone.out_channels == channels
+
+
+@pytest.mark.parametrize("norm", ["frozen", "group"])
+def test_without_batch_statistics_an_image_does_not_depend_on_the_others(norm: Norm) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(CENTERNET_TINY.model_copy(update={"norm": norm})).train()
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(backbone(images)[:1], backbone(images[:1]), rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_normalisation_takes_weights_learnt_with_batch_normalisation(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learnt = build_backbone(NARROW)
+    learnt(torch.randn(4, 3, 64, 64))  # moves the running statistics
+    torch.save(learnt.state_dict(), tmp_path / "weights.pth")
+    frozen = build_backbone(NARROW.model_copy(update={"norm": "frozen"}))
+    load_backbone_weights(frozen, tmp_path / "weights.pth")
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(frozen(images), learnt.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.pth: No such file or directory; set weights\.file"):
+        load_backbone_weights(build_backbone(NARROW), tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", pickle.dumps({"a": print}, protocol=2)])
+def test_a_file_that_is_not_weights_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.pth: not a file of weights; save a state dict with torch\.save"):
+        load_backbone_weights(build_backbone(NARROW), file)
+
+
+class Touch:
+    """Makes a file when it is unpickled by a loader that runs what a file asks for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": Touch(tmp_path / "ran")}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="not a file of weights"):
+        load_backbone_weights(build_backbone(NARROW), tmp_path / "weights.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_with_more_than_weights_is_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match="does not hold a state dict"):
+        load_backbone_weights(build_backbone(NARROW), tmp_path / "checkpoint.pt")
+
+
+def test_weights_of_another_architecture_are_named_and_nothing_is_loaded(tmp_path: Path) -> None:
+    state = build_backbone(NARROW).state_dict()
+    state["conv1.weight"] = torch.zeros(16, 3, 7, 7)
+    state["extra.weight"] = state.pop("bn1.weight")
+    torch.save(state, tmp_path / "other.pth")
+    backbone = build_backbone(NARROW)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        load_backbone_weights(backbone, tmp_path / "other.pth")
+    assert "missing: bn1.weight; unknown: extra.weight; of another shape: conv1.weight" in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_weights_that_do_not_fit_anywhere_are_named_in_short(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "empty.pth")
+    with pytest.raises(UserError, match=r"missing: bn1\.bias, bn1\.running_mean, bn1\.running_var and \d+ more"):
+        load_backbone_weights(build_backbone(NARROW), tmp_path / "empty.pth")
+
+
+def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens on the discard port
+    with pytest.raises(UserError, match=r"resnet18-f37072fd\.pth: download failed .*; set weights\.file"):
+        load_backbone_weights(build_backbone(NARROW))
+
+
+def test_a_backbone_without_published_weights_says_so() -> None:
+    assert LAYOUTS["tiny_resnet18"].imagenet is None
+    with pytest.raises(UserError, match="no published ImageNet weights"):
+        load_backbone_weights(build_backbone(CENTERNET_TINY))
