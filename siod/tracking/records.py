@@ -1,0 +1,238 @@
+"""What is known of a study and its trials, as plain rows: all that a report needs.
+
+Metrics are named as everywhere else (``ap_s``, ``train/loss``, ...), AP and AR are fractions, steps are
+epochs counted from 1, times are milliseconds since 1970. Boxes here are ``x, y, width, height`` in pixels
+of the image file, as in COCO files, because that is how galleries are stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping  # noqa: TC003  (msgspec resolves the annotations at run time)
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+Points = tuple[tuple[int, float], ...]
+
+
+class TrueBox(NamedTuple):
+    """An annotated instance of a gallery image; the label counts from 0."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: int
+
+
+class FoundBox(NamedTuple):
+    """A detection in a gallery image; the label counts from 0, the score is in [0, 1]."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+    label: int
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """One image that every arm is shown on.
+
+    Args:
+        id: As in the annotation file.
+        file: Path of the image file, relative to the folder it is read from.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        ground_truth: All annotated instances, hidden from training or not.
+    """
+
+    id: int
+    file: str
+    width: int
+    height: int
+    ground_truth: tuple[TrueBox, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images on which a study's arms are compared; stored as ``gallery/gallery.json`` of its run.
+
+    Args:
+        categories: Names by label.
+        images: In the order they are shown.
+        score_threshold: Detections with a lower score are not drawn.
+    """
+
+    categories: tuple[str, ...]
+    images: tuple[GalleryImage, ...]
+    score_threshold: float = 0.3
+
+
+# What a trial found, by image id; stored as ``gallery.json`` of its run: {"<image id>": [[x, y, w, h, score, label]]}.
+Found = dict[int, tuple[FoundBox, ...]]
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """An arm as it was declared.
+
+    Args:
+        name: As on the command line.
+        label: As in tables.
+        note: What a reader should know about it.
+        changes: Settings it changes in the base experiment, by dotted path.
+    """
+
+    name: str
+    label: str
+    note: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyHeader:
+    """A study as it was declared; stored as ``study.json`` of its run.
+
+    Args:
+        name: Of the study.
+        question: What it decides.
+        arms: In the order of the table's rows.
+        baseline: Name of the arm that gains are counted from.
+        columns: Metrics in the order of the table's columns.
+        seeds: Every arm is trained once with each.
+        objective: The metric that matters most.
+        experiment: The base experiment as plain data.
+        command: What was typed to run the study.
+    """
+
+    name: str
+    question: str
+    arms: tuple[ArmRecord, ...]
+    baseline: str
+    columns: tuple[str, ...] = ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9")
+    seeds: tuple[int, ...] = (0,)
+    objective: str = "ap_s"
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One arm with one seed, and what became of it.
+
+    Args:
+        run_id: In the tracking store.
+        study: Name of its study.
+        arm: Name of its arm.
+        seed: Of its random numbers.
+        identity: Equal for trials that learn the same from the same data.
+        status: Where it stands; a process that was killed leaves ``running`` behind.
+        error: One sentence when it failed.
+        epoch: The last one recorded; 0 before the first.
+        params: Settings by dotted path, as text.
+        metrics: The latest values; the final ones once ``status`` is finished.
+        history: Values by epoch, ascending, one per epoch.
+        tags: Whatever else describes the run, such as ``git_commit`` and ``data_fingerprint``.
+        started_ms: When it was first started.
+        ended_ms: When it ended, if it did.
+        artifact_uri: Where its files are.
+        found: Detections in the gallery's images; read for the first finished seed of each arm only.
+    """
+
+    run_id: str
+    study: str
+    arm: str
+    seed: int
+    identity: str
+    status: Status
+    error: str = ""
+    epoch: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    history: Mapping[str, Points] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    artifact_uri: str = ""
+    found: Found | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(StudyHeader):
+    """A study and what became of its trials.
+
+    Args:
+        run_id: Of the study's own run.
+        status: Of the last call that ran it.
+        trials: In the order of the declared arms, then by seed; what is no longer declared comes last.
+        started_ms: When it was first started.
+        gallery: The images its arms are compared on, if it has any.
+        gallery_files: Contents of the gallery's image files by image id.
+    """
+
+    run_id: str
+    status: Status
+    trials: tuple[TrialRecord, ...] = ()
+    started_ms: int | None = None
+    gallery: Gallery | None = None
+    gallery_files: Mapping[int, bytes] = field(default_factory=dict)
+
+    def trials_of(self, arm: str) -> tuple[TrialRecord, ...]:
+        """The trials of one arm with the seeds the study declares."""
+        return tuple(trial for trial in self.trials if trial.arm == arm and trial.seed in self.seeds)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Name nested settings by their dotted paths, with their values as text.
+
+    Args:
+        settings: Plain data, such as an experiment's.
+        prefix: Put before every path.
+
+    Returns:
+        Text as it is, everything else as JSON; lists and empty records are values, not levels.
+
+    Example:
+        >>> flatten({"recipe": {"epochs": 6, "milestones": [90, 120]}, "dminer": None, "kind": "digits"})
+        {'recipe.epochs': '6', 'recipe.milestones': '[90, 120]', 'dminer': 'null', 'kind': 'digits'}
+    """
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def one_per_step(points: list[tuple[int, float]]) -> Points:
+    """Keep the value recorded last for each step.
+
+    Args:
+        points: Step and value in the order they were recorded; an epoch that was repeated is there twice.
+
+    Returns:
+        Ascending by step.
+
+    Example:
+        >>> one_per_step([(1, 0.1), (2, 0.2), (2, 0.3)])
+        ((1, 0.1), (2, 0.3))
+    """
+    return tuple(sorted(dict(points).items()))
+
+
+def decode_found(data: bytes) -> Found:
+    """Read what a trial found in the gallery's images.
+
+    Args:
+        data: JSON as described at :data:`Found`.
+
+    Returns:
+        Boxes by image id, in the order they were written.
+    """
+    return msgspec.json.decode(data, type=Found)
