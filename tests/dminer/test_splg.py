@@ -26,13 +26,14 @@ def maps(*values: tuple[float, ...]) -> torch.Tensor:
 def random_case(seed: int, *, batch: int = 2, classes: int = 4, side: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and a heatmap in which each image has 0 to 2 annotated classes."""
     generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(batch, 3, side, side, generator=generator)
-    heatmap = torch.zeros(batch, classes, side, side)
+    features = torch.randn(batch, 3, side, side, generator=generator, dtype=torch.float64)
+    heatmap = torch.zeros(batch, classes, side, side, dtype=torch.float64)
     for image in range(batch):
-        for _ in range(int(torch.randint(0, 3, (), generator=generator))):
-            label, y, x = (int(torch.randint(0, n, (), generator=generator)) for n in (classes, side, side - 1))
+        # One row of the grid for each instance: two classes never have the same prototype.
+        for y in torch.randperm(side, generator=generator)[: int(torch.randint(0, 3, (), generator=generator))]:
+            label, x = (int(torch.randint(0, n, (), generator=generator)) for n in (classes, side - 1))
             heatmap[image, label, y, x] = 1
-            heatmap[image, label, y, x + 1] = heatmap[image, label, y, x + 1].clamp(min=0.4)
+            heatmap[image, label, y, x + 1] = 0.4
     return features, heatmap
 
 
@@ -140,8 +141,8 @@ def test_half_precision_features_under_autocast_are_compared_in_float32(dtype: t
     heatmap[0, 0, 0, 0] = 1
     halved = (features * 100).to(dtype)  # 3 channels of 100^2 would overflow a sum of squares in float16
     with torch.autocast("cpu", dtype=dtype):
-        pseudo = mine_pseudo_heatmap(halved, heatmap, min_similarity=0.3)
-    torch.testing.assert_close(pseudo, mine_pseudo_heatmap(halved.float(), heatmap, min_similarity=0.3))
+        pseudo = mine_pseudo_heatmap(halved, heatmap.float(), min_similarity=0.3)
+    torch.testing.assert_close(pseudo, mine_pseudo_heatmap(halved.float(), heatmap.float(), min_similarity=0.3))
     assert (pseudo > 0).any()
 
 
