@@ -28,7 +28,7 @@ MAY_IMPORT = {
 
 HOMES = {
     "ray": {"siod.training.worker", "siod.tuning.runner", "siod.tuning.cluster"},
-    "mlflow": {"siod.tracking.mlflow"},
+    "mlflow": {"siod.tracking.mlflow", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},
     "matplotlib": {"siod.reports.figures"},

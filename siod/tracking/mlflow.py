@@ -1,4 +1,4 @@
-"""Studies and trials in an MLflow store (the only file that knows MLflow).
+"""Studies and trials in an MLflow store.
 
 One MLflow experiment per study holds one run for the study and, nested below it, one run per trial named
 ``arm/seed``. Everything is found again by its tags before it is created, so that a study that is resumed
@@ -7,49 +7,32 @@ adds to the same runs. MLflow is imported when a store is first used: importing 
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
-from siod.tracking.records import Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found, flatten, one_per_step
+from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
+from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUSES, StudyReader
+from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
-    from mlflow.store.entities import PagedList
 
-    from siod.tracking.records import Points, Status
+    from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord
 
-Entry = TypeVar("Entry")
-
-STATUSES: dict[Status, str] = {
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-}
-STATUS_OF: dict[str, Status] = {name: status for status, name in STATUSES.items()} | {"SCHEDULED": "running"}
-SERVER_SECONDS = 5.0
-MOST_POINTS = 2**31 - 1
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
-HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
 
 
 @dataclass(frozen=True)
@@ -76,7 +59,7 @@ class TrialLog:
     def epochs(self) -> frozenset[int]:
         """The epochs that are recorded."""
         with explained(self.uri):
-            history = _client(self.uri).get_metric_history(self.run_id, "epoch")
+            history = client_of(self.uri).get_metric_history(self.run_id, "epoch")
         return frozenset(metric.step for metric in history)
 
     def log_params(self, settings: Mapping[str, Any]) -> None:
@@ -84,9 +67,9 @@ class TrialLog:
         from mlflow.entities import Param  # noqa: PLC0415  (keeps the import of this module cheap)
 
         with explained(self.uri):
-            known = _client(self.uri).get_run(self.run_id).data.params
+            known = client_of(self.uri).get_run(self.run_id).data.params
             params = [Param(name, value) for name, value in flatten(settings).items() if name not in known]
-            _client(self.uri).log_batch(self.run_id, params=params)
+            client_of(self.uri).log_batch(self.run_id, params=params)
 
     def log_json(self, name: str, data: Any) -> None:
         """Store plain data as a JSON artifact.
@@ -100,7 +83,7 @@ class TrialLog:
     def log_text(self, name: str, text: str) -> None:
         """Store text as an artifact."""
         with explained(self.uri):
-            _client(self.uri).log_text(self.run_id, text, name)
+            client_of(self.uri).log_text(self.run_id, text, name)
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Copy a file to the artifacts.
@@ -110,7 +93,7 @@ class TrialLog:
             folder: Among the artifacts; the top when None.
         """
         with explained(self.uri):
-            _client(self.uri).log_artifact(self.run_id, str(path), folder)
+            client_of(self.uri).log_artifact(self.run_id, str(path), folder)
 
     def finish(self, status: Status, *, error: str = "", metrics: Mapping[str, float] | None = None) -> None:
         """Set how the trial ended.
@@ -120,8 +103,8 @@ class TrialLog:
             error: One sentence, for a trial that failed.
             metrics: Final values; they count for the last recorded epoch.
         """
-        client = _client(self.uri)
         with explained(self.uri):
+            client = client_of(self.uri)
             latest = client.get_run(self.run_id).data.metrics
             changed = {name: value for name, value in (metrics or {}).items() if latest.get(name) != value}
             self._log_metrics(changed, int(latest.get("epoch", 0)))
@@ -133,7 +116,7 @@ class TrialLog:
 
         now = _now_ms()
         with explained(self.uri):
-            _client(self.uri).log_batch(
+            client_of(self.uri).log_batch(
                 self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
             )
 
@@ -152,7 +135,7 @@ class Store:
         scheme = urlsplit(uri).scheme
         if scheme in {"", "file"}:
             raise UserError(f"tracking store {uri!r}: MLflow keeps no runs in folders; write sqlite:///{uri}/mlflow.db")
-        self.database = _sqlite_path(uri) if scheme == "sqlite" else None
+        self.database = sqlite_path(uri) if scheme == "sqlite" else None
         self.uri = f"sqlite:///{self.database}" if self.database else uri
 
     def prepare(self) -> None:
@@ -262,9 +245,9 @@ class Store:
             return ()
         client = self._open()
         with explained(self.uri):
-            experiments = _all_pages(lambda token: client.search_experiments(page_token=token))
+            experiments = all_pages(lambda token: client.search_experiments(page_token=token))
             ids = [experiment.experiment_id for experiment in experiments]
-            runs = _all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
+            runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
         return tuple(dict.fromkeys(run.data.tags["study"] for run in runs))
 
     def read_study(self, name: str) -> StudyRecord:
@@ -287,22 +270,22 @@ class Store:
         with explained(self.uri):
             experiment_id = self._experiment(name)
             study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
-            return _StudyReader(client, study, self._children(study)).read()
+            return StudyReader(client, study, self._children(study)).read()
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""
         if self.uri.startswith(("http://", "https://")):
-            _refuse_unreachable(self.uri)
+            refuse_unreachable(self.uri)
         try:
             with explained(self.uri):
-                return _client(self.uri)
+                return client_of(self.uri)
         except RunError as error:
             remedy = f"name another store, or try 'mlflow db upgrade {shown(self.uri)}' if MLflow was updated"
             raise UserError(f"{error}; {remedy}") from error
 
     def _experiment(self, name: str) -> str:
         """Id of the MLflow experiment of a study, created if need be."""
-        client = _client(self.uri)
+        client = client_of(self.uri)
         experiment: Experiment | None = client.get_experiment_by_name(name)
         if experiment is None:
             return client.create_experiment(name, artifact_location=self._artifacts(name))
@@ -319,15 +302,15 @@ class Store:
 
     def _children(self, study: Run) -> list[Run]:
         """The runs of a study's trials, without those of earlier declarations."""
-        client = _client(self.uri)
+        client = client_of(self.uri)
         query = f"tags.`{PARENT}` = '{study.info.run_id}'"
-        return _all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
+        return all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
 
     def _run_of(self, study: Run, same: Sequence[Run], tags: Mapping[str, str]) -> TrialLog:
         """Among the runs of one arm and seed find the one of this identity, or create it; the others are superseded."""
         from mlflow.entities import RunTag  # noqa: PLC0415  (keeps the import of this module cheap)
 
-        client = _client(self.uri)
+        client = client_of(self.uri)
         run = next((run for run in same if run.data.tags.get("identity") == tags["identity"]), None)
         if run is None:
             name = f"{tags['arm']}/{tags['seed']}"
@@ -342,188 +325,9 @@ class Store:
         return TrialLog(self.uri, run_id)
 
 
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn what a store raises into one sentence.
-
-    Args:
-        uri: Of the store, named in the error.
-
-    Raises:
-        RunError: The store failed.
-    """
-    _quieten()
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  (keeps the import of this module cheap)
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise RunError(f"tracking store {shown(uri)}: {first}") from error
-
-
-def shown(uri: str) -> str:
-    """A store's address without its password.
-
-    Example:
-        >>> shown("postgresql://me:secret@host/runs")
-        'postgresql://me:***@host/runs'
-    """
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@", 1) if password else uri
-
-
-@lru_cache(maxsize=8)
-def _client(uri: str) -> MlflowClient:
-    _quieten()
-    from mlflow import MlflowClient  # noqa: PLC0415  (keeps the import of this module cheap)
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _quieten() -> None:
-    """Say nothing on the terminal, tell nobody about it, and do not wait minutes for a server that is gone."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _sqlite_path(uri: str) -> Path:
-    path = uri.removeprefix("sqlite:///")
-    if path in {uri, "", ":memory:"}:
-        raise UserError(f"tracking store {uri!r}: names no file; write sqlite:///path/to/mlflow.db")
-    return Path(path).expanduser().resolve()
-
-
-def _refuse_unreachable(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS):  # noqa: S310  (http only)
-            return
-    except urllib.error.HTTPError:
-        return  # it answers; whether it lets us in is for MLflow's own calls to find out
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        remedy = f"start it with 'mlflow server --host {urlsplit(uri).hostname}' or name another store"
-        raise UserError(f"tracking server {shown(uri)}: does not answer ({reason}); {remedy}") from error
-
-
-def _all_pages(page: Callable[[str | None], PagedList[Entry]]) -> list[Entry]:
-    """Everything a search finds, page by page."""
-    found = page(None)
-    entries = list(found)
-    while found.token:
-        found = page(found.token)
-        entries += found
-    return entries
-
-
 def _place(run: Run) -> tuple[str | None, str | None]:
     return run.data.tags.get("arm"), run.data.tags.get("seed")
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-class _StudyReader:
-    """Turns the runs of a study into records."""
-
-    def __init__(self, client: MlflowClient, study: Run, children: Sequence[Run]) -> None:
-        self.client, self.study = client, study
-        self.runs = [run for run in children if not run.data.tags.get("superseded")]
-
-    def read(self) -> StudyRecord:
-        """Read everything."""
-        declared = self._artifact(self.study, HEADER)
-        if declared is None:
-            raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
-        header = msgspec.json.decode(declared, type=StudyHeader)
-        order = {arm.name: place for place, arm in enumerate(header.arms)}
-        histories = self._histories()
-        trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
-        trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
-        data = self._artifact(self.study, GALLERY)
-        gallery = None if data is None else msgspec.json.decode(data, type=Gallery)
-        return StudyRecord(
-            **{name: getattr(header, name) for name in header.__dataclass_fields__},
-            run_id=self.study.info.run_id,
-            status=STATUS_OF[self.study.info.status],
-            trials=tuple(trials if gallery is None else self._with_found(trials)),
-            started_ms=self.study.info.start_time,
-            gallery=gallery,
-            gallery_files={} if gallery is None else self._images(gallery),
-        )
-
-    def _trial(self, run: Run, history: Mapping[str, Points]) -> TrialRecord:
-        tags = run.data.tags
-        metrics = dict(run.data.metrics)
-        return TrialRecord(
-            run_id=run.info.run_id,
-            study=tags["study"],
-            arm=tags["arm"],
-            seed=int(tags["seed"]),
-            identity=tags["identity"],
-            status=STATUS_OF[run.info.status],
-            error=tags.get("error", ""),
-            epoch=int(metrics.pop("epoch", 0)),
-            params=dict(run.data.params),
-            metrics=metrics,
-            history=history,
-            tags={name: value for name, value in tags.items() if not name.startswith("mlflow.")},
-            started_ms=run.info.start_time,
-            ended_ms=run.info.end_time if run.info.status != "RUNNING" else None,
-            artifact_uri=run.info.artifact_uri,
-        )
-
-    def _histories(self) -> dict[str, dict[str, Points]]:
-        """Values by run, metric and epoch."""
-        names = sorted({name for run in self.runs for name in run.data.metrics} - {"epoch"})
-        histories: dict[str, dict[str, Points]] = {}
-        for name in names:
-            for run_id, points in self._metric(name).items():
-                histories.setdefault(run_id, {})[name] = one_per_step(points)
-        return histories
-
-    def _metric(self, name: str) -> dict[str, list[tuple[int, float]]]:
-        """Steps and values of one metric by run, in the order they were recorded."""
-        holders = [run.info.run_id for run in self.runs if name in run.data.metrics]
-        points: dict[str, list[tuple[int, float]]] = {}
-        # One query for all runs instead of one each; only databases offer it, and only below the client.
-        bulk = getattr(self.client._tracking_client.store, "get_metric_history_bulk", None)  # noqa: SLF001
-        if bulk is not None:
-            for found in bulk(holders, name, max_results=MOST_POINTS):
-                points.setdefault(found.run_id, []).append((found.step, found.value))
-            return points
-        for run_id in holders:
-            history = self.client.get_metric_history(run_id, name)
-            points[run_id] = [(metric.step, metric.value) for metric in history]
-        return points
-
-    def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Add detections in the gallery's images to the first finished trial of each arm."""
-        runs = {run.info.run_id: run for run in self.runs}
-        seen: set[str] = set()
-        complete = []
-        for trial in trials:
-            data = None
-            if trial.status == "finished" and trial.arm not in seen:
-                data = self._artifact(runs[trial.run_id], FOUND)
-                seen.add(trial.arm)
-            complete.append(trial if data is None else replace(trial, found=decode_found(data)))
-        return complete
-
-    def _images(self, gallery: Gallery) -> dict[int, bytes]:
-        files = {image.id: self._artifact(self.study, f"{IMAGES}/{image.file}") for image in gallery.images}
-        return {image_id: data for image_id, data in files.items() if data is not None}
-
-    def _artifact(self, run: Run, path: str) -> bytes | None:
-        """Contents of an artifact, or None where there is none."""
-        folder, _, _ = path.rpartition("/")
-        if path not in {entry.path for entry in self.client.list_artifacts(run.info.run_id, folder or None)}:
-            return None
-        with tempfile.TemporaryDirectory() as place:
-            return Path(self.client.download_artifacts(run.info.run_id, path, place)).read_bytes()

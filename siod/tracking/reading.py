@@ -1,0 +1,141 @@
+"""From the runs of a study in MLflow to its records."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from siod.errors import UserError
+from siod.tracking.records import Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found, one_per_step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from siod.tracking.records import Points, Status
+
+STATUSES: dict[Status, str] = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+STATUS_OF: dict[str, Status] = {name: status for status, name in STATUSES.items()} | {"SCHEDULED": "running"}
+HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
+MOST_POINTS = 2**31 - 1
+
+
+class StudyReader:
+    """Turns the runs of a study into records.
+
+    Args:
+        client: Of the store.
+        study: The study's own run.
+        children: The runs of its trials; those of earlier declarations are left out.
+    """
+
+    def __init__(self, client: MlflowClient, study: Run, children: Sequence[Run]) -> None:
+        self.client, self.study = client, study
+        self.runs = [run for run in children if not run.data.tags.get("superseded")]
+
+    def read(self) -> StudyRecord:
+        """Read everything.
+
+        Raises:
+            UserError: The study's declaration is not there.
+        """
+        declared = self._artifact(self.study, HEADER)
+        if declared is None:
+            raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
+        header = msgspec.json.decode(declared, type=StudyHeader)
+        order = {arm.name: place for place, arm in enumerate(header.arms)}
+        histories = self._histories()
+        trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
+        trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
+        data = self._artifact(self.study, GALLERY)
+        gallery = None if data is None else msgspec.json.decode(data, type=Gallery)
+        return StudyRecord(
+            **{name: getattr(header, name) for name in header.__dataclass_fields__},
+            run_id=self.study.info.run_id,
+            status=STATUS_OF[self.study.info.status],
+            trials=tuple(trials if gallery is None else self._with_found(trials)),
+            started_ms=self.study.info.start_time,
+            gallery=gallery,
+            gallery_files={} if gallery is None else self._images(gallery),
+        )
+
+    def _trial(self, run: Run, history: Mapping[str, Points]) -> TrialRecord:
+        tags = run.data.tags
+        metrics = dict(run.data.metrics)
+        return TrialRecord(
+            run_id=run.info.run_id,
+            study=tags["study"],
+            arm=tags["arm"],
+            seed=int(tags["seed"]),
+            identity=tags["identity"],
+            status=STATUS_OF[run.info.status],
+            error=tags.get("error", ""),
+            epoch=int(metrics.pop("epoch", 0)),
+            params=dict(run.data.params),
+            metrics=metrics,
+            history=history,
+            tags={name: value for name, value in tags.items() if not name.startswith("mlflow.")},
+            started_ms=run.info.start_time,
+            ended_ms=run.info.end_time if run.info.status != "RUNNING" else None,
+            artifact_uri=run.info.artifact_uri,
+        )
+
+    def _histories(self) -> dict[str, dict[str, Points]]:
+        """Values by run, metric and epoch."""
+        names = sorted({name for run in self.runs for name in run.data.metrics} - {"epoch"})
+        histories: dict[str, dict[str, Points]] = {}
+        for name in names:
+            for run_id, points in self._metric(name).items():
+                histories.setdefault(run_id, {})[name] = one_per_step(points)
+        return histories
+
+    def _metric(self, name: str) -> dict[str, list[tuple[int, float]]]:
+        """Steps and values of one metric by run, in the order they were recorded."""
+        holders = [run.info.run_id for run in self.runs if name in run.data.metrics]
+        points: dict[str, list[tuple[int, float]]] = {}
+        # One query for all runs instead of one each; only databases offer it, and only below the client.
+        bulk = getattr(self.client._tracking_client.store, "get_metric_history_bulk", None)  # noqa: SLF001
+        if bulk is not None:
+            for found in bulk(holders, name, max_results=MOST_POINTS):
+                points.setdefault(found.run_id, []).append((found.step, found.value))
+            return points
+        for run_id in holders:
+            history = self.client.get_metric_history(run_id, name)
+            points[run_id] = [(metric.step, metric.value) for metric in history]
+        return points
+
+    def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Add detections in the gallery's images to the first finished trial of each arm."""
+        runs = {run.info.run_id: run for run in self.runs}
+        seen: set[str] = set()
+        complete = []
+        for trial in trials:
+            data = None
+            if trial.status == "finished" and trial.arm not in seen:
+                data = self._artifact(runs[trial.run_id], FOUND)
+                seen.add(trial.arm)
+            complete.append(trial if data is None else replace(trial, found=decode_found(data)))
+        return complete
+
+    def _images(self, gallery: Gallery) -> dict[int, bytes]:
+        files = {image.id: self._artifact(self.study, f"{IMAGES}/{image.file}") for image in gallery.images}
+        return {image_id: data for image_id, data in files.items() if data is not None}
+
+    def _artifact(self, run: Run, path: str) -> bytes | None:
+        """Contents of an artifact, or None where there is none."""
+        folder, _, _ = path.rpartition("/")
+        if path not in {entry.path for entry in self.client.list_artifacts(run.info.run_id, folder or None)}:
+            return None
+        with tempfile.TemporaryDirectory() as place:
+            return Path(self.client.download_artifacts(run.info.run_id, path, place)).read_bytes()
