@@ -220,6 +220,35 @@ class Store:
         log.log_json("experiment.json", settings)
         return log
 
+    def finished_trials(self, study_run_id: str) -> frozenset[tuple[str, int, str]]:
+        """What a study needs to train no more.
+
+        Args:
+            study_run_id: Run of the study.
+
+        Returns:
+            Arm, seed and identity of its finished trials, without superseded ones.
+        """
+        client = self._open()
+        with explained(self.uri):
+            children = self._children(client.get_run(study_run_id))
+        done = [run.data.tags for run in children if run.info.status == STATUSES["finished"]]
+        return frozenset((tags["arm"], int(tags["seed"]), tags["identity"]) for tags in done if not tags["superseded"])
+
+    def finished_trials(self, study_run_id: str) -> frozenset[tuple[str, int, str]]:
+        """Arm, seed and identity of the trials that are recorded as finished.
+
+        Args:
+            study_run_id: Run of the study.
+        """
+        with explained(self.uri):
+            tags = [
+                run.data.tags
+                for run in self._children(client_of(self.uri).get_run(study_run_id))
+                if run.info.status == STATUSES["finished"] and not run.data.tags.get("superseded")
+            ]
+        return frozenset((own["arm"], int(own["seed"]), own["identity"]) for own in tags)
+
     def log_gallery(self, study_run_id: str, gallery: Gallery, folder: Path) -> None:
         """Store the images that every arm is shown on.
 
@@ -301,7 +330,7 @@ class Store:
         return (self.database.parent / "artifacts" / name).as_uri() if self.database else None
 
     def _children(self, study: Run) -> list[Run]:
-        """The runs of a study's trials, without those of earlier declarations."""
+        """The runs of a study's trials, those of earlier declarations among them."""
         client = client_of(self.uri)
         query = f"tags.`{PARENT}` = '{study.info.run_id}'"
         return all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
