@@ -6,6 +6,12 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from jaxtyping import install_import_hook
+
+# The shapes in the annotations of the tensor functions are checked at every call a test makes.
+install_import_hook(
+    ["siod.ops", "siod.dminer.pgcl", "siod.dminer.prototypes", "siod.dminer.splg"], "beartype.beartype"
+)
 
 
 @pytest.fixture

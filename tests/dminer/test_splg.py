@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -148,7 +150,7 @@ def test_half_precision_features_under_autocast_are_compared_in_float32(dtype: t
 
 def test_maps_of_different_grids_are_refused() -> None:
     with pytest.raises(ValueError, match=r"heatmap must have the batch, height and width of features .* got \(1, 2"):
-        mine_pseudo_heatmap(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 4, 5))
+        inspect.unwrap(mine_pseudo_heatmap)(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 4, 5))
 
 
 @pytest.mark.parametrize(
