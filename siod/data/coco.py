@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 EDGE_TOLERANCE_PX = 1.0
 """How far a box may reach past its image: annotation tools round, and COCO2017 itself does."""
 
-# Beyond 2**53 a JSON number is no longer exact in every reader.
-Identifier = Annotated[int, Meta(ge=-(2**53), le=2**53)]
-Length = Annotated[int, Meta(gt=0, le=2**31 - 1)]
+LARGEST_ID = 2**53
+"""Beyond, a JSON number is no longer exact in every reader."""
+
+LARGEST_LENGTH = 2**31 - 1
+
+Identifier = Annotated[int, Meta(ge=-LARGEST_ID, le=LARGEST_ID)]
+Length = Annotated[int, Meta(gt=0, le=LARGEST_LENGTH)]
 
 
 class ImageRecord(msgspec.Struct, frozen=True, gc=False):
@@ -280,9 +284,14 @@ def _records(sections: dict[str, msgspec.Raw], section: str, record_type: type[R
 def _check_images(images: tuple[ImageRecord, ...], path: Path) -> None:
     _check_unique([image.id for image in images], "images", path)
     for place, image in enumerate(images):
-        if image.file_name.startswith("/") or (".." in image.file_name and ".." in Path(image.file_name).parts):
+        if leaves_folder(image.file_name):
             field = f"images[{place}].file_name {image.file_name!r}"
             raise UserError(f"{path}: {field} leaves the image folder; use a path relative to it")
+
+
+def leaves_folder(file_name: str) -> bool:
+    """Whether a relative path points out of the folder it is relative to."""
+    return file_name.startswith("/") or (".." in file_name and ".." in Path(file_name).parts)
 
 
 def _check_unique(ids: list[int] | NDArray[np.int64], section: str, path: Path) -> None:

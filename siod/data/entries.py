@@ -1,0 +1,114 @@
+"""The entries of a COCO file taken as they come: any key may be missing, any value of any type.
+
+For ``siod.data.check``, which must not stumble over what it is to report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from siod.data.coco import LARGEST_ID, LARGEST_LENGTH
+
+LARGEST_NUMBER = 1e300  # sums and products of a few stay finite or are cut at the image's edge
+
+
+class Fields(msgspec.Struct):
+    """What is looked at in an entry, of whatever type it is; UNSET where the key is missing."""
+
+    id: Any = UNSET
+    file_name: Any = UNSET
+    width: Any = UNSET
+    height: Any = UNSET
+    name: Any = UNSET
+    image_id: Any = UNSET
+    category_id: Any = UNSET
+    bbox: Any = UNSET
+    area: Any = UNSET
+    iscrowd: Any = UNSET
+
+
+@dataclass
+class Section:
+    """One list of the file, and what a repair changes in it.
+
+    Attributes:
+        name: Its key in the file.
+        originals: The entries, undecoded if the file is JSON.
+        fields: What is looked at, by the place of the entry; entries that are no objects have none.
+        updates: Fields to set, by place.
+        dropped: Places of entries to leave out.
+    """
+
+    name: str
+    originals: list[Any]
+    fields: dict[int, Fields]
+    updates: dict[int, dict[str, Any]] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, name: str, found: object) -> Section | None:
+        """Take apart one section of a file, undecoded or plain; None if it is no list."""
+        originals: list[Any]
+        try:
+            if isinstance(found, msgspec.Raw):
+                originals = msgspec.json.decode(found, type=list[msgspec.Raw])
+            else:
+                originals = msgspec.convert(found, list[Any])
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+        looked_at = ((place, fields_of(original)) for place, original in enumerate(originals))
+        return cls(name, originals, {place: fields for place, fields in looked_at if fields is not None})
+
+    def update(self, place: int, **changes: Any) -> None:
+        """Set fields of one entry."""
+        self.updates.setdefault(place, {}).update(changes)
+
+    def output(self) -> list[Any]:
+        """The entries as a repair leaves them."""
+        return [self._mended(place) for place in range(len(self.originals)) if place not in self.dropped]
+
+    def _mended(self, place: int) -> Any:
+        original = self.originals[place]
+        if place not in self.updates:
+            return original
+        decoded = msgspec.json.decode(original) if isinstance(original, msgspec.Raw) else original
+        return {**decoded, **self.updates[place]}
+
+
+def fields_of(original: Any) -> Fields | None:
+    """What is looked at in an entry, or None if it is no object."""
+    try:
+        if isinstance(original, msgspec.Raw):
+            return msgspec.json.decode(original, type=Fields)
+        return msgspec.convert(original, Fields)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can identify an entry."""
+    return type(value) is int and abs(value) <= LARGEST_ID
+
+
+def is_length(value: Any) -> bool:
+    """Whether a value can be the width or height of an image in pixels."""
+    return type(value) is int and 0 < value <= LARGEST_LENGTH
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value is a name."""
+    return isinstance(value, str) and value != ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER
+
+
+def is_box(value: Any) -> bool:
+    """Whether a value is a list of four finite numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))  # noqa: PLR2004
