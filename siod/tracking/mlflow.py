@@ -233,21 +233,8 @@ class Store:
         with explained(self.uri):
             children = self._children(client.get_run(study_run_id))
         done = [run.data.tags for run in children if run.info.status == STATUSES["finished"]]
-        return frozenset((tags["arm"], int(tags["seed"]), tags["identity"]) for tags in done if not tags["superseded"])
-
-    def finished_trials(self, study_run_id: str) -> frozenset[tuple[str, int, str]]:
-        """Arm, seed and identity of the trials that are recorded as finished.
-
-        Args:
-            study_run_id: Run of the study.
-        """
-        with explained(self.uri):
-            tags = [
-                run.data.tags
-                for run in self._children(client_of(self.uri).get_run(study_run_id))
-                if run.info.status == STATUSES["finished"] and not run.data.tags.get("superseded")
-            ]
-        return frozenset((own["arm"], int(own["seed"]), own["identity"]) for own in tags)
+        kept = [tags for tags in done if not tags.get("superseded")]
+        return frozenset((tags["arm"], int(tags["seed"]), tags["identity"]) for tags in kept)
 
     def log_gallery(self, study_run_id: str, gallery: Gallery, folder: Path) -> None:
         """Store the images that every arm is shown on.
