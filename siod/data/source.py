@@ -16,6 +16,7 @@ from pydantic import Field
 
 from siod.data import coco
 from siod.data.annotation_sets import Full, Policy, annotate, without_images
+from siod.data.check import examine
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
 from siod.data.images import broken_images, refuse_broken
 from siod.errors import UserError
@@ -36,21 +37,24 @@ class CocoFolder(Value):
     """A folder as COCO2017 lays it out, or as ``siod data digits`` does.
 
     ``annotations/instances_{train,val}2017.json`` with ``{train,val}2017/``, perhaps inside ``images/``; or
-    the same without the year.
+    the same without the year. Annotation files with defects are refused, or repaired copies used
+    (``siod.data.check``); COCO2017 itself has two boxes without area among its training annotations.
     """
 
     kind: Literal["coco_folder"] = "coco_folder"
     root: Path
+    defects: Literal["refuse", "repair"] = "refuse"
 
 
 class CocoFiles(Value):
-    """Any COCO-format data set, by its two annotation files and image folders."""
+    """Any COCO-format data set, by its two annotation files and image folders; ``defects`` as in CocoFolder."""
 
     kind: Literal["coco_files"] = "coco_files"
     train_annotations: Path
     train_images: Path
     val_annotations: Path
     val_images: Path
+    defects: Literal["refuse", "repair"] = "refuse"
 
 
 Source = Annotated[Digits | CocoFolder | CocoFiles, Field(discriminator="kind")]
@@ -108,7 +112,7 @@ def prepare(
         UserError: Files are missing, broken or do not fit together.
     """
     cache_dir = cache_dir.expanduser().resolve()
-    files = locate(source, cache_dir, progress)
+    files = _sound(locate(source, cache_dir, progress), cache_dir)
     broken = {
         "train": _broken(files.train_annotations, files.train_images, cache_dir, check_images, progress),
         "val": _broken(files.val_annotations, files.val_images, cache_dir, check_images, progress),
@@ -144,9 +148,10 @@ def locate(source: Source, cache_dir: Path, progress: Progress | None = None) ->
     if isinstance(source, Digits):
         files = _in_folder(_drawn(source, cache_dir, progress))
     elif isinstance(source, CocoFolder):
-        files = _in_folder(source.root.expanduser().resolve())
+        files = _in_folder(source.root.expanduser().resolve()).with_changes({"defects": source.defects})
     else:
-        files = CocoFiles(**{name: path.expanduser().resolve() for name, path in source if isinstance(path, Path)})
+        paths = {name: path.expanduser().resolve() for name, path in source if isinstance(path, Path)}
+        files = source.with_changes(paths)
     for name, path in files:
         if isinstance(path, Path) and not path.exists():
             raise UserError(f"{path}: does not exist; correct {name} of the data source")
@@ -180,6 +185,34 @@ def _drawn(spec: Digits, cache_dir: Path, progress: Progress | None) -> Path:
         if missing:
             write_digits(spec, folder, progress=progress)
     return folder
+
+
+def _sound(files: CocoFiles, cache_dir: Path) -> CocoFiles:
+    """The same files, annotation files with defects replaced by repaired copies if that is wanted."""
+    if files.defects == "refuse":
+        return files
+    paths = {name: _repaired(getattr(files, name), cache_dir) for name in ("train_annotations", "val_annotations")}
+    return files.with_changes(paths)
+
+
+def _repaired(path: Path, cache_dir: Path) -> Path:
+    try:
+        coco.read(path)
+    except UserError:
+        source_sha256 = _sha256(path)
+    else:
+        return path
+    copy = cache_dir / "repaired" / f"{source_sha256}.json"
+    with _made_once(copy) as missing:
+        if missing:
+            examination = examine(path)
+            if examination.repaired is None:
+                defect = examination.defects[0]
+                raise UserError(f"{path}: {defect.meaning} ({defect.examples[0]}); write or download the file again")
+            note = {"source_sha256": source_sha256, "changes": examination.changes}
+            info = examination.repaired.get("info")
+            coco.write(copy, {**examination.repaired, "info": {"source_info": info, "repaired": note}})
+    return copy
 
 
 def _broken(annotations: Path, folder: Path, cache_dir: Path, check: Check, progress: Progress | None) -> list[int]:

@@ -40,7 +40,7 @@ def coco_centernet_r18(root: Path) -> Experiment:
         The experiment of the paper's SIOD (base) row.
     """
     return Experiment(
-        data=CocoFolder(root=root),
+        data=CocoFolder(root=root, defects="repair"),  # COCO2017 has two boxes without area
         annotations=Keep(k=1, seed=0),
         detector=CENTERNET_R18,
         weights=ImageNet(),

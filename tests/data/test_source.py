@@ -151,6 +151,33 @@ def test_a_split_without_images_is_refused(digits_folder: Path, tmp_path: Path) 
         prepare(files, Full(), tmp_path / "cache")
 
 
+def empty_a_box(document: dict[str, Any]) -> None:
+    document["annotations"][0]["bbox"][3] = 0.0
+
+
+def test_an_annotation_file_with_defects_is_refused_or_repaired(digits_folder: Path, tmp_path: Path) -> None:
+    files = rewritten(digits_folder, tmp_path, "train", empty_a_box)
+    with pytest.raises(UserError, match=r"train\.json: annotations\[0\] \(id 1\): bbox .* has no area"):
+        prepare(files, Keep(), tmp_path / "cache")
+    prepared = prepare(files.with_changes({"defects": "repair"}), Keep(), tmp_path / "cache")
+    full = coco.read(prepared.train_full)
+    assert 1 not in full.annotation_ids
+    assert full.info()["repaired"]["changes"] == {"annotations dropped (a box has no area or a negative side)": 1}
+
+
+def test_a_sound_file_is_used_as_it_is_even_if_repairs_are_allowed(digits_folder: Path, tmp_path: Path) -> None:
+    lenient = CocoFolder(root=digits_folder, defects="repair")
+    strict = CocoFolder(root=digits_folder)
+    assert prepare(lenient, Keep(), tmp_path) == prepare(strict, Keep(), tmp_path)
+
+
+def test_a_file_beyond_repair_is_refused(digits_folder: Path, tmp_path: Path) -> None:
+    files = rewritten(digits_folder, tmp_path, "val", lambda document: document.clear())
+    files.val_annotations.write_text("{")
+    with pytest.raises(UserError, match=r"val\.json: the file is not JSON .*; write or download the file again"):
+        prepare(files.with_changes({"defects": "repair"}), Full(), tmp_path / "cache")
+
+
 @pytest.fixture
 def with_a_broken_image(digits_folder: Path, tmp_path: Path) -> Path:
     root = tmp_path / "copy"
