@@ -1,0 +1,67 @@
+"""The statistics of an annotation set as Markdown and LaTeX tables."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from siod.data.statistics import SetStatistics, Statistics
+
+Rows = list[list[str]]
+
+_LATEX_SPECIAL = str.maketrans(
+    {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": "/"}
+)
+SET_COLUMNS = ["set", "instances", "per image", "per image and category", "small / medium / large", "hours"]
+CATEGORY_COLUMNS = ["category", "instances", "sample ratio", "keep ratio"]
+
+
+def set_rows(statistics: Statistics) -> Rows:
+    """Table 8: one row for all instances, one for those the policy keeps."""
+    return [_set_row(statistics.full), _set_row(statistics.kept)]
+
+
+def category_rows(statistics: Statistics) -> Rows:
+    """Table 9: one row per category."""
+    return [
+        [row.name, str(row.instances), _ratio(row.sample_ratio), _ratio(row.keep_ratio)]
+        for row in statistics.categories
+    ]
+
+
+def markdown(columns: list[str], rows: Rows) -> str:
+    """A table with its first column to the left and the others to the right.
+
+    Example:
+        >>> print(markdown(["a", "b"], [["x", "1"]]))
+        | a | b |
+        | --- | ---: |
+        | x | 1 |
+    """
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    cells = [columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def latex(columns: list[str], rows: Rows) -> str:
+    """The same as a booktabs tabular."""
+    lines = [" & ".join(cell.translate(_LATEX_SPECIAL) for cell in row) + r" \\" for row in (columns, *rows)]
+    aligned = "l" + "r" * (len(columns) - 1)
+    parts = [rf"\begin{{tabular}}{{{aligned}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+    return "\n".join([*parts, r"\end{tabular}"])
+
+
+def _set_row(row: SetStatistics) -> list[str]:
+    return [
+        row.name,
+        str(row.instances),
+        f"{row.per_image:.2f}",
+        f"{row.per_image_category:.3f} ({row.variance:.3f})",
+        " / ".join(map(str, row.sizes.values())),
+        f"{row.hours:.1f}",
+    ]
+
+
+def _ratio(number: float) -> str:
+    return "-" if math.isnan(number) else f"{number:.3f}"
