@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def _join(address: str | None) -> None:
             include_dashboard=False if own else None,
             object_store_memory=OBJECT_STORE_BYTES if own else None,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         hint = "; a cluster with tokens needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if "auth" in str(error) else ""
@@ -98,5 +99,5 @@ def _join(address: str | None) -> None:
 
 
 def _nodes() -> tuple[Node, ...]:
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return tuple(Node(offer.get("CPU", 0.0), offer.get("GPU", 0.0)) for offer in alive)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 from siod.data import coco
 from siod.data.source import prepare
 from siod.training import weights
+from siod.tuning.gallery import choose_images
 from siod.tuning.trial import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from siod.data.images import Check
-    from siod.data.source import PreparedData
+    from siod.data.source import Check, PreparedData
     from siod.tuning.plan import Trial
-
-GALLERY_IMAGES = 8
 
 
 def prepare_jobs(
@@ -59,14 +57,14 @@ def prepare_jobs(
             )
     reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
     shown = prepared[_data_key(reference)]
-    ids = gallery_images(coco.read(shown.val))
+    ids = choose_images(coco.read(shown.val))
     jobs = []
     for trial in trials:
         data = prepared[_data_key(trial)]
         identity = trial.experiment.identity(data.fingerprint)
         jobs.append(
             Job(
-                name=trial.name,
+                arm=trial.arm.name,
                 experiment=trial.experiment,
                 data=data,
                 identity=identity,
@@ -81,22 +79,6 @@ def prepare_jobs(
 def _data_key(trial: Trial) -> str:
     experiment = trial.experiment
     return experiment.data.model_dump_json() + experiment.annotations.model_dump_json()
-
-
-def gallery_images(dataset: coco.CocoDataset, *, count: int = GALLERY_IMAGES) -> tuple[int, ...]:
-    """Choose images for the gallery: spread evenly over those that hold an annotation, in the order of their ids.
-
-    Args:
-        dataset: The validation set.
-        count: How many at most.
-
-    Returns:
-        Image ids, ascending.
-    """
-    occupied = sorted({dataset.images[index].id for index in dataset.image_index.tolist()})
-    if len(occupied) <= count:
-        return tuple(occupied)
-    return tuple(occupied[index * len(occupied) // count] for index in range(count))
 
 
 def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float], None] | None = None) -> None:

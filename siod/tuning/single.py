@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from siod.data.images import Check
+    from siod.data.source import Check
     from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
 

@@ -14,6 +14,7 @@ import torch
 
 from siod.training import results
 from siod.training.run import train
+from siod.tuning.gallery import found_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
 
-GALLERY, ENVIRONMENT, PACKED_DETECTIONS, LOG = "gallery.json", "environment.json", "detections.json.gz", "train.log"
-# Detections below this score are not drawn in galleries.
-GALLERY_SCORE = 0.3
+FOUND, ENVIRONMENT, PACKED_DETECTIONS, LOG = "gallery.json", "environment.json", "detections.json.gz", "train.log"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Job:
     """A planned trial with its files in place.
 
     Args:
-        name: ``arm/seed``.
+        arm: Name of its arm.
         experiment: What to learn.
         data: Its prepared files.
         identity: Equal identities learn equal weights.
@@ -41,13 +40,18 @@ class Job:
         gallery_ids: Validation images whose detections are kept for the report's gallery.
     """
 
-    name: str
+    arm: str
     experiment: Experiment
     data: PreparedData
     identity: str
     run_dir: Path
     cache_dir: Path
     gallery_ids: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``arm/seed``: its name in progress, tracking and reports."""
+        return f"{self.arm}/{self.experiment.seed}"
 
     def result(self) -> dict[str, float] | None:
         """The final metrics if the trial was trained before, here or in another study."""
@@ -83,38 +87,9 @@ def complete_folder(job: Job) -> None:
         _pack(job.run_dir / results.DETECTIONS, packed)
     if not (job.run_dir / ENVIRONMENT).exists():
         results.write_json(job.run_dir / ENVIRONMENT, environment())
-    if job.gallery_ids and not (job.run_dir / GALLERY).exists():
+    if job.gallery_ids and not (job.run_dir / FOUND).exists():
         detections = results.read_json(job.run_dir / results.DETECTIONS)
-        results.write_json(job.run_dir / GALLERY, gallery_of(detections, job.gallery_ids, job.data.category_ids))
-
-
-def gallery_of(
-    detections: list[dict[str, Any]], image_ids: tuple[int, ...], category_ids: tuple[int, ...]
-) -> dict[str, list[list[float]]]:
-    """Pick what a gallery draws from a COCO results list.
-
-    Args:
-        detections: COCO results, boxes x, y, width, height in pixels.
-        image_ids: Images of the gallery.
-        category_ids: The data set's id of each label.
-
-    Returns:
-        For each image id, as text, rows of x, y, width, height, score, label; the highest score first.
-
-    Example:
-        >>> found = {"image_id": 7, "category_id": 3, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.9}
-        >>> gallery_of([found], (7, 8), (1, 3))
-        {'7': [[1.0, 2.0, 3.0, 4.0, 0.9, 1]], '8': []}
-    """
-    label_of = {category: label for label, category in enumerate(category_ids)}
-    drawn: dict[str, list[list[float]]] = {str(image_id): [] for image_id in image_ids}
-    for found in detections:
-        rows = drawn.get(str(found["image_id"]))
-        if rows is not None and found["score"] >= GALLERY_SCORE:
-            rows.append([*found["bbox"], found["score"], label_of[found["category_id"]]])
-    for rows in drawn.values():
-        rows.sort(key=lambda row: -row[4])
-    return drawn
+        results.write_json(job.run_dir / FOUND, found_in(detections, job.gallery_ids, job.data.category_ids))
 
 
 def environment() -> dict[str, Any]:

@@ -138,7 +138,10 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_an_unknown_study_is_answered_with_the_closest_name() -> None:
-    with pytest.raises(UserError, match=r"unknown study 'digit_modules' \(a file's name ends in \.py\); did you mean 'digits_modules'\?"):
+    with pytest.raises(
+        UserError,
+        match=r"unknown study 'digit_modules' \(a file's name ends in \.py\); did you mean 'digits_modules'\?",
+    ):
         load_study("digit_modules")
 
 

@@ -1,0 +1,67 @@
+"""``siod study run``: train every trial of a study that has no result yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siod.cli.options import CACHE, RUNS, Address, Cache, Runs, SkipBroken, Tracking, absolute, store_uri
+
+if TYPE_CHECKING:
+    from siod.tuning.runner import StudyOutcome
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def run(
+    study: Annotated[str, typer.Argument(help="Name of a study, or a Python file that defines STUDY.")],
+    *,
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given again.")] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="At most so many trials at once; as many as fit when not given.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")] = False,
+    skip_broken: SkipBroken = False,
+    address: Address = None,
+    runs: Runs = RUNS,
+    tracking: Tracking = None,
+    cache: Cache = CACHE,
+) -> None:
+    """Train every trial of a study that has no result yet; Ctrl-C stops it, and running it again continues."""
+    from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
+
+    loaded = load_study(study)
+    from siod.tuning.runner import run_study  # noqa: PLC0415  (an unknown study is answered before Ray is imported)
+
+    outcome = run_study(
+        loaded,
+        runs_dir=absolute(runs),
+        cache_dir=absolute(cache),
+        store_uri=store_uri(tracking, runs),
+        address=address,
+        max_concurrent=max_concurrent,
+        arms=arm or None,
+        seeds=seed or None,
+        check_images="skip" if skip_broken else "refuse",
+        fresh=fresh,
+        command=f"siod study run {study}",
+    )
+    _tell(outcome)
+    if outcome.unfinished:
+        typer.echo(f"stopped; 'siod study run {study}' continues with the {len(outcome.unfinished)} trials left")
+        raise typer.Exit(INTERRUPTED)
+    if outcome.failed or outcome.unrecorded:
+        raise typer.Exit(FAILED)
+
+
+def _tell(outcome: StudyOutcome) -> None:
+    from siod.tuning.board import duration  # noqa: PLC0415
+
+    counts = [f"{len(outcome.finished)} trained", f"{len(outcome.reused)} reused", f"{len(outcome.failed)} failed"]
+    typer.echo(f"study {outcome.study}: {', '.join(counts)} in {duration(outcome.seconds)}")
+    for name, error in outcome.failed.items():
+        typer.echo(f"failed: {name}: {error}", err=True)
+    for name, error in outcome.unrecorded.items():
+        typer.echo(f"not recorded: {name}: {error}; run the study again to record it", err=True)
