@@ -247,10 +247,6 @@ class _Watch(tune.Callback):
         """Nothing: Tune stores its callbacks to restore a run, which siod does from the trials' folders."""
         return {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk for a restore that never happens here."""
-        return {}
-
     def _job(self, trial: TuneTrial) -> Job:
         index: int = trial.config["index"]
         return self.jobs[index]
