@@ -1,0 +1,94 @@
+"""What a reader must know before believing a table: missing trials, few seeds, mixed versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siod.reports.aggregate import of_status
+from siod.reports.table import MISSING, heading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from siod.tracking.records import StudyRecord, TrialRecord
+
+
+def caveats(study: StudyRecord) -> tuple[str, ...]:
+    """List, in whole sentences, what limits the study's figures.
+
+    Args:
+        study: Finished or not.
+
+    Returns:
+        Sentences, the gravest first; the last says what the figures are.
+    """
+    parts = (_missing(study), _unfinished(study), _seeds(study), _versions(study), _undeclared(study))
+    return (*(sentence for part in parts for sentence in part), _legend(study))
+
+
+def _missing(study: StudyRecord) -> Iterator[str]:
+    for arm in study.arms:
+        if not of_status(study.trials_of(arm.name), "finished"):
+            yield f"{arm.label}: {MISSING}."
+
+
+def _unfinished(study: StudyRecord) -> Iterator[str]:
+    declared = [trial for arm in study.arms for trial in study.trials_of(arm.name)]
+    for trial in of_status(declared, "failed"):
+        reason = trial.error.rstrip(".") or "no reason given"
+        yield f"{_name(trial)} failed and is left out, not counted as zero: {reason}."
+    for status, verb in (("running", "still running"), ("interrupted", "interrupted")):
+        names = [f"{_name(trial)} (epoch {trial.epoch})" for trial in declared if trial.status == status]
+        if names:
+            yield f"Left out because {verb}: {', '.join(names)}."
+    waiting = len(study.arms) * len(study.seeds) - len(declared)
+    if waiting:
+        yield f"{waiting} of {len(study.arms) * len(study.seeds)} trials have not started."
+
+
+def _seeds(study: StudyRecord) -> Iterator[str]:
+    finished = {arm.name: of_status(study.trials_of(arm.name), "finished") for arm in study.arms}
+    counts = [len(trials) for trials in finished.values() if trials]
+    if counts and min(counts) == 1:
+        yield "An arm with one seed has no spread: its difference to another arm may be chance."
+    seeds = {name: frozenset(trial.seed for trial in trials) for name, trials in finished.items() if trials}
+    if len(set(seeds.values())) > 1:
+        yield "The arms stand on different seeds, so gains compare different draws."
+
+
+def _versions(study: StudyRecord) -> Iterator[str]:
+    trials = [trial for arm in study.arms for trial in of_status(study.trials_of(arm.name), "finished")]
+    commits = tagged(trials, "git_commit")
+    if len(commits) > 1:
+        yield f"The trials were trained at {len(commits)} commits: {', '.join(commits)}."
+    if any(commit.endswith("-dirty") for commit in commits):
+        yield "Some trials were trained with local changes that no commit holds."
+    for arm in study.arms:
+        prints = tagged((trial for trial in trials if trial.arm == arm.name), "data_fingerprint")
+        if len(prints) > 1:
+            yield f"{arm.label}: its trials saw different data ({', '.join(prints)})."
+
+
+def _undeclared(study: StudyRecord) -> Iterator[str]:
+    declared = {(arm.name, seed) for arm in study.arms for seed in study.seeds}
+    names = [_name(trial) for trial in study.trials if (trial.arm, trial.seed) not in declared]
+    if names:
+        yield f"Left out because the study no longer declares them: {', '.join(names)}."
+
+
+def _legend(study: StudyRecord) -> str:
+    baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
+    columns = ", ".join(heading(name) for name in study.columns)
+    return (
+        f"{columns} in percent on the validation images, after the last epoch; mean ± sample standard deviation over "
+        f"seeds; in parentheses the difference of the means to {baseline}; the highest mean of a column is bold."
+    )
+
+
+def tagged(trials: Iterable[TrialRecord], tag: str) -> tuple[str, ...]:
+    """The distinct values of a tag, in the order they occur; trials without it are passed over."""
+    return tuple(dict.fromkeys(trial.tags[tag] for trial in trials if trial.tags.get(tag)))
+
+
+def _name(trial: TrialRecord) -> str:
+    return f"{trial.arm}/{trial.seed}"

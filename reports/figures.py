@@ -1,0 +1,229 @@
+"""Curves over score thresholds and epochs, as SVG that looks right on light and dark pages and in print."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from siod.reports.aggregate import Spread, curve, of_status
+from siod.reports.table import heading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from siod.tracking.records import StudyRecord, TrialRecord
+
+# Okabe and Ito's colours, told apart with any kind of colour blindness; markers tell them apart in grey.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BASELINE = "#808080"
+# Drawn in this colour and then renamed, so that axes and text take the colour of the text around them.
+INK = "#010203"
+SIZE_IN = (4.8, 3.4)
+# Markers on a long curve, so that it stays a line.
+MOST_MARKERS = 10
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "grid.alpha": 0.2,
+    "grid.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "siod",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+LOSSES = ("train/loss", "train/heatmap", "train/size", "train/offset", "train/pgcl")
+MINING = ("per_image", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure.
+
+    Args:
+        name: Of its file, without the suffix.
+        title: What it shows.
+        svg: A complete SVG document that draws text in ``currentColor``.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+
+def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
+    """Draw everything a study's trials have values for.
+
+    Args:
+        study: Finished or not.
+
+    Returns:
+        Drawings by group: ``thresholds`` (finished trials), ``training`` and ``mining`` (also of trials that
+        still run); a group without values is empty.
+    """
+    with mpl.rc_context(STYLE):
+        return {
+            "thresholds": _drawn([_thresholds(study)]),
+            "training": _drawn([_by_epoch(study, study.objective), *(_by_epoch(study, name) for name in LOSSES)]),
+            "mining": _drawn(
+                [_by_epoch(study, f"mining/{miner}_{figure}") for miner in ("splg", "pgcl") for figure in MINING]
+            ),
+        }
+
+
+def _drawn(drawings: Iterable[Drawing | None]) -> tuple[Drawing, ...]:
+    return tuple(drawing for drawing in drawings if drawing is not None)
+
+
+def _thresholds(study: StudyRecord) -> Drawing | None:
+    """AP against the lowest score that counts, of the finished trials."""
+    curves = {}
+    for arm in study.arms:
+        finished = of_status(study.trials_of(arm.name), "finished")
+        points = {step / 10: _final(finished, f"ap_s{step}") for step in range(10)}
+        curves[arm.name] = {threshold: spread for threshold, spread in points.items() if spread is not None}
+    return _figure(study, "thresholds", "AP over the score threshold", curves, axes=_threshold_axes)
+
+
+def _final(trials: Sequence[TrialRecord], metric: str) -> Spread | None:
+    return Spread.of(trial.metrics[metric] for trial in trials if metric in trial.metrics)
+
+
+def _by_epoch(study: StudyRecord, metric: str) -> Drawing | None:
+    curves: dict[str, dict[float, Spread]] = {}
+    for arm in study.arms:
+        told = [trial for trial in study.trials_of(arm.name) if trial.status != "failed"]
+        curves[arm.name] = {float(epoch): spread for epoch, spread in curve(told, metric).items()}
+
+    def axes(on: Axes) -> None:
+        on.set_xlabel("epoch")
+        on.xaxis.set_major_locator(MaxNLocator(integer=True))
+        on.set_ylim(bottom=0) if _never_negative(metric) else None
+
+    return _figure(study, re.sub(r"\W", "_", metric), title_of(metric), curves, axes=axes, scale=_scale(metric))
+
+
+def title_of(metric: str) -> str:
+    """Say what a metric is, with its unit.
+
+    Example:
+        >>> title_of("mining/splg_precision"), title_of("train/heatmap"), title_of("ap_s")
+        ('SPLG: precision (%)', 'Training loss: heatmap', 'AP@S (%)')
+    """
+    group, _, name = metric.partition("/")
+    if group == "train":
+        return "Training loss" if name == "loss" else f"Training loss: {name}"
+    if group == "mining":
+        miner, _, figure = name.partition("_")
+        return f"{miner.upper()}: {'positions per image' if figure == 'per_image' else f'{figure} (%)'}"
+    return f"{heading(metric)} (%)"
+
+
+def _scale(metric: str) -> float:
+    """Fractions are drawn in percent."""
+    return 1.0 if metric.startswith("train/") or metric.endswith("_per_image") else 100.0
+
+
+def _never_negative(metric: str) -> bool:
+    return not metric.startswith("train/")
+
+
+def _threshold_axes(axes: Axes) -> None:
+    axes.set_xlabel("score threshold")
+    axes.set_ylabel("AP (%)")
+    axes.set_xticks([step / 10 for step in range(10)])
+    axes.set_ylim(bottom=0)
+
+
+def _figure(
+    study: StudyRecord,
+    name: str,
+    title: str,
+    curves: Mapping[str, Mapping[float, Spread]],
+    *,
+    axes: Callable[[Axes], None],
+    scale: float = 100.0,
+) -> Drawing | None:
+    """Draw one line with its band per arm, or nothing when no arm has a value."""
+    if not any(curves.values()):
+        return None
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    figure.patch.set_alpha(0)
+    on = figure.add_subplot()
+    on.patch.set_alpha(0)
+    on.set_title(title)
+    on.grid(visible=True)
+    lines, labels = [], []
+    colours = arm_colours(study)
+    for place, arm in enumerate(study.arms):
+        points = curves[arm.name]
+        if points:
+            marker = MARKERS[place % len(MARKERS)]
+            dash = "--" if arm.name == study.baseline else "-"
+            lines.append(_line(on, points, scale, color=colours[arm.name], marker=marker, linestyle=dash))
+            labels.append(arm.label)
+    axes(on)
+    _legend(figure, lines, labels)
+    return Drawing(name, title, _svg(figure, name, title))
+
+
+def arm_colours(study: StudyRecord) -> dict[str, str]:
+    """The colour of each arm, the same in every figure; the baseline is grey."""
+    others = [arm.name for arm in study.arms if arm.name != study.baseline]
+    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(others)}
+    return colours | {study.baseline: BASELINE}
+
+
+def _line(axes: Axes, points: Mapping[float, Spread], scale: float, **style: Any) -> Artist:
+    """Draw means with markers, and one standard deviation to either side as a band."""
+    places = list(points)
+    means = [scale * spread.mean for spread in points.values()]
+    half = [scale * (spread.std or 0.0) for spread in points.values()]
+    if any(half):
+        low = [mean - width for mean, width in zip(means, half, strict=True)]
+        high = [mean + width for mean, width in zip(means, half, strict=True)]
+        axes.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    every = max(1, math.ceil(len(places) / MOST_MARKERS))
+    (line,) = axes.plot(places, means, markersize=4.5, markevery=every, **style)
+    return line
+
+
+def _legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> None:
+    # matplotlib hides what begins with an underscore; a space in front is not drawn.
+    plain = [f" {label}" if label.startswith("_") else label for label in labels]
+    figure.legend(lines, plain, loc="outside lower center", ncols=min(3, len(lines)))
+
+
+def _svg(figure: Figure, name: str, title: str) -> str:
+    """The figure as a document whose names are its own, so that several stand on one page."""
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"\n *<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    opening = svg.index(">")
+    return f'{svg[:opening]} role="img"><title>{html.escape(title)}</title>{svg[opening + 1 :]}'

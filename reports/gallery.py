@@ -1,0 +1,105 @@
+"""The same images side by side: what is there, and what each arm finds."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siod.reports.figures import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.tracking.records import FoundBox, Gallery, GalleryImage, StudyRecord, TrueBox
+
+
+@dataclass(frozen=True)
+class DrawnBox:
+    """A rectangle over an image, in pixels of the image, with the words beside it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image with the boxes of one arm, or with the ground truth."""
+
+    title: str
+    boxes: tuple[DrawnBox, ...]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One image in all its panels.
+
+    Args:
+        id: Of the image.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        data_uri: The image file; it stands on the page once.
+        panels: The ground truth, then the arms in the declared order.
+    """
+
+    id: int
+    width: int
+    height: int
+    data_uri: str
+    panels: tuple[Panel, ...]
+
+    @property
+    def letter_px(self) -> float:
+        """Height of the captions' letters, in pixels of the image."""
+        return max(self.width, self.height) / 18
+
+
+def draw_gallery(study: StudyRecord) -> tuple[Strip, ...]:
+    """Lay out the gallery of a study.
+
+    Args:
+        study: Arms without a recorded detection are left out, images without a stored file too.
+
+    Returns:
+        One strip per image; detections below the gallery's score threshold are not drawn.
+    """
+    gallery = study.gallery
+    if gallery is None:
+        return ()
+    return tuple(
+        Strip(image.id, image.width, image.height, _data_uri(image, data), _panels(study, gallery, image))
+        for image in gallery.images
+        if (data := study.gallery_files.get(image.id)) is not None
+    )
+
+
+def _panels(study: StudyRecord, gallery: Gallery, image: GalleryImage) -> tuple[Panel, ...]:
+    trials = [(arm.label, trial.found) for arm in study.arms for trial in study.trials_of(arm.name)]
+    panels = [Panel(label, _found_boxes(found.get(image.id, ()), gallery)) for label, found in trials if found]
+    return (Panel("ground truth", _true_boxes(image.ground_truth, gallery)), *panels)
+
+
+def _true_boxes(boxes: Sequence[TrueBox], gallery: Gallery) -> tuple[DrawnBox, ...]:
+    return tuple(DrawnBox(*box[:4], _colour(box.label), gallery.categories[box.label]) for box in boxes)
+
+
+def _found_boxes(boxes: Sequence[FoundBox], gallery: Gallery) -> tuple[DrawnBox, ...]:
+    return tuple(
+        DrawnBox(*box[:4], _colour(box.label), f"{gallery.categories[box.label]} {100 * box.score:.0f}")
+        for box in boxes
+        if box.score >= gallery.score_threshold
+    )
+
+
+def _colour(label: int) -> str:
+    return COLOURS[label % len(COLOURS)]
+
+
+def _data_uri(image: GalleryImage, data: bytes) -> str:
+    kind = mimetypes.guess_type(image.file)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

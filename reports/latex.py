@@ -1,0 +1,108 @@
+"""The table as LaTeX with booktabs rules."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from siod.reports.table import MINUS, MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.reports.table import Cell, Line, Table
+
+ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    MINUS: "$-$",
+    "→": r"$\to$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+# Latin Extended-A: what the fonts of every LaTeX installation hold.
+LAST_LATIN = 0x17F
+
+
+def latex_table(table: Table, notes: Sequence[str]) -> str:
+    """Write a table environment that stands in a paper as it is; the preamble needs ``booktabs``.
+
+    Args:
+        table: Of a study.
+        notes: Whole sentences, for the caption.
+
+    Returns:
+        LaTeX source.
+    """
+    header = _row(["", "seeds", *(_heading(name) for name in table.headings())])
+    lines = "    \\addlinespace[2pt]\n".join(_rows(line) for line in table.lines)
+    caption = " ".join(escape(sentence) for sentence in (table.question, *notes))
+    return (
+        "% needs \\usepackage{booktabs}\n"
+        "\\begin{table}\n"
+        "  \\centering\n"
+        "  \\setlength{\\tabcolsep}{3pt}\n"
+        "  \\setlength{\\belowcaptionskip}{4pt}\n"
+        "  \\small\n"
+        f"  \\caption{{{caption}}}\n"
+        f"  \\label{{tab:{_key(table.title)}}}\n"
+        f"  \\begin{{tabular}}{{@{{}}lr{'r' * len(table.columns)}@{{}}}}\n"
+        "    \\toprule\n"
+        f"{header}"
+        "    \\midrule\n"
+        f"{lines}"
+        "    \\bottomrule\n"
+        "  \\end{tabular}\n"
+        "\\end{table}\n"
+    )
+
+
+def escape(text: str) -> str:
+    r"""Make text mean itself in LaTeX, on one line; a character pdflatex has no glyph for becomes a question mark.
+
+    Example:
+        >>> print(escape("50% of a_b & <c>"))
+        50\% of a\_b \& \textless{}c\textgreater{}
+    """
+    return "".join(_glyph(character) for character in " ".join(text.split()) if character.isprintable())
+
+
+def _glyph(character: str) -> str:
+    return ESCAPES.get(character, character if ord(character) <= LAST_LATIN else "?")
+
+
+def _heading(text: str) -> str:
+    return re.sub(r"S(\d)$", r"S$_\1$", escape(text))
+
+
+def _key(title: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", title)
+
+
+def _rows(line: Line) -> str:
+    """Mean and gain side by side as in the paper; with spreads the gains stand below, or the page is too narrow."""
+    lead = [escape(line.label), line.seeds]
+    if not line.finished:
+        return _row([*lead, f"\\multicolumn{{{len(line.cells)}}}{{l}}{{{MISSING}}}"])
+    gains = [f"({escape(cell.gain)})" if cell.gain else "" for cell in line.cells]
+    means = [_mean(cell) for cell in line.cells]
+    if not any(cell.std for cell in line.cells):
+        return _row([*lead, *(f"{mean} {gain}".strip() for mean, gain in zip(means, gains, strict=True))])
+    below = _row(["", "", *gains]) if any(gains) else ""
+    return _row([*lead, *means]) + below
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"    {' & '.join(cells)} \\\\\n"
+
+
+def _mean(cell: Cell) -> str:
+    mean = f"\\textbf{{{escape(cell.mean)}}}" if cell.best else escape(cell.mean)
+    return f"{mean}{{\\scriptsize$\\pm${escape(cell.std)}}}" if cell.std else mean

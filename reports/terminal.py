@@ -1,0 +1,72 @@
+"""The table on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from siod.reports.caveats import caveats
+from siod.reports.table import tabulate
+
+if TYPE_CHECKING:
+    from siod.reports.table import Cell, Line, Table
+    from siod.tracking.records import StudyRecord
+
+UNBOUNDED = 10_000
+
+
+def print_study(study: StudyRecord, console: Console | None = None) -> None:
+    """Print a study's question, its table and what limits it.
+
+    Args:
+        study: Finished or not.
+        console: Where to; standard output when None.
+    """
+    console = console or Console(highlight=False)
+    table = tabulate(study)
+    console.print(Text(table.question, style="italic"))
+    wide = terminal_table(table)
+    needed = console.measure(wide, options=console.options.update(max_width=UNBOUNDED)).maximum
+    console.print(wide if needed <= console.width else terminal_table(table, separator="\n"))
+    for note in caveats(study):
+        console.print(Text(note, style="dim"))
+
+
+def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
+    """Make a table that rich prints.
+
+    Args:
+        table: Of a study.
+        separator: Between a mean and its gain; a line break makes the table narrow.
+
+    Returns:
+        A renderable; text is text, never markup.
+    """
+    drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    drawn.add_column(table.title)
+    for name in ("seeds", *table.headings()):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for line in table.lines:
+        drawn.add_row(Text(line.label), line.seeds, *_cells(line, separator))
+    return drawn
+
+
+def _cells(line: Line, separator: str) -> list[Text]:
+    if not line.finished:
+        return [Text("-", style="dim") for _ in line.cells]
+    return [_cell(cell, separator) for cell in line.cells]
+
+
+def _cell(cell: Cell, separator: str) -> Text:
+    drawn = Text(cell.mean, style="bold" if cell.best else "")
+    if cell.std:
+        drawn.append(f"±{cell.std}", style="not bold dim")
+    if cell.gain:
+        drawn.append(
+            f"{separator}({cell.gain})", style="not bold green" if cell.gain.startswith("+") else "not bold red"
+        )
+    return drawn
