@@ -63,7 +63,7 @@ def main() -> None:
     debug = DEBUG in sys.argv[1:]
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        app()
+        app(prog_name="siod")
     except BrokenPipeError:
         # Whoever read the output is gone; without this Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
