@@ -91,7 +91,8 @@ def _ensure_digit_classifier(
     identity = digest(
         {
             "weights": weights.model_dump(mode="json"),
-            "digits": experiment.data.model_dump(mode="json"),
+            # Crops do not depend on how many scenes there are.
+            "digits": experiment.data.model_dump(mode="json", exclude={"train_images", "val_images"}),
             "backbone": experiment.detector.backbone_identity(),
         }
     )

@@ -84,5 +84,3 @@ def test_a_batch_without_any_annotation_has_a_finite_loss() -> None:
 def test_a_term_that_is_not_finite_is_named(value: float) -> None:
     with pytest.raises(RunError, match=r"'size' is (nan|inf) at epoch 2, step 7; last good checkpoint: epoch_0001\.pt"):
         refuse_nonfinite({"heatmap": 1.0, "size": value}, epoch=2, step=7, last_good="epoch_0001.pt")
-
-

@@ -37,8 +37,9 @@ def test_two_ray_train_workers_leave_what_one_process_leaves(
     assert together["epochs"] == 2
     for name in ("train/heatmap", "train/size", "train/offset", "train/pgcl"):
         assert together[name] == pytest.approx(alone[name], rel=0.02)
-    assert read_json(tmp_path / "two" / "experiment.json")["identity"] == (
-        read_json(tmp_path / "one" / "experiment.json")["identity"]
+    assert (
+        read_json(tmp_path / "two" / "experiment.json")["identity"]
+        == (read_json(tmp_path / "one" / "experiment.json")["identity"])
     )
     one_detections = read_json(tmp_path / "one" / "detections.json")
     two_detections = read_json(tmp_path / "two" / "detections.json")
