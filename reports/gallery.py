@@ -7,12 +7,13 @@ import mimetypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from siod.reports.figures import COLOURS
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from siod.tracking.records import FoundBox, Gallery, GalleryImage, StudyRecord, TrueBox
+
+# Okabe and Ito's bright colours, which show on most photographs.
+COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff7043")
 
 
 @dataclass(frozen=True)
