@@ -2,8 +2,8 @@
 
 Four images of 512 x 512, CenterNet-R18 with 64 feature channels on a 128 x 128 grid, 80 classes, three
 annotated classes an image. *step* is forward, loss and backward; *loss* is the loss and its backward alone,
-from features and scores. Times alternate between the two variants on one thread and the least counts; the
-peak memory is that of a fresh process for each variant, above what it held before the step.
+from features and scores. Processor time on one thread, the least of alternating repeats; peak memory of a
+fresh process for each variant, above what it held before.
 
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_dminer.py [--repeats 3]
 """
@@ -87,9 +87,9 @@ def seconds(part: str, repeats: int) -> tuple[float, float]:
     times: dict[bool, list[float]] = {False: [], True: []}
     for index in range(2 * (repeats + 1)):
         dminer = bool(index % 2)
-        began = time.perf_counter()
+        began = time.process_time()
         work(dminer)
-        times[dminer].append(time.perf_counter() - began)
+        times[dminer].append(time.process_time() - began)
     # The first of each warms up.
     return min(times[False][1:]), min(times[True][1:])
 
