@@ -14,6 +14,8 @@ from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
 from siod.training.distributed import gather_objects
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from siod.data.source import PreparedData
     from siod.detectors.detector import Detector
     from siod.training.context import Context
