@@ -6,11 +6,17 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# A property holds on a busy machine too.
+settings.register_profile("siod", deadline=None)
+settings.load_profile("siod")
 
 # The shapes in the annotations of the tensor functions are checked at every call a test makes.
 install_import_hook(
-    ["siod.ops", "siod.dminer.pgcl", "siod.dminer.prototypes", "siod.dminer.splg"], "beartype.beartype"
+    ["siod.ops", "siod.data.transforms", "siod.dminer.pgcl", "siod.dminer.prototypes", "siod.dminer.splg"],
+    "beartype.beartype",
 )
 
 
