@@ -1,0 +1,194 @@
+"""What detections are judged by: the annotations of a data set as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from siod.errors import UserError
+from siod.evaluation.arrays import BoxFormat, Places, as_boxes, as_integers, as_numbers, check_boxes, refuse
+from siod.evaluation.coco_json import read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Images, categories and annotations, checked; build it with ``from_coco`` or ``from_arrays``.
+
+    Annotations are sorted by category, then image, then their order in the source, so that those of one
+    category in one image (a *cell*) lie side by side.
+
+    Attributes:
+        image_ids: int64, rising.
+        category_ids: int64, rising.
+        category_names: One per category.
+        annotation_ids: int64, one per annotation.
+        cells: int64, category place times number of images plus image place, rising.
+        boxes_xywh: float64, ``[G, 4]``, pixels of the image file.
+        area: float64, square pixels; decides the area range.
+        iscrowd: bool; a crowd takes any number of detections, which then count neither way.
+    """
+
+    image_ids: NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+    category_names: tuple[str, ...]
+    annotation_ids: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64]
+    area: NDArray[np.float64]
+    iscrowd: NDArray[np.bool_]
+
+    @classmethod
+    def from_coco(cls, source: Path | str | Mapping[str, Any]) -> Self:
+        """Read a COCO annotation file, gzipped or not, or take its content as a dictionary.
+
+        Args:
+            source: A path, or ``{"images": ..., "annotations": ..., "categories": ...}``. A missing
+                ``area`` is width times height, a missing ``iscrowd`` 0. Other fields are not looked at.
+
+        Returns:
+            The ground truth.
+
+        Raises:
+            UserError: The file is missing or no COCO file, an id is unknown or occurs twice, or a box or
+                area is not finite or negative.
+        """
+        name, document = read_document(source)
+        annotations = document.annotations
+        count = len(annotations)
+        boxes = np.fromiter((number for entry in annotations for number in entry.bbox), np.float64, 4 * count)
+        areas = (entry.bbox[2] * entry.bbox[3] if entry.area is None else entry.area for entry in annotations)
+        return cls.from_arrays(
+            image_ids=[image.id for image in document.images],
+            category_ids=[category.id for category in document.categories],
+            category_names=[category.name or str(category.id) for category in document.categories],
+            annotation_ids=np.fromiter((entry.id for entry in annotations), np.int64, count),
+            annotation_image_ids=np.fromiter((entry.image_id for entry in annotations), np.int64, count),
+            annotation_category_ids=np.fromiter((entry.category_id for entry in annotations), np.int64, count),
+            boxes=boxes.reshape(count, 4),
+            box_format="xywh",
+            area=np.fromiter(areas, np.float64, count),
+            iscrowd=np.fromiter((bool(entry.iscrowd) for entry in annotations), np.bool_, count),
+            source=name,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        image_ids: Any,
+        category_ids: Any,
+        annotation_image_ids: Any,
+        annotation_category_ids: Any,
+        boxes: Any,
+        box_format: BoxFormat = "xyxy",
+        area: Any = None,
+        iscrowd: Any = None,
+        annotation_ids: Any = None,
+        category_names: Sequence[str] | None = None,
+        source: str = "ground truth",
+    ) -> Self:
+        """Take arrays, tensors on any device, or lists.
+
+        Args:
+            image_ids: Every image of the data set, also those without annotations.
+            category_ids: Every category.
+            annotation_image_ids: ``[G]``.
+            annotation_category_ids: ``[G]``.
+            boxes: ``[G, 4]`` in pixels of the image file.
+            box_format: ``xyxy`` or ``xywh``.
+            area: ``[G]`` in square pixels; that of the box when None.
+            iscrowd: ``[G]``; no crowds when None.
+            annotation_ids: ``[G]``; 1 to G when None. As in pycocotools, an annotation with id 0 cannot
+                be found: it takes a detection, which counts as false.
+            category_names: In the order of ``category_ids``; the ids when None.
+            source: Named in errors.
+
+        Returns:
+            The ground truth.
+
+        Raises:
+            UserError: Lengths differ, an id is unknown or occurs twice, or a box or area is not finite or
+                negative.
+        """
+        rows = as_boxes(boxes, box_format, source)
+        images = _unique(as_integers(image_ids, "image_ids", source), "images", source)
+        given = as_integers(category_ids, "category_ids", source)
+        categories = _unique(given, "categories", source)
+        names = [str(category) for category in given] if category_names is None else list(category_names)
+        ids = np.arange(1, len(rows) + 1) if annotation_ids is None else annotation_ids
+        columns = {
+            "annotation_image_ids": as_integers(annotation_image_ids, "annotation_image_ids", source),
+            "annotation_category_ids": as_integers(annotation_category_ids, "annotation_category_ids", source),
+            "annotation_ids": as_integers(ids, "annotation_ids", source),
+            "area": rows[:, 2] * rows[:, 3] if area is None else as_numbers(area, "area", source),
+            "iscrowd": np.zeros(len(rows), bool) if iscrowd is None else np.asarray(iscrowd).astype(bool),
+        }
+        _check_lengths(columns, len(rows), source)
+        _unique(columns["annotation_ids"], "annotations", source)
+        check_boxes(rows, source, "annotations")
+        _check_areas(columns["area"], source)
+        image_places = _places(Places(images), columns["annotation_image_ids"], "image", source)
+        category_places = _places(Places(categories), columns["annotation_category_ids"], "category", source)
+        cells = category_places * len(images) + image_places
+        order = np.argsort(cells, kind="stable")
+        return cls(
+            image_ids=images,
+            category_ids=categories,
+            category_names=tuple(names[place] for place in np.argsort(given)),
+            annotation_ids=columns["annotation_ids"][order],
+            cells=cells[order],
+            boxes_xywh=rows[order],
+            area=columns["area"][order],
+            iscrowd=columns["iscrowd"][order],
+        )
+
+    @cached_property
+    def images(self) -> Places:
+        """Place of each image id."""
+        return Places(self.image_ids)
+
+    @cached_property
+    def categories(self) -> Places:
+        """Place of each category id."""
+        return Places(self.category_ids)
+
+
+def _unique(ids: NDArray[np.int64], section: str, source: str) -> NDArray[np.int64]:
+    values, counts = np.unique(ids, return_counts=True)
+    refuse(counts > 1, lambda row: f"{section}: id {values[row]} occurs twice", source, "give every entry its own id")
+    return values
+
+
+def _check_lengths(columns: Mapping[str, NDArray[Any]], count: int, source: str) -> None:
+    for name, column in columns.items():
+        if column.shape != (count,):
+            raise UserError(f"{source}: {name} has shape {column.shape} beside {count} boxes; give one per annotation")
+
+
+def _check_areas(area: NDArray[np.float64], source: str) -> None:
+    refuse(
+        ~(np.isfinite(area) & (area >= 0)),
+        lambda row: f"annotations[{row}].area {area[row]} is not finite or negative",
+        source,
+        "correct it, or leave the field out to take that of the box",
+    )
+
+
+def _places(known: Places, wanted: NDArray[np.int64], what: str, source: str) -> NDArray[np.int64]:
+    places = known.of(wanted)
+    refuse(
+        places < 0,
+        lambda row: f"annotations[{row}].{what}_id {wanted[row]} is unknown",
+        source,
+        f"list the {what} or remove the annotation",
+    )
+    return places

@@ -1,0 +1,116 @@
+"""One pass over detections and ground truth: rank, pair, match, count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siod.evaluation.accumulation import Matched, TruePositives, accumulate, sort_matches
+from siod.evaluation.matching import Conditions, inside_ranges, match
+from siod.evaluation.overlaps import Pairs, overlapping_pairs
+from siod.evaluation.protocol import WORD_BITS, Protocol
+from siod.evaluation.ranking import Ranking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from siod.evaluation.columns import DetectionColumns
+    from siod.evaluation.ground_truth import GroundTruth
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Everything that is known after matching.
+
+    Attributes:
+        truth: The annotations.
+        protocol: Thresholds, area ranges, limits.
+        detections: Those that pass the lowest score threshold, as judged (rounded in the authors' mode).
+        source_rows: Row of each of them in what was given.
+        ranking: Their order.
+        pairs: Candidates of detections and annotations.
+        matches: For each group of area ranges the conditions and, per pair, where it is a match.
+        true_positives: What the table is computed from.
+    """
+
+    truth: GroundTruth
+    protocol: Protocol
+    detections: DetectionColumns
+    source_rows: NDArray[np.int64]
+    ranking: Ranking
+    pairs: Pairs
+    matches: tuple[tuple[Conditions, NDArray[np.uint64]], ...]
+    true_positives: TruePositives
+
+
+def judge(truth: GroundTruth, given: DetectionColumns, protocol: Protocol) -> Judgement:
+    """Rank, pair and match detections, and count what they find.
+
+    Args:
+        truth: The annotations; knows all image and category ids of the detections.
+        given: The detections.
+        protocol: Thresholds, area ranges, limits.
+
+    Returns:
+        What the figures, curves and matches are read from.
+    """
+    detections, rows = _passing(given, protocol)
+    ranking = Ranking.of(
+        truth.images.of(detections.image_ids),
+        truth.categories.of(detections.category_ids),
+        detections.scores,
+        image_count=len(truth.image_ids),
+        category_count=len(truth.category_ids),
+        limit=protocol.max_detections[-1],
+    )
+    pairs = overlapping_pairs(ranking, detections.boxes_xywh, truth, protocol.match_levels)
+    ignored = truth.iscrowd | ~inside_ranges(truth.area, protocol.area_bounds)
+    matches, matched = [], []
+    for ranges in _groups(len(protocol.area_bounds), len(protocol.iou_thresholds)):
+        conditions = Conditions(protocol.area_bounds[ranges], len(protocol.iou_thresholds))
+        ignored_words = conditions.words(ignored[ranges])
+        words = match(pairs, truth, ignored_words, conditions)
+        matches.append((conditions, words))
+        matched.append(_matched(pairs, truth, ignored_words, words, conditions))
+    width_height = detections.boxes_xywh[:, 2:][ranking.rows]
+    true_positives = accumulate(
+        ranking, width_height[:, 0] * width_height[:, 1], matched, _positives(truth, ignored), protocol
+    )
+    return Judgement(truth, protocol, detections, rows, ranking, pairs, tuple(matches), true_positives)
+
+
+def _passing(given: DetectionColumns, protocol: Protocol) -> tuple[DetectionColumns, NDArray[np.int64]]:
+    """The detections that pass the lowest score threshold, and their rows."""
+    detections = given.rounded() if protocol.mode == "authors" else given
+    passes = protocol.thresholds_passed(detections.scores) > 0
+    rows = np.flatnonzero(passes)
+    return (detections if len(rows) == len(given) else detections.take(rows)), rows
+
+
+def _groups(areas: int, thresholds: int) -> Iterator[slice]:
+    """Area ranges whose conditions fit into one word."""
+    size = WORD_BITS // thresholds
+    return (slice(first, first + size) for first in range(0, areas, size))
+
+
+def _matched(
+    pairs: Pairs,
+    truth: GroundTruth,
+    ignored: NDArray[np.uint64],
+    words: NDArray[np.uint64],
+    conditions: Conditions,
+) -> Matched:
+    ignoring = ignored[pairs.annotation]
+    # pycocotools notes a match by the annotation's id and reads 0 as "none": such a match finds nothing.
+    countable = np.where(truth.annotation_ids == 0, np.uint64(0), ~np.uint64(0))[pairs.annotation]
+    return sort_matches(conditions, pairs.detection, pairs.rank, words & ~ignoring & countable, words & ignoring)
+
+
+def _positives(truth: GroundTruth, ignored: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Annotations to be found by area range and category, ``[A, K]``."""
+    category = truth.cells // max(len(truth.image_ids), 1)
+    return np.stack([np.bincount(category[~flags], minlength=len(truth.category_ids)) for flags in ignored])
