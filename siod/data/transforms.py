@@ -9,7 +9,7 @@ N boxes, H x W an image's height and width, h x w those of the input, in pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Augmentation(Value):
         return any((self.brightness, self.contrast, self.saturation, self.lighting))
 
     @model_validator(mode="after")
-    def _settings_have_an_effect(self) -> Self:
+    def _settings_have_an_effect(self) -> Augmentation:
         if self.scale is None and (self.scale_step is not None or self.shift_border_px):
             raise ValueError("scale_step and shift_border_px have no effect without scale; set scale too")
         if self.scale is not None and self.scale[0] > self.scale[1]:

@@ -62,7 +62,7 @@ def test_a_mirrored_box_keeps_its_distance_from_the_other_edge() -> None:
 
 def test_zooming_in_twice_around_a_corner_cuts_and_drops_boxes() -> None:
     # Zoom 2 puts (24, 24) at the centre: x' = 2 x + 48 - 48 = 2 x, so x from 48 on leaves the input.
-    geometry = fit((96, 96), (96, 96), zoom=2, centre=(24.0, 24.0))
+    geometry = fit((96, 96), (96, 96), zoom=2.0, centre=(24.0, 24.0))
     boxes, seen = warp_boxes(np.array([[1.0, 2, 3, 4], [40, 40, 60, 60], [48, 10, 60, 20]]), geometry)
     np.testing.assert_allclose(boxes[0], [2, 4, 6, 8])
     np.testing.assert_allclose(boxes[1], [80, 80, 96, 96])
