@@ -58,7 +58,8 @@ class WholeImages(Value):
     """Some images keep all their boxes, the others none; as many boxes in all as the keep-1 set has.
 
     Images are taken in random order. Towards the end, those with more boxes than are still wanted are passed
-    over, so the number is met exactly if it can be. Images carry ``keep`` 1 or 0.
+    Images are taken in random order, passing over those with more boxes than are still wanted; the number is
+    missed only if no image left is small enough. Images carry ``keep`` 1 or 0.
 
     Source: Li et al., SIOD, CVPR 2022, Table 2 (the SSOD rows).
     """
