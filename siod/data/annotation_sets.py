@@ -57,7 +57,6 @@ class Keep(Value):
 class WholeImages(Value):
     """Some images keep all their boxes, the others none; as many boxes in all as the keep-1 set has.
 
-    Images are taken in random order. Towards the end, those with more boxes than are still wanted are passed
     Images are taken in random order, passing over those with more boxes than are still wanted; the number is
     missed only if no image left is small enough. Images carry ``keep`` 1 or 0.
 
