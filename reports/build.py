@@ -48,9 +48,9 @@ def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
     figures = {out_dir / "figures" / f"{one.name}.svg": one.svg for group in drawings.values() for one in group}
     page, markdown, latex = out_dir / "index.html", out_dir / "table.md", out_dir / "table.tex"
     texts = {
-        **figures,
         markdown: markdown_report(table, notes),
         latex: latex_table(table, notes),
+        **figures,
         page: render_page(study, table, notes, drawings),
     }
     for path, text in texts.items():

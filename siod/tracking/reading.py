@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +74,7 @@ class StudyReader:
 
     def _trial(self, run: Run, history: Mapping[str, Points]) -> TrialRecord:
         tags = run.data.tags
-        metrics = dict(run.data.metrics)
+        metrics = {name: _told(value) for name, value in run.data.metrics.items()}
         return TrialRecord(
             run_id=run.info.run_id,
             study=tags["study"],
@@ -108,11 +110,11 @@ class StudyReader:
         bulk = getattr(self.client._tracking_client.store, "get_metric_history_bulk", None)  # noqa: SLF001
         if bulk is not None:
             for found in bulk(holders, name, max_results=MOST_POINTS):
-                points.setdefault(found.run_id, []).append((found.step, found.value))
+                points.setdefault(found.run_id, []).append((found.step, _told(found.value)))
             return points
         for run_id in holders:
             history = self.client.get_metric_history(run_id, name)
-            points[run_id] = [(metric.step, metric.value) for metric in history]
+            points[run_id] = [(metric.step, _told(metric.value)) for metric in history]
         return points
 
     def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -139,3 +141,8 @@ class StudyReader:
             return None
         with tempfile.TemporaryDirectory() as place:
             return Path(self.client.download_artifacts(run.info.run_id, path, place)).read_bytes()
+
+
+def _told(value: float) -> float:
+    """The value as it was recorded: databases hold the largest number for infinity."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
