@@ -85,19 +85,27 @@ def test_a_number_out_of_range_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+IMAGE = {"id": 1, "file_name": "a.png", "width": 9, "height": 9}
+CATEGORY = {"id": 1, "name": "a"}
+BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}
+
+
+def coco(**changes: object) -> str:
+    return json.dumps({"images": [IMAGE], "categories": [CATEGORY], "annotations": [BOX]} | changes)
+
+
 BROKEN = {
-    "not JSON": ("{", r"is not JSON"),
+    "not JSON": ("{", "is not JSON"),
     "lacks a key": ('{"images": [], "annotations": []}', "lacks the key 'categories'"),
-    "missing image": (
-        '{"images": [], "categories": [{"id": 1, "name": "a"}],'
-        ' "annotations": [{"id": 1, "image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}]}',
-        "image_id 9",
+    "missing image": (coco(images=[]), "image_id 1"),
+    "missing category": (coco(categories=[]), "category_id 1"),
+    "duplicate ids": (coco(annotations=[BOX, BOX]), "id 1 occurs more than once"),
+    "zero size": (coco(annotations=[BOX | {"bbox": [0, 0, 0, 1]}]), "(id 1): bbox [0.0, 0.0, 0.0, 1.0] has no area"),
+    "outside": (
+        coco(annotations=[BOX | {"bbox": [20, 20, 1, 1]}]),
+        "(id 1): bbox [20.0, 20.0, 1.0, 1.0] reaches outside",
     ),
-    "missing category": (
-        '{"images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}], "categories": [],'
-        ' "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [0, 0, 1, 1]}]}',
-        "category_id 7",
-    ),
+    "NaN": (coco(annotations=[BOX | {"bbox": [0, 0, 1, float("nan")]}]), "is not a finite number"),
 }
 
 

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from siod.tracking.mlflow import Store
+from siod.tracking.records import ArmRecord, StudyHeader
+from siod.tuning.study import study_names
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Siod
+
+MINE = """
+from siod.training.presets import digits_centernet
+from siod.tuning.study import Arm, Study
+
+STUDY = Study(
+    name="mine", question="Is slower better?", base=digits_centernet(), baseline="base",
+    arms=(Arm(name="base"), Arm(name="slow", label="Slow", changes={"recipe.learning_rate": 1e-4})),
+)
+"""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A study's file, and a store in which its first arm is finished and its second failed."""
+
+    file: Path
+    uri: str
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "mine.py").write_text(MINE)
+    store = Store(f"sqlite:///{folder / 'mlflow.db'}")
+    store.prepare()
+    arms = (ArmRecord("base", "base"), ArmRecord("slow", "Slow"))
+    run_id = store.start_study(StudyHeader(name="mine", question="Is slower better?", arms=arms, baseline="base"))
+    base = store.start_trial(run_id, arm="base", seed=0, identity="a", settings={"seed": 0})
+    base.log_epoch(1, {"ap_s": 0.1})
+    base.log_epoch(2, {"ap_s": 0.2034})
+    base.finish("finished", metrics={f"ap_s{index}": 0.5 for index in (0, 3, 5, 7, 9)})
+    store.start_trial(run_id, arm="slow", seed=0, identity="b", settings={}).finish("failed", error="loss is NaN")
+    return Recorded(folder / "mine.py", store.uri)
+
+
+def test_every_study_is_listed_with_its_question(siod: Siod) -> None:
+    done = siod("study", "list")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == list(study_names())
+    assert lines[0].split()[1:] == ["3", "arms", "x", "1", "seed", "=", "3", "trials"]
+    assert lines[1].strip().endswith("?")
+
+
+def test_status_shows_every_declared_trial_from_the_records(siod: Siod, recorded: Recorded) -> None:
+    done = siod("study", "status", recorded.file, "--tracking", recorded.uri)
+    assert done.code == 0
+    assert [line.split() for line in done.out.splitlines()] == [
+        ["trial", "state", "epoch", "AP@S"],
+        ["base/0", "finished", "2", "20.3"],
+        ["slow/0", "failed", "loss", "is", "NaN"],
+        ["1", "of", "2", "finished"],
+    ]
+
+
+def test_a_study_that_was_never_run_is_named_with_the_command_that_runs_it(siod: Siod) -> None:
+    sentence = siod("study", "status", "demo").refusal
+    assert sentence.startswith("no study 'demo' in the tracking store sqlite:///")
+    assert sentence.endswith("run it first with 'siod study run'")
+
+
+def test_a_report_is_built_and_its_table_printed(siod: Siod, recorded: Recorded, tmp_path: Path) -> None:
+    done = siod("report", "build", "mine", "--tracking", recorded.uri)
+    assert done.code == 0
+    assert "20.3" in done.out
+    page = tmp_path / "runs" / "reports" / "mine" / "index.html"
+    assert done.out.splitlines()[-1] == f"report: {page}"
+    assert "Is slower better?" in page.read_text()
+    assert {path.name for path in page.parent.iterdir()} >= {"table.md", "table.tex", "index.html"}
+
+
+def test_a_report_is_written_again_but_not_over_other_files(siod: Siod, recorded: Recorded, tmp_path: Path) -> None:
+    assert siod("report", "build", "mine", "--out", "mine", "--tracking", recorded.uri).code == 0
+    assert siod("report", "build", recorded.file, "--out", "mine", "--tracking", recorded.uri).code == 0
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    sentence = siod("report", "build", "mine", "--out", "thesis", "--tracking", recorded.uri).refusal
+    assert sentence == "thesis: the folder is not empty; name a new one or empty it"
+
+
+def test_a_report_of_an_unknown_study_is_answered_with_the_closest(siod: Siod, recorded: Recorded) -> None:
+    assert siod("report", "build", "mne", "--tracking", recorded.uri).refusal.endswith("did you mean 'mine'?")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["demos"], "unknown study 'demos' (a file's name ends in .py); did you mean 'demo'?"),
+        (["nowhere.py"], "nowhere.py: no such file; name a Python file that defines STUDY"),
+        (["demo", "--arm", "bse"], "study 'demo' has no arm 'bse'; did you mean 'base'?"),
+        (["demo", "--seed", "7"], "study 'demo' has no seed 7; its seeds are 0"),
+        (["demo", "--address", "nowhere"], "Ray address 'nowhere': expected host:port, for example 10.0.0.1:6379"),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_is_made(
+    siod: Siod, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    assert siod("study", "run", *words).refusal == sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tracking_server_that_does_not_answer_is_named(siod: Siod, free_port: int) -> None:
+    uri = f"http://127.0.0.1:{free_port}"
+    for words in (["study", "status", "demo"], ["report", "build", "demo"]):
+        assert siod(*words, "--tracking", uri).refusal.startswith(f"tracking server {uri}: does not answer")
+
+
+def test_runs_cannot_lie_below_a_file(siod: Siod, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(Path("file")) in siod("study", "run", "demo", "--runs", "file/runs").refusal
