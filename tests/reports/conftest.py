@@ -158,16 +158,16 @@ def unfinished() -> StudyRecord:
     return changed(running, "splg", 2, status="interrupted", epoch=4)
 
 
-@pytest.fixture(name="study")
+@pytest.fixture(name="study", scope="session")
 def finished_study() -> StudyRecord:
     return study()
 
 
-@pytest.fixture(name="unfinished")
+@pytest.fixture(name="unfinished", scope="session")
 def unfinished_study() -> StudyRecord:
     return unfinished()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def change() -> Callable[..., StudyRecord]:
     return changed
