@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import siod
 from siod.data import coco
+from siod.json_file import read_json
 from siod.tracking.mlflow import Store, TrialLog
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
@@ -134,7 +135,7 @@ class Recorder:
     def _complete(self, job: Job, metrics: Mapping[str, float]) -> None:
         log = self._log(job)
         recorded = log.epochs()
-        for epoch, told in enumerate(results.read_json(job.run_dir / results.HISTORY), start=1):
+        for epoch, told in enumerate(read_json(job.run_dir / results.HISTORY), start=1):
             if epoch not in recorded:
                 log.log_epoch(epoch, told)
         self._log_files(log, job)

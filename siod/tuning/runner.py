@@ -328,6 +328,9 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keep a second driver away from a study; the system frees the lock when this process ends in any way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder of runs") from error
+    try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout as error:

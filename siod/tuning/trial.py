@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from siod.json_file import read_json, write_json
 from siod.training import results
 from siod.training.run import train
 from siod.tuning.gallery import found_in
@@ -86,10 +87,10 @@ def complete_folder(job: Job) -> None:
     if not packed.exists():
         _pack(job.run_dir / results.DETECTIONS, packed)
     if not (job.run_dir / ENVIRONMENT).exists():
-        results.write_json(job.run_dir / ENVIRONMENT, environment())
+        write_json(job.run_dir / ENVIRONMENT, environment())
     if job.gallery_ids and not (job.run_dir / FOUND).exists():
-        detections = results.read_json(job.run_dir / results.DETECTIONS)
-        results.write_json(job.run_dir / FOUND, found_in(detections, job.gallery_ids, job.data.category_ids))
+        detections = read_json(job.run_dir / results.DETECTIONS)
+        write_json(job.run_dir / FOUND, found_in(detections, job.gallery_ids, job.data.category_ids))
 
 
 def environment() -> dict[str, Any]:

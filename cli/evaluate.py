@@ -1,0 +1,81 @@
+"""``siod evaluate``: judge detection files by the score-aware protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from siod.cli.options import writable_parent
+from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from siod.evaluation.tables import Style
+
+STDIN = "-"
+
+
+def evaluate(
+    ground_truth: Annotated[str, typer.Argument(metavar="GT", help="A COCO annotation file, .gz too.")],
+    detections: Annotated[
+        list[str], typer.Argument(metavar="DETECTIONS...", help="COCO results files, .gz too; - reads standard input.")
+    ],
+    *,
+    mode: Annotated[
+        Literal["exact", "authors"],
+        typer.Option(help="The paper's protocol, or bug for bug what the published code computes."),
+    ] = "exact",
+    per_category: Annotated[bool, typer.Option("--per-category", help="Add AP by category.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX (booktabs).")] = False,
+    json_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", metavar="OUT", help="Also write the figures, as fractions, to this file; - prints them."
+        ),
+    ] = None,
+) -> None:
+    """Judge detections by the score-aware protocol; several files side by side."""
+    from siod.evaluation.score_aware import GroundTruth, evaluate_files  # noqa: PLC0415  (keeps --help fast)
+    from siod.evaluation.tables import as_json, render  # noqa: PLC0415
+
+    style = _style(markdown=markdown, latex=latex)
+    _refuse_repeats(detections)
+    printed = json_out is not None and str(json_out) == STDIN
+    if json_out is not None and not printed:
+        writable_parent(json_out)
+    truth = GroundTruth.from_coco(ground_truth)
+    tables = {name: evaluate_files(truth, name, mode=mode) for name in detections}
+    if not printed:
+        typer.echo(render(tables, style, per_category=per_category))
+    if json_out is not None:
+        _write(json_out, as_json(tables, per_category=per_category))
+
+
+def _style(*, markdown: bool, latex: bool) -> Style:
+    if markdown and latex:
+        raise UserError("--markdown and --latex are both given; keep one")
+    return "markdown" if markdown else "latex" if latex else "text"
+
+
+def _refuse_repeats(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name}: is named twice; name each detections file once")
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    text = json.dumps(figures, indent=2) + "\n"
+    if str(path) == STDIN:
+        typer.echo(text, nl=False)
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another file with --json") from error
