@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
+from siod.json_file import read_json, write_json
 from siod.training.distributed import gather_objects
 from siod.training.evaluate import concatenate
 
@@ -17,22 +15,6 @@ if TYPE_CHECKING:
     from siod.training.loop import Trained
 
 RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON to a temporary name and rename it.
-
-    Args:
-        path: Where it shall stand.
-        data: Anything JSON can hold.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(msgspec.json.encode(data))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def finish(trained: Trained, context: Context) -> None:
@@ -75,8 +57,3 @@ def read_result(run_dir: Path) -> dict[str, float] | None:
     """
     path = run_dir / RESULT
     return read_json(path) if path.exists() else None
-
-
-def read_json(path: Path) -> Any:
-    """Read plain data from a JSON file."""
-    return msgspec.json.decode(path.read_bytes())

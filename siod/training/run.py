@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from siod.errors import UserError
+from siod.json_file import read_json, write_json
 from siod.training import loop, results, weights
 from siod.training.context import STOP_FILE, InProcess
 
@@ -85,9 +86,9 @@ def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
     mine = {"identity": experiment.identity(data.fingerprint), "experiment": experiment.model_dump(mode="json")}
     path = run_dir / results.EXPERIMENT
     if not path.exists():
-        results.write_json(path, mine)
+        write_json(path, mine)
         return
-    if results.read_json(path).get("identity") != mine["identity"]:
+    if read_json(path).get("identity") != mine["identity"]:
         raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
 
 

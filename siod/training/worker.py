@@ -10,6 +10,7 @@ import ray
 import torch
 from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.tune.integration.ray_train import TuneReportCallback
 
 from siod.errors import RunError
 from siod.training.experiment import Experiment
@@ -17,6 +18,8 @@ from siod.training.experiment import Experiment
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from ray.train import UserCallback
 
     from siod.data.source import PreparedData
     from siod.training.context import EpochListener
@@ -41,7 +44,7 @@ class RayTrainWorker:
         """Pass the epoch on to the listener (rank 0) and to Ray Train (all ranks: it is a barrier)."""
         if self.rank == 0 and self.listener is not None:
             self.listener(epoch, metrics)
-        train.report({**metrics, "epoch": epoch})
+        train.report({"epoch": epoch, "metrics": dict(metrics)})
 
 
 def fit(
@@ -87,6 +90,7 @@ def fit(
         run_config=train.RunConfig(
             name="ray_train",
             storage_path=str(run_dir.resolve()),
+            callbacks=_tune_callbacks(),
             failure_config=train.FailureConfig(
                 max_failures=compute.max_failures, controller_failure_limit=START_ATTEMPTS
             ),
@@ -96,6 +100,14 @@ def fit(
         trainer.fit()
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise RunError(f"{run_dir}: the Ray Train workers failed: {error}") from error
+
+
+def _tune_callbacks() -> list[UserCallback]:
+    """Inside a Ray Tune trial, what passes the workers' epochs on to it; elsewhere nothing."""
+    try:
+        return [TuneReportCallback()]
+    except RuntimeError:  # how it says that there is no Tune here
+        return []
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -117,5 +117,5 @@ def test_nothing_is_written_when_the_input_is_refused(truth: Path, tmp_path: Pat
 def test_one_file_given_twice_and_two_styles_are_refused(truth: Path, found: Path) -> None:
     with pytest.raises(UserError, match="twice"):
         invoke(truth, found, found)
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match="--markdown and --latex"):
         invoke(truth, found, "--markdown", "--latex")

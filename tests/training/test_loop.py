@@ -11,11 +11,12 @@ import torch
 
 from siod.data.source import PreparedData
 from siod.errors import RunError, UserError
+from siod.json_file import read_json
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess, request_stop
 from siod.training.experiment import Experiment
-from siod.training.results import read_json, read_result
+from siod.training.results import read_result
 from siod.training.run import train
 
 CPU = torch.device("cpu")

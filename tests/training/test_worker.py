@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from siod.data.source import PreparedData
+from siod.json_file import read_json
 from siod.training.experiment import Experiment
-from siod.training.results import read_json
 from siod.training.run import train
 
 
