@@ -16,6 +16,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from siod.detectors.backbones import ResNet
     from siod.types import DenseLevel, Detections, LossTerm, Mined, Target
 
 # Mean and standard deviation of COCO's pixels in [0, 1], in RGB order.
@@ -37,7 +38,7 @@ class Detector(nn.Module, ABC):
     """
 
     num_classes: int
-    backbone: nn.Module
+    backbone: ResNet
     loss_weights: Mapping[str, float]
     size_divisor: int
 

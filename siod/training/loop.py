@@ -75,7 +75,7 @@ class Trained:
     """The outcome of a run: metrics of every epoch, and the detections of the last."""
 
     history: list[dict[str, float]]
-    detections: DetectionArrays | None
+    detections: DetectionArrays
 
 
 def run(
@@ -141,7 +141,7 @@ def _build_detector(
     detector = build(experiment.detector, num_classes=len(data.category_names))
     load_initial_weights(detector, experiment.weights, initial_weights)
     # Convolutions are faster with channels last, on CPUs and GPUs alike.
-    return detector.to(context.device, memory_format=torch.channels_last)
+    return detector.to(context.device).to(memory_format=torch.channels_last)
 
 
 def _learner(experiment: Experiment, detector: Detector, data: PreparedData, context: Context, phase: Phase) -> Learner:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from siod.errors import UserError
 from siod.json_file import read_json, write_json
 from siod.training import loop, results, weights
-from siod.training.context import STOP_FILE, InProcess
+from siod.training.context import STOP_FILE, InProcess, stop_requested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,8 @@ def train(
 
             fit(experiment, data, run_dir, initial_weights=initial, listener=listener)
     result = results.read_result(run_dir)
+    if result is None and stop_requested(run_dir):
+        raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
     if result is None:
         raise UserError(f"{run_dir}: the workers left no result here; put the run folder on storage all nodes share")
     return result

@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from siod.data.digits import digit_crops
+from siod.data.digits import Digits, digit_crops
 from siod.detectors.backbones import build_backbone, load_backbone_weights
 from siod.errors import UserError
 from siod.training import checkpoint
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from siod.data.digits import Digits
     from siod.detectors.centernet import CenterNet
     from siod.detectors.detector import Detector
     from siod.training.experiment import DigitClassifier, Experiment, Weights
@@ -44,8 +43,8 @@ def ensure(
         UserError: A named file does not exist.
     """
     weights = experiment.weights
-    if weights.kind == "digits":
-        return _ensure_digit_classifier(weights, experiment, cache_dir, progress)
+    if isinstance(experiment.data, Digits) and weights.kind == "digits":
+        return _ensure_digit_classifier(weights, experiment.data, experiment.detector, cache_dir, progress)
     if weights.kind in ("imagenet", "checkpoint") and weights.file is not None:
         if not weights.file.is_file():
             raise UserError(f"{weights.file}: no such file; set weights.file to an existing file of weights")
@@ -84,7 +83,8 @@ def _load_exactly(module: nn.Module, state: dict[str, torch.Tensor], file: Path)
 
 def _ensure_digit_classifier(
     weights: DigitClassifier,
-    experiment: Experiment,
+    digits: Digits,
+    detector: CenterNet,
     cache_dir: Path,
     progress: Callable[[int, int, float], None] | None,
 ) -> Path:
@@ -92,15 +92,15 @@ def _ensure_digit_classifier(
         {
             "weights": weights.model_dump(mode="json"),
             # Crops do not depend on how many scenes there are.
-            "digits": experiment.data.model_dump(mode="json", exclude={"train_images", "val_images"}),
-            "backbone": experiment.detector.backbone_identity(),
+            "digits": digits.model_dump(mode="json", exclude={"train_images", "val_images"}),
+            "backbone": detector.backbone_identity(),
         }
     )
     path = cache_dir / "weights" / f"digits-{identity}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            state, accuracy = train_digit_classifier(weights, experiment.data, experiment.detector, progress=progress)
+            state, accuracy = train_digit_classifier(weights, digits, detector, progress=progress)
             checkpoint.save(path, {"model": state, "accuracy": accuracy})
     return path
 
@@ -137,12 +137,12 @@ def train_digit_classifier(
     accuracy = 0.0
     for epoch in range(1, weights.epochs + 1):
         correct = 0
-        for rows in torch.randperm(len(crops), generator=shuffle)[: steps * weights.batch_size].split(
-            weights.batch_size
-        ):
+        order = torch.randperm(len(crops), generator=shuffle)[: steps * weights.batch_size]
+        for rows in order.view(steps, weights.batch_size):
             logits = model(crops[rows])
             optimiser.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(logits, classes[rows]).backward()
+            loss = nn.functional.cross_entropy(logits, classes[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             correct += int((logits.argmax(1) == classes[rows]).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from siod.errors import RunError
 from siod.training.experiment import Experiment
+from siod.training.loop import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +92,10 @@ def fit(
         run_config=train.RunConfig(
             name="ray_train",
             storage_path=str(run_dir.resolve()),
-            callbacks=_tune_callbacks(),
+            callbacks=_tune_callbacks(),  # type: ignore[arg-type]  (the names are those of Train V1 to mypy)
             failure_config=train.FailureConfig(
-                max_failures=compute.max_failures, controller_failure_limit=START_ATTEMPTS
+                max_failures=compute.max_failures,
+                controller_failure_limit=START_ATTEMPTS,  # type: ignore[call-arg]  (likewise)
             ),
         ),
     )
@@ -105,7 +108,7 @@ def fit(
 def _tune_callbacks() -> list[UserCallback]:
     """Inside a Ray Tune trial, what passes the workers' epochs on to it; elsewhere nothing."""
     try:
-        return [TuneReportCallback()]
+        return [TuneReportCallback()]  # type: ignore[no-untyped-call]
     except RuntimeError:  # how it says that there is no Tune here
         return []
 
@@ -121,4 +124,6 @@ def _work(config: dict[str, Any]) -> None:
     worker = RayTrainWorker(
         config["run_dir"], config["listener"], place.get_world_rank(), place.get_world_size(), get_device()
     )
-    carry_out(experiment, config["data"], worker, config["initial_weights"])
+    # A stop that was asked for is no failure: Ray Train must not start the workers again.
+    with suppress(Stopped):
+        carry_out(experiment, config["data"], worker, config["initial_weights"])
