@@ -14,7 +14,6 @@ from siod.evaluation.arrays import BoxFormat, as_boxes, as_integers, as_numbers,
 from siod.evaluation.coco_json import read_detections, source_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -93,8 +92,7 @@ class DetectionColumns:
         Raises:
             UserError: It cannot be read, a record is broken, a number is not finite or a size negative.
         """
-        parts = [cls._from_records(records) for records in read_detections(source)]
-        columns = cls.concatenate(parts)
+        columns = cls.join([cls._from_records(records) for records in read_detections(source)])
         columns.check(source_name(source), record="detections")
         return columns
 
@@ -136,21 +134,30 @@ class DetectionColumns:
         """Count the detections."""
         return len(self.scores)
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
-        """Copy some rows."""
-        return type(self)(*(getattr(self, column.name)[rows] for column in fields(self)))
+    def area(self) -> NDArray[np.float64]:
+        """Width times height in square pixels, ``[N]``."""
+        return self.boxes_xywh[:, 2] * self.boxes_xywh[:, 3]
 
     def rounded(self) -> Self:
         """Copy with scores and boxes as a file with two decimals holds them."""
         return type(self)(self.image_ids, two_decimals(self.boxes_xywh), two_decimals(self.scores), self.category_ids)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Join columns, the rows of the first part first."""
+    def join(cls, parts: list[Self]) -> Self:
+        """Put columns after each other, and empty the list: their memory is freed as it is copied.
+
+        Args:
+            parts: Any number of columns; the rows of the first come first.
+
+        Returns:
+            One part itself when there is no other.
+        """
         if len(parts) == 1:
-            return parts[0]
+            return parts.pop()
         nothing = cls(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
-        return cls(*(np.concatenate([getattr(part, f.name) for part in (nothing, *parts)]) for f in fields(cls)))
+        pieces = {column.name: [getattr(part, column.name) for part in (nothing, *parts)] for column in fields(cls)}
+        parts.clear()
+        return cls(*(np.concatenate(pieces.pop(column.name)) for column in fields(cls)))
 
 
 def two_decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:

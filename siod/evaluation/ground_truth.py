@@ -138,7 +138,7 @@ class GroundTruth:
         _check_areas(columns["area"], source)
         image_places = _places(Places(images), columns["annotation_image_ids"], "image", source)
         category_places = _places(Places(categories), columns["annotation_category_ids"], "category", source)
-        cells = category_places * len(images) + image_places
+        cells = category_places.astype(np.int64) * len(images) + image_places
         order = np.argsort(cells, kind="stable")
         return cls(
             image_ids=images,
@@ -183,7 +183,7 @@ def _check_areas(area: NDArray[np.float64], source: str) -> None:
     )
 
 
-def _places(known: Places, wanted: NDArray[np.int64], what: str, source: str) -> NDArray[np.int64]:
+def _places(known: Places, wanted: NDArray[np.int64], what: str, source: str) -> NDArray[np.int32]:
     places = known.of(wanted)
     refuse(
         places < 0,

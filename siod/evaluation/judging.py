@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siod.evaluation.accumulation import Matched, TruePositives, accumulate, sort_matches
+from siod.evaluation.accumulation import Matched, accumulate, sort_matches
 from siod.evaluation.matching import Conditions, inside_ranges, match
 from siod.evaluation.overlaps import Pairs, overlapping_pairs
 from siod.evaluation.protocol import WORD_BITS, Protocol
-from siod.evaluation.ranking import Ranking
+from siod.evaluation.ranking import Ranking, rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from siod.evaluation.columns import DetectionColumns
     from siod.evaluation.ground_truth import GroundTruth
+    from siod.evaluation.precision_recall import TruePositives
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +30,8 @@ class Judgement:
     Attributes:
         truth: The annotations.
         protocol: Thresholds, area ranges, limits.
-        detections: Those that pass the lowest score threshold, as judged (rounded in the authors' mode).
-        source_rows: Row of each of them in what was given.
-        ranking: Their order.
+        detections: All that were given, as they are judged (rounded in the authors' mode).
+        ranking: The order of those that pass the lowest score threshold.
         pairs: Candidates of detections and annotations.
         matches: For each group of area ranges the conditions and, per pair, where it is a match.
         true_positives: What the table is computed from.
@@ -40,7 +40,6 @@ class Judgement:
     truth: GroundTruth
     protocol: Protocol
     detections: DetectionColumns
-    source_rows: NDArray[np.int64]
     ranking: Ranking
     pairs: Pairs
     matches: tuple[tuple[Conditions, NDArray[np.uint64]], ...]
@@ -58,43 +57,44 @@ def judge(truth: GroundTruth, given: DetectionColumns, protocol: Protocol) -> Ju
     Returns:
         What the figures, curves and matches are read from.
     """
-    detections, rows = _passing(given, protocol)
-    ranking = Ranking.of(
-        truth.images.of(detections.image_ids),
-        truth.categories.of(detections.category_ids),
-        detections.scores,
-        image_count=len(truth.image_ids),
-        category_count=len(truth.category_ids),
-        limit=protocol.max_detections[-1],
-    )
-    pairs = overlapping_pairs(ranking, detections.boxes_xywh, truth, protocol.match_levels)
+    detections = given.rounded() if protocol.mode == "authors" else given
+    ranking, pairs = _rank_and_pair(truth, detections, protocol)
     ignored = truth.iscrowd | ~inside_ranges(truth.area, protocol.area_bounds)
     matches, matched = [], []
     for ranges in _groups(len(protocol.area_bounds), len(protocol.iou_thresholds)):
-        conditions = Conditions(protocol.area_bounds[ranges], len(protocol.iou_thresholds))
+        conditions = Conditions(ranges, len(protocol.iou_thresholds))
         ignored_words = conditions.words(ignored[ranges])
         words = match(pairs, truth, ignored_words, conditions)
         matches.append((conditions, words))
         matched.append(_matched(pairs, truth, ignored_words, words, conditions))
-    width_height = detections.boxes_xywh[:, 2:][ranking.rows]
+    inside = inside_ranges(detections.area(), protocol.area_bounds)[:, ranking.rows]
     true_positives = accumulate(
-        ranking, width_height[:, 0] * width_height[:, 1], matched, _positives(truth, ignored), protocol
+        ranking, detections.scores, inside, matched, positives=_positives(truth, ignored), protocol=protocol
     )
-    return Judgement(truth, protocol, detections, rows, ranking, pairs, tuple(matches), true_positives)
+    return Judgement(truth, protocol, detections, ranking, pairs, tuple(matches), true_positives)
 
 
-def _passing(given: DetectionColumns, protocol: Protocol) -> tuple[DetectionColumns, NDArray[np.int64]]:
-    """The detections that pass the lowest score threshold, and their rows."""
-    detections = given.rounded() if protocol.mode == "authors" else given
-    passes = protocol.thresholds_passed(detections.scores) > 0
-    rows = np.flatnonzero(passes)
-    return (detections if len(rows) == len(given) else detections.take(rows)), rows
+def _rank_and_pair(truth: GroundTruth, detections: DetectionColumns, protocol: Protocol) -> tuple[Ranking, Pairs]:
+    """Rank the detections that pass the lowest score threshold, and pair them with annotations."""
+    passing = protocol.passes(detections.scores, 0)
+    kept = slice(None) if passing.all() else np.flatnonzero(passing)
+    ranking, index = rank(
+        truth.images.of(detections.image_ids[kept]),
+        truth.categories.of(detections.category_ids[kept]),
+        detections.scores[kept],
+        image_count=len(truth.image_ids),
+        category_count=len(truth.category_ids),
+        limit=protocol.max_detections[-1],
+    )
+    if not isinstance(kept, slice):
+        ranking = replace(ranking, rows=kept[ranking.rows])
+    return ranking, overlapping_pairs(ranking, index, detections.boxes_xywh, truth, protocol.match_levels)
 
 
 def _groups(areas: int, thresholds: int) -> Iterator[slice]:
     """Area ranges whose conditions fit into one word."""
     size = WORD_BITS // thresholds
-    return (slice(first, first + size) for first in range(0, areas, size))
+    return (slice(first, min(first + size, areas)) for first in range(0, areas, size))
 
 
 def _matched(

@@ -68,7 +68,7 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
     if area not in protocol.area_ranges:
         raise ValueError(f"area must be one of {', '.join(protocol.area_ranges)}, got {area!r}")
     bounds = protocol.area_bounds[[list(protocol.area_ranges).index(area)]]
-    passes = protocol.thresholds_passed(judgement.detections.scores) > level
+    passes = protocol.passes(judgement.detections.scores, level)
     pair = _matching_pairs(judgement, iou_threshold, list(protocol.area_ranges).index(area))
     detection, annotation = ranking.rows[judgement.pairs.detection[pair]], judgement.pairs.annotation[pair]
     kept = passes[detection]
@@ -76,9 +76,8 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
 
     ignored = truth.iscrowd | ~inside_ranges(truth.area, bounds)[0]
     detections = judgement.detections
-    size = detections.boxes_xywh[:, 2] * detections.boxes_xywh[:, 3]
     outcome = np.full(len(detections), Outcome.BEYOND_LIMIT, dtype=np.int64)
-    in_range = inside_ranges(size, bounds)[0][ranking.rows]
+    in_range = inside_ranges(detections.area(), bounds)[0][ranking.rows]
     outcome[ranking.rows] = np.where(in_range, Outcome.FALSE_POSITIVE, Outcome.IGNORED)
     findable = truth.annotation_ids != 0
     found = ~ignored[annotation] & findable[annotation]
@@ -91,7 +90,7 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
     missed = ~ignored
     missed[annotation[found]] = False
     return MatchList(
-        judgement.source_rows[passes],
+        np.flatnonzero(passes),
         detections.image_ids[passes],
         detections.category_ids[passes],
         detections.boxes_xywh[passes],
@@ -105,10 +104,9 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
 
 def _matching_pairs(judgement: Judgement, iou_threshold: float, area: int) -> NDArray[np.int64]:
     """Places of the pairs that are matches under one IoU threshold and area range."""
-    thresholds = len(judgement.protocol.iou_thresholds)
+    iou = judgement.protocol.iou_thresholds.index(iou_threshold)
     for conditions, words in judgement.matches:
-        if area < len(conditions.areas):
-            bit = area * thresholds + judgement.protocol.iou_thresholds.index(iou_threshold)
+        if area < conditions.ranges.stop:
+            bit = (area - conditions.ranges.start) * conditions.thresholds + iou
             return np.flatnonzero(words & np.uint64(1 << bit))
-        area -= len(conditions.areas)
     return np.zeros(0, dtype=np.int64)

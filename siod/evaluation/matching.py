@@ -25,16 +25,21 @@ class Conditions:
     """Area ranges that share one word with all IoU thresholds; condition = range x thresholds + threshold.
 
     Attributes:
-        areas: Smallest and largest area of each range, ``[A, 2]``.
+        ranges: Which of the protocol's area ranges.
         thresholds: Number of IoU thresholds, T.
     """
 
-    areas: NDArray[np.float64]
+    ranges: slice
     thresholds: int
 
     def __len__(self) -> int:
         """Number of conditions, A x T."""
-        return len(self.areas) * self.thresholds
+        return self.areas * self.thresholds
+
+    @property
+    def areas(self) -> int:
+        """Number of area ranges, A."""
+        return len(range(self.ranges.start, self.ranges.stop))
 
     def words(self, inside: NDArray[np.bool_]) -> NDArray[np.uint64]:
         """Words whose bits say, under every IoU threshold, whether the range's flag is set.
@@ -48,10 +53,10 @@ class Conditions:
             words |= np.where(flags, np.uint64(block << place * self.thresholds), np.uint64(0))
         return words
 
-    def reached(self, levels: NDArray[np.int64]) -> NDArray[np.uint64]:
+    def reached(self, levels: NDArray[np.int8]) -> NDArray[np.uint64]:
         """Words whose bits say which IoU thresholds pairs of these levels reach, in every range."""
         table = [
-            sum(((1 << level) - 1) << place * self.thresholds for place in range(len(self.areas)))
+            sum(((1 << level) - 1) << place * self.thresholds for place in range(self.areas))
             for level in range(self.thresholds + 1)
         ]
         return np.array(table, dtype=np.uint64)[levels]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siod.evaluation.ground_truth import GroundTruth
-    from siod.evaluation.ranking import Ranking
+    from siod.evaluation.ranking import CellIndex, Ranking
 
 PAIRS_PER_BLOCK = 1 << 15
 """Overlaps are computed this many at a time, so that the intermediate arrays stay in the cache."""
@@ -29,25 +29,30 @@ class Pairs:
     Attributes:
         detection: Place in the ranking, ``[P]``.
         annotation: Row of the ground truth, ``[P]``.
-        iou: ``[P]``; for a crowd, the share of the detection inside it.
+        iou: For a crowd, the share of the detection inside it, ``[P]``.
         level: How many IoU thresholds the pair reaches, at least 1, ``[P]``.
         rank: The detection's place in its cell, from 0, ``[P]``.
     """
 
-    detection: NDArray[np.int64]
-    annotation: NDArray[np.int64]
+    detection: NDArray[np.int32]
+    annotation: NDArray[np.int32]
     iou: NDArray[np.float64]
-    level: NDArray[np.int64]
-    rank: NDArray[np.int64]
+    level: NDArray[np.int8]
+    rank: NDArray[np.int32]
 
 
 def overlapping_pairs(
-    ranking: Ranking, boxes_xywh: NDArray[np.float64], truth: GroundTruth, match_levels: NDArray[np.float64]
+    ranking: Ranking,
+    index: CellIndex,
+    boxes_xywh: NDArray[np.float64],
+    truth: GroundTruth,
+    match_levels: NDArray[np.float64],
 ) -> Pairs:
     """Find all pairs that could match under the loosest IoU threshold.
 
     Args:
         ranking: The order of the detections.
+        index: Its places by cell.
         boxes_xywh: Their boxes in the order of the source.
         truth: The annotations.
         match_levels: IoU to reach, rising.
@@ -55,35 +60,39 @@ def overlapping_pairs(
     Returns:
         The pairs.
     """
-    found = [_overlaps(ranking, boxes_xywh, truth, slots, match_levels[0]) for slots in _blocks(ranking, truth)]
-    detection, annotation, rank = (np.concatenate([part[i] for part in found]) for i in range(3))
-    iou = np.concatenate([part[3] for part in found])
+    sides = _Sides.of(truth.boxes_xywh)
+    overlaps = _Overlaps(index, ranking.rows, boxes_xywh, sides, truth.iscrowd, float(match_levels[0]))
+    found = [overlaps.of(cells) for cells in _blocks(index, truth)]
+    detection, annotation, rank, iou = (np.concatenate(column) for column in zip(*found, strict=True))
+    del found
     order = _preference(detection, annotation, iou)
-    level = np.searchsorted(match_levels, iou, side="right")
-    return Pairs(detection[order], annotation[order], iou[order], level[order], rank[order])
+    iou = iou[order]
+    level = np.searchsorted(match_levels, iou, side="right").astype(np.int8)
+    return Pairs(detection[order], annotation[order], iou, level, rank[order])
 
 
-class _Slots(NamedTuple):
-    """Detections of cells with annotations: place in the ranking, rank in the cell, first annotation, how many."""
+class _Cells(NamedTuple):
+    """Cells with annotations: where their detections and annotations are."""
 
-    place: NDArray[np.int64]
-    rank: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    """First detection, among those sorted by cell."""
+    detections: NDArray[np.int64]
+    """How many."""
     first: NDArray[np.int64]
-    candidates: NDArray[np.int64]
+    """First annotation."""
+    annotations: NDArray[np.int64]
+    """How many."""
 
 
-def _blocks(ranking: Ranking, truth: GroundTruth) -> Iterator[_Slots]:
-    """All detections of cells with annotations, in blocks of about ``PAIRS_PER_BLOCK`` pairs."""
-    cells, first, count = np.unique(truth.cells, return_index=True, return_counts=True)
-    begin, end = ranking.span_of_cells(cells)
-    sizes = end - begin
-    cell = np.repeat(np.arange(len(cells)), sizes)
-    rank = _counting_up(sizes)
-    slots = _Slots(ranking.places(begin[cell] + rank), rank, first[cell], count[cell])
-    total = np.cumsum(slots.candidates)
-    cuts = np.searchsorted(total, np.arange(PAIRS_PER_BLOCK, (total[-1] if len(total) else 0) + 1, PAIRS_PER_BLOCK))
-    for lower, upper in zip([0, *cuts.tolist()], [*cuts.tolist(), len(cell)], strict=True):
-        yield _Slots(*(column[lower:upper] for column in slots))
+def _blocks(index: CellIndex, truth: GroundTruth) -> Iterator[_Cells]:
+    """Cut the cells into blocks of about ``PAIRS_PER_BLOCK`` pairs."""
+    cells, first, annotations = np.unique(truth.cells, return_index=True, return_counts=True)
+    begin, end = index.spans(cells)
+    whole = _Cells(begin, end - begin, first, annotations)
+    pairs = np.cumsum(whole.detections * whole.annotations)
+    cuts = np.searchsorted(pairs, np.arange(PAIRS_PER_BLOCK, pairs[-1] if len(pairs) else 0, PAIRS_PER_BLOCK)).tolist()
+    for lower, upper in zip([0, *cuts], [*cuts, len(cells)], strict=True):
+        yield _Cells(*(column[lower:upper] for column in whole))
 
 
 def _counting_up(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -92,31 +101,63 @@ def _counting_up(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
 
 
-def _overlaps(
-    ranking: Ranking, boxes_xywh: NDArray[np.float64], truth: GroundTruth, slots: _Slots, least: np.float64
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Detection, annotation, rank and IoU of the pairs of one block that reach ``least``.
+class _Sides(NamedTuple):
+    """Boxes by their sides, each a contiguous column."""
 
-    The operations and their order are those of pycocotools, so that the bits agree.
-    """
-    slot = np.repeat(np.arange(len(slots.place)), slots.candidates)
-    annotation = np.repeat(slots.first, slots.candidates) + _counting_up(slots.candidates)
-    d = boxes_xywh[ranking.rows[slots.place[slot]]].T
-    g = truth.boxes_xywh[annotation].T
-    width = np.minimum(d[0] + d[2], g[0] + g[2]) - np.maximum(d[0], g[0])
-    height = np.minimum(d[1] + d[3], g[1] + g[3]) - np.maximum(d[1], g[1])
-    touching = np.flatnonzero((width > 0) & (height > 0))
-    slot, annotation = slot[touching], annotation[touching]
-    shared = width[touching] * height[touching]
-    d_area = d[2, touching] * d[3, touching]
-    union = d_area + g[2, touching] * g[3, touching] - shared
-    iou = shared / np.where(truth.iscrowd[annotation], d_area, union)
-    near = np.flatnonzero(iou >= least)
-    return slots.place[slot[near]], annotation[near], slots.rank[slot[near]], iou[near]
+    left: NDArray[np.float64]
+    top: NDArray[np.float64]
+    right: NDArray[np.float64]
+    bottom: NDArray[np.float64]
+    area: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, boxes_xywh: NDArray[np.float64]) -> _Sides:
+        x, y, width, height = np.ascontiguousarray(boxes_xywh.T)
+        return cls(x, y, width + x, height + y, width * height)
+
+
+@dataclass(frozen=True, eq=False)
+class _Overlaps:
+    """Computes the IoU of the pairs of some cells."""
+
+    index: CellIndex
+    rows: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64]
+    truth: _Sides
+    crowd: NDArray[np.bool_]
+    least: float
+
+    def of(self, cells: _Cells) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+        """Detection, annotation, rank and IoU of the pairs that reach the least IoU.
+
+        The operations and their order are those of pycocotools, so that the bits agree. Most pairs do not
+        touch: they are left out as soon as one direction tells.
+        """
+        rank = _counting_up(cells.detections)
+        place = self.index.places(np.repeat(cells.begin, cells.detections) + rank)
+        found = _Sides.of(self.boxes_xywh[self.rows[place]])
+        candidates = np.repeat(cells.annotations, cells.detections)
+        slot = np.repeat(np.arange(len(place)), candidates)
+        annotation = np.repeat(np.repeat(cells.first, cells.detections), candidates) + _counting_up(candidates)
+
+        right = np.minimum(found.right[slot], self.truth.right[annotation])
+        width = right - np.maximum(found.left[slot], self.truth.left[annotation])
+        touching = np.flatnonzero(width > 0)
+        slot, annotation, width = slot[touching], annotation[touching], width[touching]
+        bottom = np.minimum(found.bottom[slot], self.truth.bottom[annotation])
+        height = bottom - np.maximum(found.top[slot], self.truth.top[annotation])
+        touching = np.flatnonzero(height > 0)
+        slot, annotation = slot[touching], annotation[touching]
+        shared = width[touching] * height[touching]
+        union = found.area[slot] + self.truth.area[annotation] - shared
+        iou = shared / np.where(self.crowd[annotation], found.area[slot], union)
+        near = np.flatnonzero(iou >= self.least)
+        slot = slot[near]
+        return place[slot].astype(np.int32), annotation[near].astype(np.int32), rank[slot].astype(np.int32), iou[near]
 
 
 def _preference(
-    detection: NDArray[np.int64], annotation: NDArray[np.int64], iou: NDArray[np.float64]
+    detection: NDArray[np.int32], annotation: NDArray[np.int32], iou: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Order the pairs of each detection by falling IoU, of equal ones the last annotation first."""
     order = np.arange(len(detection))

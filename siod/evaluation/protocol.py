@@ -131,6 +131,11 @@ class Protocol:
         # Eq. 7 is strict; the published code compares with >=.
         return np.searchsorted(self.score_levels, scores, side="left" if self.mode == "exact" else "right")
 
+    def passes(self, scores: NDArray[np.float64], level: int) -> NDArray[np.bool_]:
+        """Say which scores pass one score threshold."""
+        threshold = float(self.score_levels[level])
+        return scores > threshold if self.mode == "exact" else scores >= threshold
+
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """The columns of the table, in COCO's order."""

@@ -104,10 +104,13 @@ class ScoreAwareTable:
         Returns:
             Curves in the layout of pycocotools' ``eval`` dictionary.
         """
-        best = self.protocol.thresholds_passed(self._counted.top_scores) > level
         absent = (self._counted.positives == 0)[:, None, None, :]
         precision = np.where(absent, ABSENT, self._counted.interpolated(level))
-        scores = np.where(absent, ABSENT, self._counted.scores_at_recalls(level, best))
+        scores = np.where(
+            absent,
+            ABSENT,
+            self._counted.scores_at_recalls(level, self._judgement.detections.scores, self._best_scores(level)),
+        )
         recall = self._counted.recall[..., level]
         return Curves(
             RECALLS, precision.transpose(1, 2, 3, 0), scores.transpose(1, 2, 3, 0), recall.transpose(1, 2, 0, 3)
@@ -129,6 +132,16 @@ class ScoreAwareTable:
         """
         return list_matches(self._judgement, level=level, iou_threshold=iou_threshold, area=area)
 
+    def _best_scores(self, level: int) -> NDArray[np.float64]:
+        """Best score of each category, 0 where no detection passes the score threshold."""
+        ranking, scores = self._judgement.ranking, self._judgement.detections.scores
+        found = np.flatnonzero(np.diff(ranking.category_start))
+        best = np.zeros(len(ranking.category_start) - 1)
+        best[found] = scores[ranking.rows[ranking.category_start[found]]]
+        passes = np.zeros(len(best), dtype=bool)
+        passes[found] = self.protocol.passes(best[found], level)
+        return np.where(passes, best, 0.0)
+
     def _row(self, level: int) -> list[float]:
         curve = self._counted.interpolated(level)
         return [self._mean(figure, self._entries(figure, curve, level)) for figure in self.protocol.figures]
@@ -148,7 +161,8 @@ class ScoreAwareTable:
         present = self._counted.positives[figure.area] > 0
         if not present.any():
             return ABSENT
-        return float(np.mean(np.compress(present, entries, axis=-1).reshape(-1)))
+        seen = entries if present.all() else np.compress(present, entries, axis=-1)
+        return float(np.mean(seen.reshape(-1)))
 
     def _category_row(self, level: int) -> NDArray[np.float64]:
         """The figures of every category, ``[figures, K]``."""

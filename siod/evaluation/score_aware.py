@@ -115,7 +115,9 @@ class ScoreAwareEvaluator:
 
     def state(self) -> DetectionColumns:
         """The detections collected so far as plain arrays, to be pickled or gathered."""
-        return DetectionColumns.concatenate(self._parts)
+        if len(self._parts) != 1:
+            self._parts = [DetectionColumns.join(self._parts)]
+        return self._parts[0]
 
     def reset(self) -> None:
         """Forget the detections."""
