@@ -92,10 +92,10 @@ def fit(
         run_config=train.RunConfig(
             name="ray_train",
             storage_path=str(run_dir.resolve()),
-            callbacks=_tune_callbacks(),  # type: ignore[arg-type]  (the names are those of Train V1 to mypy)
+            callbacks=_tune_callbacks(),  # type: ignore[arg-type]  # mypy sees Train V1's classes
             failure_config=train.FailureConfig(
                 max_failures=compute.max_failures,
-                controller_failure_limit=START_ATTEMPTS,  # type: ignore[call-arg]  (likewise)
+                controller_failure_limit=START_ATTEMPTS,  # type: ignore[call-arg]  # likewise
             ),
         ),
     )

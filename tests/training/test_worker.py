@@ -9,40 +9,44 @@ import pytest
 
 from siod.data.source import PreparedData
 from siod.json_file import read_json
+from siod.training.context import request_stop
 from siod.training.experiment import Experiment
+from siod.training.loop import Stopped
 from siod.training.run import train
 
 
 class WriteDown:
-    """A listener for another process: notes each epoch, and whether it was told its losses, in a file."""
+    """A listener for another process: notes each epoch in a file, and asks for a stop after the first."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, notes: Path, run_dir: Path) -> None:
+        self.notes, self.run_dir = notes, run_dir
 
     def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        with self.path.open("a") as notes:
+        if not self.notes.exists():
+            request_stop(self.run_dir)
+        with self.notes.open("a") as notes:
             notes.write(f"{epoch} {'train/loss' in metrics}\n")
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-def test_two_ray_train_workers_leave_what_one_process_leaves(
+def test_two_stopped_and_resumed_ray_train_workers_leave_what_one_process_leaves(
     small: Experiment, small_data: PreparedData, tmp_path: Path, cache_dir: Path
 ) -> None:
     experiment = small.with_changes({"detector.norm": "frozen"})
     alone = train(experiment, small_data, tmp_path / "one", cache_dir=cache_dir)
     two = experiment.with_changes({"compute": {"workers": 2, "cpus_per_worker": 0.5}})
-    heard = tmp_path / "heard"
-    together = train(two, small_data, tmp_path / "two", cache_dir=cache_dir, listener=WriteDown(heard))
-    assert heard.read_text() == "1 True\n2 True\n"
+    listener = WriteDown(tmp_path / "heard", tmp_path / "two")
+    with pytest.raises(Stopped, match="run again to continue"):
+        train(two, small_data, tmp_path / "two", cache_dir=cache_dir, listener=listener)
+    assert (tmp_path / "heard").read_text() == "1 True\n"
+    together = train(two, small_data, tmp_path / "two", cache_dir=cache_dir, listener=listener)
+    assert (tmp_path / "heard").read_text() == "1 True\n1 True\n2 True\n"
     assert together["epochs"] == 2
     for name in ("train/heatmap", "train/size", "train/offset", "train/pgcl"):
         assert together[name] == pytest.approx(alone[name], rel=0.02)
-    assert (
-        read_json(tmp_path / "two" / "experiment.json")["identity"]
-        == (read_json(tmp_path / "one" / "experiment.json")["identity"])
-    )
-    one_detections = read_json(tmp_path / "one" / "detections.json")
-    two_detections = read_json(tmp_path / "two" / "detections.json")
-    assert {found["image_id"] for found in two_detections} == {found["image_id"] for found in one_detections}
+    identities = {read_json(tmp_path / run / "experiment.json")["identity"] for run in ("one", "two")}
+    assert len(identities) == 1
+    images = [{found["image_id"] for found in read_json(tmp_path / run / "detections.json")} for run in ("one", "two")]
+    assert images[0] == images[1]
