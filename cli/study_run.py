@@ -39,7 +39,7 @@ def run(
         loaded,
         runs_dir=absolute(runs),
         cache_dir=absolute(cache),
-        store_uri=store_uri(tracking, runs),
+        store_uri=store_uri(tracking, absolute(runs)),
         address=address,
         max_concurrent=max_concurrent,
         arms=arm or None,

@@ -106,6 +106,7 @@ class Board:
 
     def begin(self, name: str) -> None:
         """A trial runs."""
+        self.activity = ""
         self.rows[name].begin(self.clock())
         self.say(f"{name}: started")
 

@@ -159,7 +159,7 @@ def _train(
         board.slots = concurrency([trial for trial in trials if trial.name in names], nodes, limit=limit)
         board.doing("preparing the initial weights")
         ensure_weights(pending, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
-        board.doing("")
+        board.doing("starting the first trials")
         watch = _Watch(pending, board, recorder)
         try:
             _tune(pending, watch, folder=folder, slots=board.slots)
