@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import torch
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet101_Weights
+from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet101_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-BackboneName = Literal["resnet18", "resnet101", "tiny_resnet18"]
+BackboneName = Literal["resnet18", "resnet50", "resnet101", "tiny_resnet18"]
 Norm = Literal["batch", "frozen", "group"]
 
 
@@ -40,6 +40,7 @@ class Layout(NamedTuple):
 # Without max-pooling the last stage has stride 16 instead of 32, enough for scenes of about 100 px.
 LAYOUTS: Mapping[BackboneName, Layout] = {
     "resnet18": Layout(BasicBlock, (2, 2, 2, 2), True, ResNet18_Weights.IMAGENET1K_V1),
+    "resnet50": Layout(Bottleneck, (3, 4, 6, 3), True, ResNet50_Weights.IMAGENET1K_V1),
     "resnet101": Layout(Bottleneck, (3, 4, 23, 3), True, ResNet101_Weights.IMAGENET1K_V1),
     "tiny_resnet18": Layout(BasicBlock, (2, 2, 2, 2), False, None),
 }
@@ -115,8 +116,13 @@ class ResNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d _ _"]:
         """Extract the features of the last stage from normalised images."""
+        features: Tensor = self.layer4(self.trunk(images))
+        return features
+
+    def trunk(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d _ _"]:
+        """Extract the features of the last stage but one (C4), at half the stride of the last."""
         stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(stem))))
+        features: Tensor = self.layer3(self.layer2(self.layer1(stem)))
         return features
 
 
