@@ -1,0 +1,335 @@
+"""Faster R-CNN on C4 features: proposals from the last stage but one, regions seen through the last stage.
+
+B images of H x W pixels, C classes, D feature channels, h x w positions of the C4 features (P anchors on
+them), R regions of the batch.
+
+DMiner works on positions and needs classes; the proposal network has neither. With ``mining_branch`` a
+class-wise classifier stands beside it, in training only: a convolution whose features the miners compare,
+and a heatmap of C classes. Where the paper is silent on what the mined labels do, this is decided:
+
+- The branch learns what CenterNet's heatmap learns, by the same penalty-reduced focal loss, mined labels
+  added to the target (Eq. 5): the miners meet what they were made for.
+- An anchor's soft label is the mean of the mined labels around it, over more positions for larger anchors,
+  for the class that has most of it. The paper's soft labels are of classes while objectness has none, and an
+  anchor is an object if it is one of any class. Annotated boxes are no part of it: anchors near them have
+  their hard labels already.
+- A background anchor with soft label p keeps (1 - p)^4 of its objectness loss, the factor by which Eq. 5
+  excuses a negative of the branch. Like there a mined label never says that there is an object, only how
+  little is known about there being none: a false one costs a missed lesson, not a wrong one. Entries that
+  are to be left out count as p = 1.
+- Sampling, the number of sampled anchors that divides the loss, and the region head stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+
+import torch
+from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from siod.detectors.backbones import BackboneName, Norm, build_backbone, stride_px
+from siod.detectors.detector import Detector, normalise
+from siod.detectors.region_head import (
+    RegionHead,
+    RegionTargets,
+    build_region_head,
+    region_detections,
+    region_terms,
+    sample_regions,
+)
+from siod.detectors.region_proposals import (
+    AnchorSample,
+    ProposalNetwork,
+    Proposed,
+    build_proposal_network,
+    image_seeds,
+    proposal_terms,
+    propose,
+    sample_anchors,
+)
+from siod.ops.focal import penalty_reduced_focal_terms
+from siod.ops.heatmap import draw_heatmap
+from siod.ops.pooling import pool_pseudo_labels
+from siod.types import DenseLevel, Mined
+from siod.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.types import Detections, LossTerm, Target
+
+# Eq. 5, alpha: how fast the loss of a negative falls as its soft label rises.
+PENALTY_POWER = 4
+# sigmoid(-2.19) is about 0.1: a fresh branch calls a tenth of all positions an object, not half of them.
+HEATMAP_BIAS = -2.19
+
+
+class MiningBranch(Value):
+    """The class-wise classifier beside the proposal network, for DMiner and in training only.
+
+    ``pooling_kernels`` has one width in positions for each anchor size: over how many positions mined labels
+    are averaged into that anchor's soft label.
+    """
+
+    channels: PositiveInt = 256
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    pooling_kernels: tuple[PositiveInt, ...] = (1, 3, 5, 7, 9)
+
+    @model_validator(mode="after")
+    def _kernels_have_a_middle(self) -> Self:
+        if any(kernel % 2 == 0 for kernel in self.pooling_kernels):
+            message = f"pooling_kernels must be odd, not {self.pooling_kernels}"
+            raise ValueError(message)
+        return self
+
+
+class FasterRCNNC4(Value):
+    """The architecture and the losses of a Faster R-CNN on C4 features; the defaults are detectron2's R50-C4.
+
+    ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one. The box losses are
+    quadratic below a difference of ``box_beta``.
+    """
+
+    family: Literal["faster_rcnn_c4"] = "faster_rcnn_c4"
+    backbone: BackboneName = "resnet50"
+    base_width: PositiveInt = 64
+    norm: Norm = "frozen"
+    frozen_stages: Annotated[int, Field(ge=0, le=4)] = 2
+    proposals: ProposalNetwork = ProposalNetwork()
+    head: RegionHead = RegionHead()
+    box_beta: Annotated[float, Field(ge=0)] = 0.0
+    mining_branch: MiningBranch | None = None
+
+    @model_validator(mode="after")
+    def _every_anchor_size_has_a_kernel(self) -> Self:
+        branch, sizes = self.mining_branch, self.proposals.anchor_sizes_px
+        if branch is not None and len(branch.pooling_kernels) != len(sizes):
+            message = (
+                f"mining_branch.pooling_kernels must have one entry for each of the {len(sizes)} "
+                f"proposals.anchor_sizes_px, not {len(branch.pooling_kernels)}"
+            )
+            raise ValueError(message)
+        return self
+
+    def backbone_identity(self) -> dict[str, object]:
+        """The settings on which weights of the backbone depend."""
+        return {"backbone": self.backbone, "base_width": self.base_width, "norm": self.norm}
+
+
+class BranchOutputs(NamedTuple):
+    """What the miners see: features, and scores in [0, 1]."""
+
+    features: Float[Tensor, "b d h w"]
+    scores: Float[Tensor, "b c h w"]
+
+
+@dataclass(frozen=True)
+class FasterRCNNOutputs:
+    """Outputs of one batch.
+
+    With targets ``regions`` are sampled for learning, ``wanted`` and ``seeds`` are there, and ``branch`` if
+    the detector has one. Without, ``regions`` are all proposals, to be made detections of.
+    """
+
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    proposed: Proposed
+    regions: tuple[Float[Tensor, "_ 4"], ...]
+    class_logits: Float[Tensor, "r c1"]
+    box_deltas: Float[Tensor, "r c4"]
+    wanted: RegionTargets | None = None
+    seeds: tuple[int, ...] = ()
+    branch: BranchOutputs | None = None
+
+
+class FasterRCNNTargets(NamedTuple):
+    """What the outputs are compared with: sampled anchors, sampled regions, the branch's heatmap if there is one."""
+
+    anchors: AnchorSample
+    regions: RegionTargets
+    heatmap: Float[Tensor, "b c h w"] | None
+
+
+class FasterRCNNC4Detector(Detector):
+    """Faster R-CNN with a ResNet, in which the last stage is the region head.
+
+    Args:
+        spec: Architecture and losses.
+        num_classes: Without background.
+
+    Source: Ren et al., Faster R-CNN, NeurIPS 2015; He et al., Deep Residual Learning, CVPR 2016, appendix A;
+        Li et al., SIOD, CVPR 2022, section 3.4.
+    """
+
+    def __init__(self, spec: FasterRCNNC4, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.spec = spec
+        self.loss_weights = {"rpn_objectness": 1.0, "rpn_box": 1.0, "roi_class": 1.0, "roi_box": 1.0}
+        self.size_divisor = self.stride_px = stride_px(spec.backbone) // 2
+        self.backbone = build_backbone(spec)
+        channels = self.backbone.out_channels // 2
+        self.rpn = build_proposal_network(spec.proposals, channels)
+        self.roi_heads = build_region_head(spec.head, self.backbone.out_channels, num_classes)
+        self.mining_branch: _Branch | None = None
+        # Last, so that the rest draws the same random weights with it and without.
+        if spec.mining_branch is not None:
+            self.mining_branch = _Branch(channels, spec.mining_branch.channels, num_classes)
+            self.loss_weights["heatmap"] = spec.mining_branch.weight
+        _freeze(self.backbone, spec.frozen_stages)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self, images: UInt8[Tensor, "b 3 height width"], targets: Sequence[Target] | None = None
+    ) -> FasterRCNNOutputs:
+        """Propose regions and look at them.
+
+        Args:
+            images: RGB; height and width are multiples of ``size_divisor``.
+            targets: One per image, to learn from; None for detections.
+
+        Returns:
+            The outputs; random choices follow from torch's global generator and the images.
+
+        Raises:
+            ValueError: Height or width is no multiple of ``size_divisor``.
+        """
+        height, width = images.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(
+                f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
+            )
+        features = self.backbone.trunk(normalise(images))
+        proposed = propose(self.rpn, features, images)
+        size, grid = (height, width), (features.shape[-2], features.shape[-1])
+        if targets is None:
+            return FasterRCNNOutputs(
+                size, grid, proposed, proposed.boxes_xyxy, *self._look(features, proposed.boxes_xyxy)
+            )
+        seeds = image_seeds(images)
+        regions, wanted = sample_regions(self.roi_heads, proposed.boxes_xyxy, targets, seeds)
+        branch = None if self.mining_branch is None else self.mining_branch(features)
+        looked = self._look(features, regions)
+        return FasterRCNNOutputs(size, grid, proposed, regions, *looked, wanted=wanted, seeds=seeds, branch=branch)
+
+    def _look(
+        self, features: Float[Tensor, "b d h w"], regions: Sequence[Float[Tensor, "_ 4"]]
+    ) -> tuple[Float[Tensor, "r c1"], Float[Tensor, "r c4"]]:
+        """Class logits and box deltas of regions, seen through the last stage."""
+        positions = self.spec.head.positions
+        seen = roi_align(features, list(regions), positions, spatial_scale=1 / self.stride_px, aligned=True)
+        pooled = self.backbone.layer4(seen.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+        class_logits, box_deltas = self.roi_heads.box_predictor(pooled)
+        return class_logits, box_deltas
+
+    def encode(self, targets: Sequence[Target], outputs: FasterRCNNOutputs) -> FasterRCNNTargets:
+        """Sample anchors by the seeds in the outputs, and draw the branch's heatmap.
+
+        Raises:
+            ValueError: The outputs were made without targets.
+        """
+        if outputs.wanted is None:
+            raise ValueError("outputs must come from a forward pass with targets to be compared with them")
+        anchors = sample_anchors(self.rpn, outputs.proposed.anchors_xyxy, targets, outputs.seeds)
+        heatmap = None if outputs.branch is None else self._heatmap(targets, outputs.grid)
+        return FasterRCNNTargets(anchors, outputs.wanted, heatmap)
+
+    def _heatmap(self, targets: Sequence[Target], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+        boxes = torch.cat([target.boxes_xyxy for target in targets]) / self.stride_px
+        labels = torch.cat([target.labels for target in targets])
+        images = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
+        return draw_heatmap(boxes, labels, images, shape=(len(targets), self.num_classes, *grid))
+
+    def levels(self, outputs: FasterRCNNOutputs, encoded: FasterRCNNTargets) -> tuple[DenseLevel, ...]:
+        """The mining branch's features and heatmap; nothing without it."""
+        if outputs.branch is None or encoded.heatmap is None:
+            return ()
+        return (DenseLevel(outputs.branch.features, outputs.branch.scores, encoded.heatmap, self.stride_px),)
+
+    def losses(
+        self, outputs: FasterRCNNOutputs, encoded: FasterRCNNTargets, mined: Sequence[Mined]
+    ) -> dict[str, LossTerm]:
+        """Losses of proposal network, region head and, where there is one, mining branch.
+
+        Source: Ren et al., Faster R-CNN, NeurIPS 2015, Eq. 1; Li et al., SIOD, CVPR 2022, Eq. 5 and section 3.4.
+        """
+        beta = self.spec.box_beta
+        level = mined[0] if mined else Mined()
+        terms = proposal_terms(
+            outputs.proposed, encoded.anchors, box_beta=beta, background_weight=self._background_weight(level)
+        )
+        terms |= region_terms(outputs.class_logits, outputs.box_deltas, encoded.regions, box_beta=beta)
+        if outputs.branch is not None and encoded.heatmap is not None:
+            terms["heatmap"] = penalty_reduced_focal_terms(
+                outputs.branch.scores, encoded.heatmap, pseudo=level.pseudo, ignored=level.ignored
+            )
+        return terms
+
+    def _background_weight(self, mined: Mined) -> Float[Tensor, "b p"] | None:
+        if self.spec.mining_branch is None or (mined.pseudo is None and mined.ignored is None):
+            return None
+        soft = anchor_soft_labels(
+            mined, self.spec.mining_branch.pooling_kernels, len(self.spec.proposals.anchor_ratios)
+        )
+        # Eq. 5: (1 - p)^alpha
+        return (1 - soft) ** PENALTY_POWER
+
+    def decode(self, outputs: FasterRCNNOutputs) -> list[Detections]:
+        """Suppress doubles within each class; at most ``head.max_detections`` an image, cut off at its edge.
+
+        Raises:
+            ValueError: The outputs were made with targets, whose boxes are among the regions.
+        """
+        if outputs.wanted is not None:
+            raise ValueError("outputs must come from a forward pass without targets to be detections")
+        return region_detections(
+            self.roi_heads, outputs.class_logits, outputs.box_deltas, outputs.regions, outputs.image_size
+        )
+
+
+def anchor_soft_labels(mined: Mined, kernels: Sequence[int], ratios: int) -> Float[Tensor, "b p"]:
+    """Soft labels of anchors from what was mined at positions.
+
+    Args:
+        mined: Has ``pseudo`` or ``ignored`` or both.
+        kernels: For each anchor size the width of its neighbourhood in positions, odd.
+        ratios: Number of anchor ratios; anchors of all sizes follow each other within a ratio.
+
+    Returns:
+        In [0, 1], in the order of the anchors.
+
+    Source: Li et al., SIOD, CVPR 2022, section 3.4.
+    """
+    ignored = None if mined.ignored is None else mined.ignored.float()
+    present = [maps for maps in (mined.pseudo, ignored) if maps is not None]
+    labels = torch.stack(present).amax(dim=0).clamp(0, 1)
+    # One kernel at a time: all classes in all widths at once would be the greatest tensor of the step.
+    by_size = torch.cat([pool_pseudo_labels(labels, [kernel]).amax(dim=1) for kernel in kernels], dim=1)
+    return by_size.repeat(1, ratios, 1, 1).permute(0, 2, 3, 1).flatten(1)
+
+
+class _Branch(nn.Module):
+    """A convolution for the miners to compare features in, and a class heatmap on it."""
+
+    def __init__(self, channels: int, hidden: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(channels, hidden, kernel_size=3, padding=1), nn.ReLU(inplace=True))
+        self.heatmap = nn.Conv2d(hidden, num_classes, kernel_size=1)
+        nn.init.constant_(self.heatmap.bias, HEATMAP_BIAS)  # type: ignore[arg-type]
+
+    def forward(self, features: Float[Tensor, "b d h w"]) -> BranchOutputs:
+        compared = self.features(features)
+        # float32, because in half precision 0.9999 rounds to 1; and laid out as the heatmap it is compared with.
+        logits = self.heatmap(compared).to(torch.float32, memory_format=torch.contiguous_format)
+        return BranchOutputs(compared, logits.sigmoid())
+
+
+def _freeze(backbone: Any, stages: int) -> None:
+    """Let the first parts of a backbone learn nothing."""
+    stem = nn.ModuleList([backbone.conv1, backbone.bn1])
+    for part in (stem, backbone.layer1, backbone.layer2, backbone.layer3)[:stages]:
+        part.requires_grad_(False)
