@@ -32,8 +32,11 @@ def ui(
     _refuse_taken(port)
     from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
 
-    Store(uri).prepare()
+    store = Store(uri)
+    store.prepare()
     typer.echo(f"MLflow opens at http://{HOST}:{port} in about ten seconds; Ctrl-C ends it")
+    for study, page in store.pages().items():
+        typer.echo(f"  {study} by arm: http://{HOST}:{port}{page}")
     arguments = ["server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
     server = subprocess.Popen([sys.executable, "-m", "mlflow", *arguments], env=os.environ | LIGHT)  # noqa: S603
     try:

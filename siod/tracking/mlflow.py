@@ -22,6 +22,7 @@ from siod.errors import RunError, UserError, closest
 from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUSES, StudyReader
 from siod.tracking.records import flatten
+from siod.tracking.view import page_of, view_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,7 +168,8 @@ class Store:
         client = self._open()
         with explained(self.uri):
             experiment_id = self._experiment(header.name)
-            client.set_experiment_tag(experiment_id, DESCRIPTION, header.question)
+            for tag, value in {DESCRIPTION: header.question, **view_tags(header.objective, header.columns)}.items():
+                client.set_experiment_tag(experiment_id, tag, value)
             found = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)
             tags = {"role": "study", "study": header.name, DESCRIPTION: header.question}
             run = found[0] if found else client.create_run(experiment_id, tags=tags, run_name=header.name)
@@ -257,14 +259,18 @@ class Store:
 
     def list_studies(self) -> tuple[str, ...]:
         """Names of the studies that were run, the latest first."""
+        return tuple(self.pages())
+
+    def pages(self) -> dict[str, str]:
+        """Where each study is shown on an MLflow server, as an address from its root; the latest study first."""
         if self.database is not None and not self.database.exists():
-            return ()
+            return {}
         client = self._open()
         with explained(self.uri):
             experiments = all_pages(lambda token: client.search_experiments(page_token=token))
             ids = [experiment.experiment_id for experiment in experiments]
             runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
-        return tuple(dict.fromkeys(run.data.tags["study"] for run in runs))
+        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
 
     def read_study(self, name: str) -> StudyRecord:
         """Read a study and all its trials, finished or not.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import socket
@@ -195,6 +196,21 @@ def test_studies_are_listed(store: Store, header: Header) -> None:
     store.start_study(header("one"))
     store.start_study(header("two"))
     assert set(store.list_studies()) == {"one", "two"}
+
+
+def test_a_studys_page_shows_its_present_trials_grouped_by_arm(store: Store, header: Header) -> None:
+    study = store.start_study(header())
+    begin(store, study, "base", 0, identity="old")
+    now = [begin(store, study, arm, 0).run_id for arm in ("base", "dminer")]
+    (page,) = store.pages().values()
+    client = MlflowClient(store.uri)
+    experiment = client.get_experiment_by_name("demo")
+    assert page == f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=arms"
+    view = json.loads(experiment.tags["mlflow.sharedViewState.arms"])
+    found = client.search_runs([experiment.experiment_id], view["searchFilter"])
+    assert {run.info.run_id for run in found} == set(now)
+    assert view["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
+    assert view["selectedColumns"][:3] == ["tags.`seed`", "metrics.`ap_s`", "metrics.`ap_s0`"]
 
 
 def test_an_unknown_study_is_answered_with_the_closest_name(store: Store, header: Header) -> None:
