@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from siod.training import checkpoint
 from siod.value import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from siod.detectors.centernet import CenterNet
@@ -100,9 +101,21 @@ def _ensure_digit_classifier(
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            state, accuracy = train_digit_classifier(weights, digits, detector, progress=progress)
+            with _one_thread():
+                state, accuracy = train_digit_classifier(weights, digits, detector, progress=progress)
             checkpoint.save(path, {"model": state, "accuracy": accuracy})
     return path
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums are added up in an order that depends on the number of threads; one identity must mean one file."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_digit_classifier(

@@ -33,9 +33,17 @@ def test_a_digit_classifier_is_trained_once_and_loaded_into_the_backbone(small: 
     assert all(torch.equal(value, expected[name]) for name, value in detector.backbone.state_dict().items())
 
 
-def test_the_digit_classifier_is_the_same_from_the_same_seed(small: Experiment, tmp_path: Path) -> None:
+def test_the_digit_classifier_is_the_same_from_the_same_seed_with_any_number_of_threads(
+    small: Experiment, tmp_path: Path
+) -> None:
     experiment = small.with_changes({"weights": QUICK})
-    files = [ensure(experiment, tmp_path / name) for name in ("a", "b")]
+    threads = torch.get_num_threads()
+    files = []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        files.append(ensure(experiment, tmp_path / str(number)))
+        assert torch.get_num_threads() == number
+    torch.set_num_threads(threads)
     states = [checkpoint.load(file)["model"] for file in files if file is not None]
     assert len(states) == 2
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
