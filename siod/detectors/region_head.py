@@ -86,7 +86,7 @@ def build_region_head(spec: RegionHead, channels: int, num_classes: int) -> Any:
 
 def sample_regions(
     heads: Any, proposals: Sequence[Float[Tensor, "_ 4"]], targets: Sequence[Target], seeds: Sequence[int]
-) -> tuple[list[Float[Tensor, "_ 4"]], RegionTargets]:
+) -> tuple[tuple[Float[Tensor, "_ 4"], ...], RegionTargets]:
     """Choose the regions to learn from among proposals and annotated boxes.
 
     Args:
@@ -106,7 +106,7 @@ def sample_regions(
         boxes.append(chosen)
         labels.append(label)
         deltas.append(delta)
-    return boxes, RegionTargets(torch.cat(labels), torch.cat(deltas))
+    return tuple(boxes), RegionTargets(torch.cat(labels), torch.cat(deltas))
 
 
 def region_terms(
@@ -130,7 +130,7 @@ def region_terms(
     Source: Girshick, Fast R-CNN, ICCV 2015, Eq. 1 to 3; normalised as detectron2 and torchvision do.
     """
     objects = (targets.labels > 0).nonzero().squeeze(1)
-    own = box_deltas.float().unflatten(1, (-1, 4))[objects, targets.labels[objects]]
+    own = box_deltas.float().view(-1, class_logits.shape[1], 4)[objects, targets.labels[objects]]
     named = functional.cross_entropy(class_logits.float(), targets.labels, reduction="sum")
     placed = functional.smooth_l1_loss(own, targets.deltas[objects], beta=box_beta, reduction="sum")
     count = named.new_tensor(len(targets.labels))
