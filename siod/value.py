@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
 from siod.errors import UserError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import SerializationInfo, SerializerFunctionWrapHandler
+
 
 class Value(BaseModel):
-    """A frozen record whose unknown keys are refused with the closest known name."""
+    """A frozen record whose unknown keys are refused with the closest known name.
+
+    Settings named in ``unsaid_by_default`` are left out of the JSON while they have their default: a setting that
+    is added later changes the identity of no run that does without it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -28,6 +35,15 @@ class Value(BaseModel):
                     message = f"unknown setting {name!r} in {cls.__name__}{closest(str(name), cls.model_fields)}"
                     raise ValueError(message)
         return data
+
+    @model_serializer(mode="wrap")
+    def _leave_unsaid(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if info.mode != "json":
+            return data
+        fields = type(self).model_fields
+        unsaid = {name for name in self.unsaid_by_default if getattr(self, name) == fields[name].default}
+        return {name: setting for name, setting in data.items() if name not in unsaid}
 
     @classmethod
     def parse(cls, data: object, *, source: str) -> Self:

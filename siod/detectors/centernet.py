@@ -15,14 +15,13 @@ from jaxtyping import Float, Int, UInt8  # noqa: TC002  (beartype resolves the a
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from siod.detectors.backbones import BackboneName, Norm, build_backbone, norm_layer, stride_px
-from siod.detectors.detector import Detector, normalise
+from siod.detectors.backbones import build_backbone, norm_layer, stride_px
+from siod.detectors.detector import Detector, DetectorSpec, normalise
 from siod.detectors.upsampling import ModulatedDeformConv, plain_convolution, upsample
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
 from siod.types import DenseLevel, Detections, LossTerm
-from siod.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ OUTPUT_STRIDE_PX = 4
 HEATMAP_BIAS = -2.19
 
 
-class CenterNet(Value):
+class CenterNet(DetectorSpec):
     """The architecture and the loss weights of a CenterNet.
 
     ``upsampling_channels`` has one entry for each doubling of resolution up to the output stride of 4; the
@@ -42,9 +41,6 @@ class CenterNet(Value):
     """
 
     family: Literal["centernet"] = "centernet"
-    backbone: BackboneName = "resnet18"
-    base_width: PositiveInt = 64
-    norm: Norm = "batch"
     upsampling: Literal["deformable", "plain"] = "deformable"
     upsampling_channels: tuple[PositiveInt, ...] = (256, 128, 64)
     head_channels: PositiveInt = 64
@@ -62,10 +58,6 @@ class CenterNet(Value):
             )
             raise ValueError(message)
         return self
-
-    def backbone_identity(self) -> dict[str, object]:
-        """The settings on which weights of the backbone depend."""
-        return {"backbone": self.backbone, "base_width": self.base_width, "norm": self.norm}
 
 
 class CenterNetOutputs(NamedTuple):
@@ -123,11 +115,16 @@ class CenterNetDetector(Detector):
                     nn.init.normal_(layer.weight, std=0.001)
                     nn.init.zeros_(layer.bias)
 
-    def forward(self, images: UInt8[Tensor, "b 3 height width"]) -> CenterNetOutputs:
+    def forward(
+        self,
+        images: UInt8[Tensor, "b 3 height width"],
+        targets: Sequence[Target] | None = None,  # noqa: ARG002  (nothing is sampled)
+    ) -> CenterNetOutputs:
         """Compute features, scores, sizes and offsets at stride 4.
 
         Args:
             images: RGB; height and width are multiples of ``size_divisor``.
+            targets: Not read.
 
         Returns:
             The dense outputs; scores in float32 whatever the precision of the rest.

@@ -1,4 +1,4 @@
-"""What every detector offers to training and evaluation.
+"""What every detector offers to training and evaluation, and what its settings have in common.
 
 B images of H x W pixels.
 """
@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from pydantic import PositiveInt
 from torch import Tensor, nn
+
+from siod.detectors.backbones import BackboneName, Norm
+from siod.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +26,23 @@ if TYPE_CHECKING:
 # Mean and standard deviation of COCO's pixels in [0, 1], in RGB order.
 PIXEL_MEAN = (0.470, 0.447, 0.408)
 PIXEL_STD = (0.278, 0.274, 0.289)
+
+
+class DetectorSpec(Value):
+    """The settings of a detector; each family derives its own, whose ``family`` is a literal that names it."""
+
+    family: str
+    backbone: BackboneName = "resnet18"
+    base_width: PositiveInt = 64
+    norm: Norm = "batch"
+
+    def backbone_identity(self) -> dict[str, object]:
+        """The settings on which weights of the backbone depend."""
+        return {"backbone": self.backbone, "base_width": self.base_width, "norm": self.norm}
+
+    def mined_levels(self) -> int:
+        """How many maps a miner may look at (entries of ``Detector.levels``)."""
+        return 1
 
 
 class Detector(nn.Module, ABC):
@@ -43,11 +64,13 @@ class Detector(nn.Module, ABC):
     size_divisor: int
 
     @abstractmethod
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Any:
-        """Compute the dense outputs; the pixels are normalised here.
+    def forward(self, images: UInt8[Tensor, "b 3 h w"], targets: Sequence[Target] | None = None) -> Any:
+        """Compute the outputs; the pixels are normalised here.
 
         Args:
             images: RGB.
+            targets: One per image in training, for a detector whose second stage looks at sampled regions; the
+                others do not read them. None where detections are wanted.
 
         Returns:
             Whatever the family needs; passed on to the methods below.

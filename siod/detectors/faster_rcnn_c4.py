@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from siod.detectors.backbones import BackboneName, Norm, build_backbone, stride_px
-from siod.detectors.detector import Detector, normalise
+from siod.detectors.detector import Detector, DetectorSpec, normalise
 from siod.detectors.region_head import (
     RegionHead,
     RegionTargets,
@@ -87,7 +87,7 @@ class MiningBranch(Value):
         return self
 
 
-class FasterRCNNC4(Value):
+class FasterRCNNC4(DetectorSpec):
     """The architecture and the losses of a Faster R-CNN on C4 features; the defaults are detectron2's R50-C4.
 
     ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one. The box losses are
@@ -115,9 +115,9 @@ class FasterRCNNC4(Value):
             raise ValueError(message)
         return self
 
-    def backbone_identity(self) -> dict[str, object]:
-        """The settings on which weights of the backbone depend."""
-        return {"backbone": self.backbone, "base_width": self.base_width, "norm": self.norm}
+    def mined_levels(self) -> int:
+        """The mining branch's, if it is there."""
+        return 0 if self.mining_branch is None else 1
 
 
 class BranchOutputs(NamedTuple):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, SerializeAsAny
 
 from siod.detectors.centernet import CenterNet, CenterNetDetector
-from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, MiningBranch
+from siod.detectors.detector import DetectorSpec
+from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch
 from siod.detectors.region_head import RegionHead
 from siod.detectors.region_proposals import ProposalNetwork
+from siod.errors import closest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from siod.detectors.detector import Detector
 
 CENTERNET_R18 = CenterNet(backbone="resnet18")
@@ -36,11 +42,55 @@ FASTER_RCNN_TINY_MINING = FASTER_RCNN_TINY.with_changes(
 )
 
 
-def build(spec: CenterNet, *, num_classes: int) -> Detector:
+class Family(NamedTuple):
+    """A kind of detector: its settings, and what makes a detector of them and a number of classes."""
+
+    spec: type[DetectorSpec]
+    detector: Callable[[Any, int], Detector]
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def add_family(spec: type[DetectorSpec], detector: Callable[[Any, int], Detector]) -> None:
+    """Make a kind of detector known to experiments; a module outside the package may do so when it is imported.
+
+    Args:
+        spec: Its settings; the default of ``family`` is its name.
+        detector: Called with the settings and the number of classes.
+
+    Raises:
+        ValueError: Other settings have that name.
+    """
+    name = spec.model_fields["family"].default
+    if name in FAMILIES and FAMILIES[name].spec is not spec:
+        raise ValueError(f"family {name!r} is taken by {FAMILIES[name].spec.__name__}")
+    FAMILIES[name] = Family(spec, detector)
+
+
+add_family(CenterNet, CenterNetDetector)
+add_family(FasterRCNNC4, FasterRCNNC4Detector)
+
+
+def _of_its_family(data: object) -> object:
+    """Settings as plain data become those of the family they name."""
+    if not isinstance(data, dict):
+        return data
+    name = data.get("family", "centernet")
+    if name not in FAMILIES:
+        raise ValueError(f"unknown family {name!r}{closest(str(name), FAMILIES)}")
+    return FAMILIES[name].spec.model_validate(data)
+
+
+AnyDetector = Annotated[SerializeAsAny[DetectorSpec], BeforeValidator(_of_its_family)]
+"""The settings of a detector of any known family, told apart by ``family``; CenterNet where it is not said."""
+
+
+def build(spec: DetectorSpec, *, num_classes: int) -> Detector:
     """Build a detector with random weights.
 
     Args:
-        spec: Its architecture.
+        spec: Its architecture, of a known family.
         num_classes: How many classes it tells apart, at least 1.
 
     Returns:
@@ -55,4 +105,4 @@ def build(spec: CenterNet, *, num_classes: int) -> Detector:
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    return CenterNetDetector(spec, num_classes)
+    return FAMILIES[spec.family].detector(spec, num_classes)

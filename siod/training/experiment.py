@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -11,7 +11,7 @@ from siod.data.annotation_sets import Full, Policy
 from siod.data.digits import Digits
 from siod.data.source import Source
 from siod.data.transforms import Augmentation
-from siod.detectors.centernet import CenterNet
+from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
 from siod.errors import UserError
 from siod.value import Value, digest
@@ -32,18 +32,51 @@ class OneCycle(Value):
     rising: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
 
-Schedule = Annotated[StepDecay | OneCycle, Field(discriminator="kind")]
+class WarmupStep(Value):
+    """Begin at a share of the learning rate, then decay as :class:`StepDecay`.
+
+    The first ``steps`` optimiser steps are ``linear``, rising from ``share`` to the whole, or ``constant`` at it.
+    """
+
+    kind: Literal["warmup_step"] = "warmup_step"
+    warmup: Literal["linear", "constant"] = "linear"
+    steps: PositiveInt = 500
+    share: Annotated[float, Field(gt=0, le=1)] = 0.001
+    milestones: tuple[PositiveInt, ...] = (8, 11)
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+Schedule = Annotated[StepDecay | OneCycle | WarmupStep, Field(discriminator="kind")]
+
+
+class Adam(Value):
+    """Adam with its usual moments."""
+
+    kind: Literal["adam"] = "adam"
+
+
+class SGD(Value):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+Optimiser = Annotated[Adam | SGD, Field(discriminator="kind")]
 
 
 class Recipe(Value):
-    """How the weights are learnt: Adam, its schedule, the batch and the arithmetic.
+    """How the weights are learnt: the optimiser and its schedule, the batch and the arithmetic.
 
     ``batch_size`` is global: the images of one optimiser step over all workers. ``clip_norm`` bounds the
     gradient's 2-norm; None leaves it alone.
     """
 
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"optimiser"})
+
     epochs: PositiveInt = 140
     batch_size: PositiveInt = 114
+    optimiser: Optimiser = Adam()
     learning_rate: PositiveFloat = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Schedule = StepDecay()
@@ -128,7 +161,7 @@ class Experiment(Value):
 
     data: Source = Digits()
     annotations: Policy = Full()
-    detector: CenterNet
+    detector: AnyDetector
     weights: Weights = Scratch()
     dminer: DMiner | None = None
     augmentation: Augmentation
@@ -145,6 +178,22 @@ class Experiment(Value):
         if self.recipe.batch_size % self.compute.workers:
             message = (
                 f"recipe.batch_size {self.recipe.batch_size} does not divide by compute.workers {self.compute.workers}"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _miners_have_levels_to_work_on(self) -> Self:
+        if self.dminer is None:
+            return self
+        levels = self.detector.mined_levels()
+        if levels == 0:
+            message = "dminer needs detector.mining_branch; set it, or set dminer to null"
+            raise ValueError(message)
+        top_m = None if self.dminer.pgcl is None else self.dminer.pgcl.top_m
+        if isinstance(top_m, tuple) and len(top_m) != levels:
+            message = (
+                f"dminer.pgcl.top_m must have one entry for each of the detector's {levels} mined levels, not {top_m}"
             )
             raise ValueError(message)
         return self

@@ -188,8 +188,9 @@ def _train_epoch(
     folder: checkpoint.CheckpointFolder,
 ) -> dict[str, float]:
     """One pass over the training images; returns ``train/...`` and ``mining/...`` means of the global batches."""
-    # Randomness inside the model depends on (seed, epoch, rank) alone, so a resumed run repeats an unbroken one.
-    torch.manual_seed((experiment.seed * 100_003 + epoch) * 4_096 + context.rank)
+    # Randomness inside the model depends on (seed, epoch) alone, so a resumed run repeats an unbroken one, and workers
+    # that sample by image sample what one worker would.
+    torch.manual_seed((experiment.seed * 100_003 + epoch) * 4_096)
     learner.model.train()
     sums: dict[str, torch.Tensor] = {}
     mining = MiningLog()
@@ -202,7 +203,7 @@ def _train_epoch(
             dtype=PRECISIONS.get(experiment.recipe.precision),
             enabled=experiment.recipe.precision in PRECISIONS,
         ):
-            outputs = learner.model(batch_on_device.images)
+            outputs = learner.model(batch_on_device.images, batch_on_device.targets)
             loss = batch_loss(learner.detector, outputs, batch_on_device.targets, phase, world_size=context.world_size)
         parts = {name: part.detach() for name, part in loss.parts.items()}
         steps += 1

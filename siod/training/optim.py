@@ -5,30 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from siod.training.experiment import Recipe
+    from siod.training.experiment import Recipe, WarmupStep
 
 
-def build_optimiser(model: nn.Module, recipe: Recipe, *, lr_factor: float = 1.0) -> torch.optim.Adam:
-    """Adam over the trainable parameters, the paper's optimiser.
+def build_optimiser(model: nn.Module, recipe: Recipe, *, lr_factor: float = 1.0) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the trainable parameters.
 
     Args:
         model: What to train.
-        recipe: Learning rate and weight decay.
+        recipe: Which optimiser, learning rate and weight decay.
         lr_factor: Multiplies the learning rate (a tenth in the second stage of staged training).
 
     Returns:
         A fresh optimiser.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # One pass over all parameters instead of one operation for each tensor.
-    return torch.optim.Adam(
-        parameters, lr=recipe.learning_rate * lr_factor, weight_decay=recipe.weight_decay, fused=True
-    )
+    rate, decay = recipe.learning_rate * lr_factor, recipe.weight_decay
+    # Fused: one pass over all parameters instead of one operation for each tensor.
+    if recipe.optimiser.kind == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=recipe.optimiser.momentum, weight_decay=decay, fused=True)
+    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 def build_schedule(
@@ -48,6 +49,8 @@ def build_schedule(
     schedule = recipe.schedule
     if schedule.kind == "step":
         return MultiStepLR(optimiser, [epoch * steps_per_epoch for epoch in schedule.milestones], gamma=schedule.factor)
+    if schedule.kind == "warmup_step":
+        return LambdaLR(optimiser, lambda step: _warmup_step(schedule, step, steps_per_epoch))
     return OneCycleLR(
         optimiser,
         max_lr=optimiser.param_groups[0]["lr"],
@@ -55,3 +58,12 @@ def build_schedule(
         pct_start=schedule.rising,
         cycle_momentum=False,
     )
+
+
+def _warmup_step(schedule: WarmupStep, step: int, steps_per_epoch: int) -> float:
+    """The share of the learning rate after ``step`` optimiser steps."""
+    share = 1.0
+    if step < schedule.steps:
+        risen = step / schedule.steps if schedule.warmup == "linear" else 0.0
+        share = schedule.share + (1 - schedule.share) * risen
+    return share * schedule.factor ** sum(step >= epoch * steps_per_epoch for epoch in schedule.milestones)

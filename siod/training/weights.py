@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from siod.detectors.centernet import CenterNet
-    from siod.detectors.detector import Detector
+    from siod.detectors.detector import Detector, DetectorSpec
     from siod.training.experiment import DigitClassifier, Experiment, Weights
 
 log = logging.getLogger("siod")
@@ -85,7 +84,7 @@ def _load_exactly(module: nn.Module, state: dict[str, torch.Tensor], file: Path)
 def _ensure_digit_classifier(
     weights: DigitClassifier,
     digits: Digits,
-    detector: CenterNet,
+    detector: DetectorSpec,
     cache_dir: Path,
     progress: Callable[[int, int, float], None] | None,
 ) -> Path:
@@ -121,7 +120,7 @@ def _one_thread() -> Iterator[None]:
 def train_digit_classifier(
     weights: DigitClassifier,
     digits: Digits,
-    detector: CenterNet,
+    detector: DetectorSpec,
     *,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> tuple[dict[str, torch.Tensor], float]:

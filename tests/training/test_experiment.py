@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from siod.detectors.zoo import FASTER_RCNN_TINY
 from siod.dminer.dminer import DMiner, Staged
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
-from siod.training.experiment import Experiment
+from siod.training.experiment import SGD, Experiment
 from siod.training.phases import phases, total_epochs
 from siod.training.presets import (
     DIGITS_DMINER,
@@ -75,6 +76,28 @@ def test_identity_counts_what_is_learnt_and_not_where() -> None:
     assert one.identity("data") != one.identity("other data")
     assert one.identity("data") != one.with_changes({"seed": 1}).identity("data")
     assert one.identity("data") != one.with_changes({"recipe.learning_rate": 1e-3}).identity("data")
+
+
+def test_settings_that_are_younger_than_a_run_do_not_change_its_identity() -> None:
+    """The name was noted before there was a choice of optimisers or detectors."""
+    assert digits_centernet().identity("fp") == "f2c221c58d25d886"
+    sgd = digits_centernet().with_changes({"recipe.optimiser": SGD()})
+    assert sgd.identity("fp") != digits_centernet().identity("fp")
+    assert Experiment.model_validate_json(sgd.model_dump_json()) == sgd
+
+
+def test_a_detector_is_of_the_family_it_names() -> None:
+    two_stages = digits_centernet().with_changes({"detector": FASTER_RCNN_TINY})
+    assert two_stages.detector == FASTER_RCNN_TINY
+    assert Experiment.model_validate_json(two_stages.model_dump_json()) == two_stages
+    with pytest.raises(UserError, match=r"detector: unknown family 'centrenet'; did you mean 'centernet'"):
+        digits_centernet().with_changes({"detector.family": "centrenet"})
+    with pytest.raises(UserError, match=r"detector\.head_channels: Input should be greater than 0"):
+        digits_centernet().with_changes({"detector.head_channels": 0})
+    with pytest.raises(UserError, match=r"dminer needs detector\.mining_branch"):
+        two_stages.with_changes({"dminer": DIGITS_DMINER})
+    with pytest.raises(UserError, match=r"dminer\.pgcl\.top_m must have one entry for each of the detector's 1 mined"):
+        digits_centernet().with_changes({"dminer": DIGITS_DMINER.with_changes({"pgcl.top_m": (8, 4)})})
 
 
 def test_an_experiment_survives_json() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from siod.training.experiment import OneCycle, Recipe, StepDecay
+from siod.training.experiment import SGD, OneCycle, Recipe, StepDecay, WarmupStep
 from siod.training.optim import build_optimiser, build_schedule
 
 
@@ -53,3 +53,25 @@ def test_frozen_parameters_are_left_out() -> None:
     model.bias.requires_grad_(False)
     optimiser = build_optimiser(model, Recipe())
     assert [len(group["params"]) for group in optimiser.param_groups] == [1]
+
+
+def test_a_warm_up_rises_in_a_line_and_decays_at_its_milestones() -> None:
+    """Worked by hand: from a half to the whole in 4 steps, then a tenth after epoch 2 of 3 steps each."""
+    schedule = WarmupStep(steps=4, share=0.5, milestones=(2,))
+    recipe = Recipe(learning_rate=1.0, schedule=schedule)
+    wanted = [0.5, 0.625, 0.75, 0.875, 1, 1, 0.1, 0.1, 0.1]
+    assert rates(recipe, steps_per_epoch=3, epochs=3) == pytest.approx(wanted)
+    constant = recipe.with_changes({"schedule.warmup": "constant"})
+    assert rates(constant, steps_per_epoch=3, epochs=3) == pytest.approx([0.5] * 4 + wanted[4:])
+
+
+def test_sgd_takes_the_steps_of_its_definition() -> None:
+    """Two steps on the gradient 1: velocities 1 and 1.9, so the weight falls by 0.1 and by 0.19."""
+    model = nn.Linear(1, 1, bias=False)
+    before = model.weight.item()
+    optimiser = build_optimiser(model, Recipe(learning_rate=0.1, optimiser=SGD(momentum=0.9)))
+    for _ in range(2):
+        optimiser.zero_grad()
+        model(torch.ones(1, 1)).sum().backward()
+        optimiser.step()
+    assert before - model.weight.item() == pytest.approx(0.29, abs=1e-6)
