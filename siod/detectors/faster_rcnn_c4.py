@@ -22,6 +22,7 @@ and a heatmap of C classes. Where the paper is silent on what the mined labels d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
@@ -64,8 +65,9 @@ if TYPE_CHECKING:
 
 # Eq. 5, alpha: how fast the loss of a negative falls as its soft label rises.
 PENALTY_POWER = 4
-# sigmoid(-2.19) is about 0.1: a fresh branch calls a tenth of all positions an object, not half of them.
-HEATMAP_BIAS = -2.19
+# A fresh branch calls one position in a hundred an object of a class: with 80 classes and few positives, a tenth as
+# in CenterNet would begin with a loss ten times the others', too steep for SGD.
+HEATMAP_PRIOR = 0.01
 
 
 class MiningBranch(Value):
@@ -96,7 +98,6 @@ class FasterRCNNC4(DetectorSpec):
 
     family: Literal["faster_rcnn_c4"] = "faster_rcnn_c4"
     backbone: BackboneName = "resnet50"
-    base_width: PositiveInt = 64
     norm: Norm = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=4)] = 2
     proposals: ProposalNetwork = ProposalNetwork()
@@ -319,7 +320,8 @@ class _Branch(nn.Module):
         super().__init__()
         self.features = nn.Sequential(nn.Conv2d(channels, hidden, kernel_size=3, padding=1), nn.ReLU(inplace=True))
         self.heatmap = nn.Conv2d(hidden, num_classes, kernel_size=1)
-        nn.init.constant_(self.heatmap.bias, HEATMAP_BIAS)  # type: ignore[arg-type]
+        nn.init.normal_(self.heatmap.weight, std=0.01)
+        nn.init.constant_(self.heatmap.bias, math.log(HEATMAP_PRIOR / (1 - HEATMAP_PRIOR)))  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "b d h w"]) -> BranchOutputs:
         compared = self.features(features)

@@ -1,0 +1,443 @@
+"""Faster R-CNN on C4 features: torchvision's numbers, soft labels of anchors, and what a training loop relies on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import roi_align
+
+from siod.data.digits import Digits
+from siod.data.source import PreparedData, prepare
+from siod.detectors.detector import normalise
+from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch, anchor_soft_labels
+from siod.detectors.region_proposals import ProposalNetwork, image_seeds, propose, seeded
+from siod.detectors.zoo import FASTER_RCNN_R50_C4, FASTER_RCNN_TINY, FASTER_RCNN_TINY_MINING
+from siod.dminer.pgcl import PGCL
+from siod.dminer.splg import SPLG
+from siod.errors import UserError
+from siod.training import loop
+from siod.training.checkpoint import CheckpointFolder, load
+from siod.training.context import InProcess
+from siod.training.experiment import Experiment, Scratch
+from siod.training.phases import Phase
+from siod.training.presets import DIGITS_FASTER_RCNN_DMINER, digits_faster_rcnn
+from siod.training.step import batch_loss
+from siod.types import LossTerm, Mined, Target
+
+CPU = torch.device("cpu")
+# Statistics of one image at a time, so that images do not depend on their batch.
+PLAIN = FASTER_RCNN_TINY.with_changes({"norm": "group"})
+MINING = FASTER_RCNN_TINY_MINING.with_changes({"norm": "group"})
+MINERS = Phase(1, 1, splg=SPLG(min_similarity=-1), pgcl=PGCL(top_m=4))
+
+
+def detector_of(spec: FasterRCNNC4, classes: int = 3) -> FasterRCNNC4Detector:
+    torch.manual_seed(0)
+    return FasterRCNNC4Detector(spec, classes)
+
+
+def target(boxes: list[list[float]], labels: list[int]) -> Target:
+    return Target(
+        torch.tensor(boxes).reshape(-1, 4),
+        torch.tensor(labels, dtype=torch.long),
+        torch.zeros(0, 4),
+        torch.zeros(0, dtype=torch.long),
+    )
+
+
+def images(batch: int, height: int = 96, width: int = 96) -> Tensor:
+    return torch.randint(0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def two_targets() -> list[Target]:
+    return [
+        target([[8.0, 8.0, 30.0, 28.0], [40.0, 20.0, 84.0, 80.0]], [0, 2]),
+        target([[20.0, 30.0, 50.0, 62.0]], [1]),
+    ]
+
+
+def for_torchvision(targets: list[Target], *, background: int) -> list[dict[str, Tensor]]:
+    return [{"boxes": each.boxes_xyxy, "labels": each.labels + background} for each in targets]
+
+
+def terms_of(
+    detector: FasterRCNNC4Detector, pixels: Tensor, targets: list[Target], mined: Mined | None = None
+) -> dict[str, LossTerm]:
+    torch.manual_seed(3)
+    outputs = detector(pixels, targets)
+    return detector.losses(outputs, detector.encode(targets, outputs), [] if mined is None else [mined])
+
+
+def spread_out(module: nn.Module) -> None:
+    """Give weights a spread at which scores differ and boxes move."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.1)
+
+
+class Aligned(nn.Module):
+    """RoI align as torchvision's heads call it."""
+
+    def __init__(self, positions: int, stride_px: int) -> None:
+        super().__init__()
+        self.positions, self.stride_px = positions, stride_px
+
+    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], _: object) -> Tensor:
+        seen: Tensor = roi_align(features["0"], boxes, self.positions, 1 / self.stride_px, aligned=True)
+        return seen
+
+
+def torchvision_heads(detector: FasterRCNNC4Detector) -> RoIHeads:
+    """torchvision's own heads with the detector's weights."""
+    head = detector.spec.head
+    box_head = nn.Sequential(detector.backbone.layer4, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return RoIHeads(
+        Aligned(head.positions, detector.stride_px),
+        box_head,
+        detector.roi_heads.box_predictor,
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=head.sampled,
+        positive_fraction=head.objects,
+        bbox_reg_weights=None,
+        score_thresh=head.score_threshold,
+        nms_thresh=0.5,
+        detections_per_img=head.max_detections,
+    )
+
+
+def test_proposals_and_detections_are_torchvision_s_for_the_same_weights() -> None:
+    detector = detector_of(PLAIN.with_changes({"head.score_threshold": 0.2})).eval()
+    spread_out(detector.rpn)
+    spread_out(detector.roi_heads)
+    pixels, sizes = images(2), [(96, 96)] * 2
+    with torch.no_grad():
+        outputs = detector(pixels)
+        found = detector.decode(outputs)
+        features = {"0": detector.backbone.trunk(normalise(pixels))}
+        proposals, _ = detector.rpn(ImageList(pixels, sizes), features)
+        wanted, _ = torchvision_heads(detector).eval()(features, proposals, sizes)
+    for ours, theirs in zip(outputs.regions, proposals, strict=True):
+        assert len(ours) == FASTER_RCNN_TINY.proposals.kept[1]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+    for mine, expected in zip(found, wanted, strict=True):
+        assert len(mine.labels) > 5
+        torch.testing.assert_close(mine.boxes_xyxy, expected["boxes"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(mine.scores, expected["scores"])
+        assert torch.equal(mine.labels, expected["labels"] - 1)
+
+
+@pytest.mark.parametrize("boxes", [0, 2])
+def test_all_four_losses_are_torchvision_s_for_the_same_random_choices(boxes: int) -> None:
+    detector = detector_of(PLAIN.with_changes({"box_beta": 1 / 9}))
+    spread_out(detector.rpn)
+    pixels, targets = images(1), [two_targets()[0] if boxes else target([], [])]
+    torch.manual_seed(3)
+    seed = image_seeds(pixels)[0]
+    ours = terms_of(detector, pixels, targets)
+    features = {"0": detector.backbone.trunk(normalise(pixels))}
+    with seeded(seed, CPU):
+        proposals, theirs = detector.rpn(
+            ImageList(pixels, [(96, 96)]), features, for_torchvision(targets, background=0)
+        )
+    with seeded(seed, CPU):
+        _, losses = torchvision_heads(detector)(features, proposals, [(96, 96)], for_torchvision(targets, background=1))
+    theirs |= losses
+    assert ours["rpn_objectness"].count == ours["rpn_box"].count == FASTER_RCNN_TINY.proposals.sampled
+    assert ours["roi_class"].count == ours["roi_box"].count == FASTER_RCNN_TINY.head.sampled
+    assert (ours["rpn_box"].total > 0) == (ours["roi_box"].total > 0) == (boxes > 0)
+    torch.testing.assert_close(ours["rpn_objectness"].mean(), theirs["loss_objectness"])
+    torch.testing.assert_close(ours["rpn_box"].mean(), theirs["loss_rpn_box_reg"])
+    torch.testing.assert_close(ours["roi_class"].mean(), theirs["loss_classifier"])
+    torch.testing.assert_close(ours["roi_box"].mean(), theirs["loss_box_reg"])
+
+
+def test_the_paper_s_detector_has_detectron2_s_anchors_and_the_weights_of_its_layers() -> None:
+    with torch.device("meta"):
+        detector = FasterRCNNC4Detector(FASTER_RCNN_R50_C4, 80)
+        published = resnet50()
+    sides = {
+        (round((box[2] - box[0]).item()), round((box[3] - box[1]).item()))
+        for box in AnchorGenerator(((32, 64, 128, 256, 512),), ((0.5, 1.0, 2.0),)).cell_anchors[0]
+    }
+    assert len(sides) == detector.rpn.anchor_generator.num_anchors_per_location()[0] == 15
+    assert {(32, 32), (512, 512), (46, 22), (22, 46)} <= sides  # 32 sqrt 2 = 45.3 and 32 / sqrt 2 = 22.6, rounded
+    backbone = {name: value.shape for name, value in detector.backbone.state_dict().items()}
+    theirs = {name: value.shape for name, value in published.state_dict().items() if not name.startswith("fc.")}
+    assert backbone == {name: shape for name, shape in theirs.items() if "num_batches" not in name}
+    proposing = 1024 * 1024 * 9 + 1024 + (1024 + 1) * 15 * (1 + 4)
+    predicting = (2048 + 1) * 81 * (1 + 4)
+    rest = sum(p.numel() for name, p in detector.named_parameters() if not name.startswith("backbone."))
+    assert rest == proposing + predicting
+    assert detector.size_divisor == detector.stride_px == 16
+    frozen = {name.split(".")[1] for name, p in detector.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1", "layer1"}
+
+
+@pytest.mark.parametrize("spec", [PLAIN, MINING, FASTER_RCNN_TINY])
+@pytest.mark.parametrize("classes", [1, 80])
+@pytest.mark.parametrize("boxes", [0, 1, 40])
+def test_losses_are_finite_and_reach_every_parameter(spec: FasterRCNNC4, classes: int, boxes: int) -> None:
+    detector = detector_of(spec, classes)
+    corners = torch.rand(boxes, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([50.0, 80.0])
+    crowded = target(torch.cat([corners, corners + 20], dim=1).tolist(), [i % classes for i in range(boxes)])
+    pixels, targets = images(2, 104, 72), [crowded, target([], [])]
+    torch.manual_seed(1)
+    loss = batch_loss(detector, detector(pixels, targets), targets, Phase(1, 1))
+    assert loss.parts.keys() == detector.loss_weights.keys()
+    assert all(part.isfinite() and part >= 0 for part in loss.parts.values())
+    loss.total().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters())
+
+
+def test_features_have_half_the_stride_of_the_last_stage_and_other_sizes_are_refused() -> None:
+    detector = detector_of(MINING)
+    outputs = detector(images(1, 104, 72), [target([], [])])
+    assert outputs.branch is not None
+    assert outputs.branch.scores.shape == (1, 3, 13, 9)
+    assert len(outputs.proposed.anchors_xyxy) == 13 * 9 * 15
+    with pytest.raises(ValueError, match="multiples of 8, got 96x100"):
+        detector(images(1, 96, 100))
+
+
+def test_a_batch_of_two_is_detected_as_two_batches_of_one() -> None:
+    detector = detector_of(PLAIN.with_changes({"head.score_threshold": 0.2})).eval()
+    spread_out(detector.rpn)
+    spread_out(detector.roi_heads)
+    pixels = images(2)
+    with torch.no_grad():
+        whole = detector.decode(detector(pixels))
+        apart = [detector.decode(detector(pixels[index : index + 1]))[0] for index in range(2)]
+    for together, alone in zip(whole, apart, strict=True):
+        assert len(together.labels) > 5
+        torch.testing.assert_close(together.boxes_xyxy, alone.boxes_xyxy, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(together.scores, alone.scores, rtol=1e-4, atol=1e-5)
+        assert torch.equal(together.labels, alone.labels)
+
+
+def test_detections_and_losses_are_not_made_of_each_other_s_outputs() -> None:
+    detector, targets = detector_of(PLAIN), two_targets()
+    with pytest.raises(ValueError, match="without targets to be detections"):
+        detector.decode(detector(images(2), targets))
+    with pytest.raises(ValueError, match="with targets to be compared"):
+        detector.encode(targets, detector(images(2)))
+
+
+# Random choices.
+
+
+def test_what_is_sampled_in_an_image_does_not_depend_on_its_batch() -> None:
+    pixels = images(3)
+    torch.manual_seed(7)
+    together = image_seeds(pixels)
+    torch.manual_seed(7)
+    assert image_seeds(pixels[2:]) == together[2:]
+    assert image_seeds(pixels[2:]) != together[2:]  # another step, another choice
+    detector, targets = detector_of(PLAIN), two_targets()
+    whole = terms_of(detector, images(2), targets)
+    parts = [terms_of(detector, images(2)[index : index + 1], targets[index : index + 1]) for index in range(2)]
+    for name, term in whole.items():
+        assert term.total.item() == pytest.approx(sum(part[name].total.item() for part in parts), rel=1e-4)
+        assert term.count == sum(part[name].count for part in parts)
+
+
+def test_sampling_leaves_the_global_generator_where_it_was() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    first = torch.rand(1)
+    with seeded(5, CPU):
+        inside = torch.rand(1)
+    assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
+    assert torch.equal(inside, torch.rand(1, generator=torch.Generator().manual_seed(5)))
+
+
+def test_the_same_seed_gives_the_same_losses() -> None:
+    detector = detector_of(MINING)
+    first, second = (terms_of(detector, images(2), two_targets(), Mined()) for _ in range(2))
+    assert all(torch.equal(first[name].total, second[name].total) for name in first)
+
+
+def _one_of_two(rank: int, port: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    for name, experiment in runs.items():
+        loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_loss_and_gradients_of_one(tmp_path: Path, free_port: int) -> None:
+    plain = digits_faster_rcnn().with_changes(
+        {
+            "data": Digits(train_images=8, val_images=2),
+            "weights": Scratch(),
+            "detector.norm": "group",
+            "recipe.epochs": 1,
+            "recipe.batch_size": 8,
+        }
+    )
+    mining = plain.with_changes({"detector.mining_branch": MINING.mining_branch, "dminer": DIGITS_FASTER_RCNN_DMINER})
+    runs = {"plain": plain, "dminer": mining}
+    data = prepare(plain.data, plain.annotations, tmp_path / "cache")
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=_one_of_two, args=(rank, free_port, runs, data, tmp_path / "two")) for rank in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for name, experiment in runs.items():
+        (alone,) = loop.run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU)).history
+        latest = CheckpointFolder(tmp_path / "two" / name / "checkpoints").latest()
+        assert latest is not None
+        (together,) = load(latest)["history"]
+        terms = {key for key in alone if key.startswith("train/") and "per_second" not in key}
+        assert {"train/rpn_objectness", "train/rpn_box", "train/roi_class", "train/roi_box"} <= terms
+        for term in terms:
+            assert together[term] == pytest.approx(alone[term], rel=1e-5)
+
+
+# DMiner.
+
+
+def test_soft_labels_of_anchors_are_means_over_the_kernel_of_their_size() -> None:
+    """Worked by hand on 5 x 5 positions, two classes, 0.9 of the first and 0.6 of the second in the middle.
+
+    Kernel 1: 0.9 in the middle. Kernel 3: 0.9 / 9 = 0.1 in the middle's neighbourhood, 0.6 / 9 for the second
+    class being less. Kernel 5: 0.9 / 25 in the middle, 0.9 / 9 in a corner, which sees 3 x 3 positions.
+    """
+    pseudo = torch.zeros(1, 2, 5, 5)
+    pseudo[0, :, 2, 2] = torch.tensor([0.9, 0.6])
+    soft = anchor_soft_labels(Mined(pseudo), (1, 3, 5), ratios=2).view(5, 5, 2, 3)
+    torch.testing.assert_close(soft[2, 2], torch.tensor([[0.9, 0.1, 0.036]] * 2))
+    torch.testing.assert_close(soft[1, 3], torch.tensor([[0.0, 0.1, 0.9 / 16]] * 2))
+    torch.testing.assert_close(soft[4, 0], torch.tensor([[0.0, 0.0, 0.1]] * 2))
+
+
+def test_soft_labels_are_in_the_order_of_the_anchors() -> None:
+    detector = detector_of(MINING.with_changes({"mining_branch.pooling_kernels": (1, 3, 5, 7, 9)}), 1)
+    pseudo = torch.zeros(1, 1, 12, 12)
+    pseudo[0, 0, 5, 7] = 1.0
+    soft = anchor_soft_labels(Mined(pseudo), (1, 3, 5, 7, 9), ratios=3)[0]
+    anchors = propose(detector.rpn, torch.zeros(1, 64, 12, 12), images(1)).anchors_xyxy
+    at_position = ((anchors[:, :2] + anchors[:, 2:]) / 2 - torch.tensor([7.0, 5.0]) * 8).abs().amax(dim=1) < 1
+    sides = (anchors[at_position, 2:] - anchors[at_position, :2]).prod(dim=1).sqrt()
+    wanted = [1 / kernel**2 for kernel in (1, 3, 5, 7, 9)]
+    nearest = (sides[:, None] - torch.tensor(PLAIN.proposals.anchor_sizes_px)).abs().argmin(dim=1)
+    assert nearest.bincount().tolist() == [3] * 5
+    torch.testing.assert_close(soft[at_position], torch.tensor(wanted)[nearest])
+
+
+@pytest.mark.parametrize(("soft", "kept"), [(0.0, 1.0), (0.5, 1 / 16), (1.0, 0.0)])
+def test_a_background_anchor_keeps_the_fourth_power_of_its_doubt(soft: float, kept: float) -> None:
+    detector, targets, pixels = detector_of(MINING), two_targets(), images(2)
+    spread_out(detector.rpn)
+    plain = terms_of(detector, pixels, targets, Mined())
+    everywhere = terms_of(detector, pixels, targets, Mined(torch.full((2, 3, 12, 12), soft)))
+    excused = terms_of(detector, pixels, targets, Mined(ignored=torch.ones(2, 3, 12, 12, dtype=torch.bool)))
+    objects = excused["rpn_objectness"].total  # nothing of the background is left
+    assert 0 < objects < plain["rpn_objectness"].total
+    expected = objects + kept * (plain["rpn_objectness"].total - objects)
+    torch.testing.assert_close(everywhere["rpn_objectness"].total, expected)
+    assert everywhere["rpn_objectness"].count == plain["rpn_objectness"].count
+    for name in ("rpn_box", "roi_class", "roi_box"):
+        assert torch.equal(everywhere[name].total, plain[name].total)
+
+
+def test_mined_labels_enter_the_branch_as_they_enter_centernet_s_heatmap() -> None:
+    detector, targets, pixels = detector_of(MINING), two_targets(), images(2)
+    torch.manual_seed(3)
+    outputs = detector(pixels, targets)
+    encoded = detector.encode(targets, outputs)
+    assert outputs.branch is not None
+    assert encoded.heatmap is not None
+    # Centres (19, 18), (62, 50) and (35, 46) px lie in cells (x, y) of 8 px.
+    assert encoded.heatmap.eq(1).nonzero().tolist() == [[0, 0, 2, 2], [0, 2, 6, 7], [1, 1, 5, 4]]
+    pseudo = torch.rand(2, 3, 12, 12) * (encoded.heatmap == 0)
+    wanted, score = encoded.heatmap + pseudo, outputs.branch.scores.double()
+    focal = torch.where(wanted == 1, (1 - score) ** 2 * score.log(), (1 - wanted) ** 4 * score**2 * (1 - score).log())
+    found = detector.losses(outputs, encoded, [Mined(pseudo)])["heatmap"]
+    assert found.count == 3
+    assert found.total.item() == pytest.approx(-focal.sum().item(), rel=1e-4)
+
+
+def test_without_miners_the_loss_is_the_plain_detector_s_to_the_bit() -> None:
+    """Nothing of a detector without a branch knows of mining; one with a branch has the same other terms."""
+    targets, pixels = two_targets(), images(2)
+    plain, with_branch = detector_of(PLAIN), detector_of(MINING)
+    torch.manual_seed(3)
+    loss = batch_loss(plain, plain(pixels, targets), targets, Phase(1, 1))
+    terms = terms_of(plain, pixels, targets)
+    assert torch.equal(loss.total(), torch.stack([term.mean() for term in terms.values()]).sum())
+    assert loss.mining.masks() == {}
+    beside = terms_of(with_branch, pixels, targets, Mined())
+    assert beside.keys() - terms.keys() == {"heatmap"}
+    assert all(torch.equal(beside[name].total, term.total) for name, term in terms.items())
+
+
+def test_a_detector_stripped_of_its_branch_is_the_plain_one() -> None:
+    plain, with_branch = detector_of(PLAIN).eval(), detector_of(MINING).eval()
+    state = {name: value for name, value in with_branch.state_dict().items() if not name.startswith("mining_branch.")}
+    plain.load_state_dict(state)  # strict: the names are the same
+    with torch.no_grad():
+        ours, theirs = plain(images(2)), with_branch(images(2))
+        assert theirs.branch is None
+        assert torch.equal(ours.class_logits, theirs.class_logits)
+        assert torch.equal(ours.box_deltas, theirs.box_deltas)
+        assert all(torch.equal(one, two) for one, two in zip(ours.regions, theirs.regions, strict=True))
+
+
+def test_the_gradient_reaches_the_backbone_through_pgcl_and_not_through_splg() -> None:
+    detector, targets, pixels = detector_of(MINING), two_targets(), images(2)
+    loss = batch_loss(detector, detector(pixels, targets), targets, MINERS)
+    (through_pgcl,) = torch.autograd.grad(loss.parts["pgcl"], detector.backbone.conv1.weight, retain_graph=True)
+    assert through_pgcl.abs().sum() > 0
+    (level,) = loss.mining.mined
+    assert level.pseudo is not None
+    assert level.pseudo.max() > 0
+    assert not level.pseudo.requires_grad
+    soft = anchor_soft_labels(level, FASTER_RCNN_TINY_MINING.mining_branch.pooling_kernels, 3)
+    assert soft.max() > 0
+    assert not soft.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_losses_stay_float32_and_gradients_finite(dtype: torch.dtype) -> None:
+    detector, targets, pixels = detector_of(MINING), two_targets(), images(2)
+    with torch.autocast("cpu", dtype=dtype):
+        outputs = detector(pixels, targets)
+        loss = batch_loss(detector, outputs, targets, MINERS)
+    assert outputs.proposed.anchors_xyxy.dtype == torch.float32
+    assert {part.dtype for part in loss.parts.values()} == {torch.float32}
+    loss.total().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters())
+
+
+# Settings.
+
+
+def test_dminer_without_the_branch_it_works_on_is_refused() -> None:
+    with pytest.raises(UserError, match=r"dminer needs detector\.mining_branch"):
+        digits_faster_rcnn().with_changes({"dminer": DIGITS_FASTER_RCNN_DMINER})
+
+
+def test_settings_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(UserError, match="pooling_kernels must have one entry for each of the 5"):
+        FASTER_RCNN_R50_C4.with_changes({"mining_branch": MiningBranch(pooling_kernels=(1, 3))})
+    with pytest.raises(UserError, match="pooling_kernels must be odd"):
+        FASTER_RCNN_TINY_MINING.with_changes({"mining_branch.pooling_kernels": (1, 3, 3, 4, 5)})
+    with pytest.raises(UserError, match=r"background_iou 0\.8 must not be above object_iou 0\.7"):
+        ProposalNetwork.parse({"background_iou": 0.8}, source="proposals")
