@@ -1,6 +1,7 @@
 """The ten-minute version: does DMiner move keep-1 training towards full supervision.
 
 Command: make demo
+Cost: 6:50 on two cores of an AMD EPYC server (2026-11-23), 80 s of it pretraining; 17 s when all is there.
 """
 
 from __future__ import annotations
