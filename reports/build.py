@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.reports.caveats import caveats
+from siod.reports.differences import differences, reading
 from siod.reports.figures import draw_study
 from siod.reports.latex import latex_table
 from siod.reports.markdown import markdown_report
@@ -46,10 +47,11 @@ def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
         UserError: The folder cannot be written to.
     """
     table, notes, drawings = tabulate(study), caveats(study), draw_study(study)
+    found = differences(study)
     figures = {out_dir / "figures" / f"{one.name}.svg": one.svg for group in drawings.values() for one in group}
     page, markdown, latex = out_dir / "index.html", out_dir / "table.md", out_dir / "table.tex"
     texts = {
-        markdown: markdown_report(table, notes),
+        markdown: markdown_report(table, notes, found, reading(study, found)),
         latex: latex_table(table, notes),
         **figures,
         page: render_page(study, table, notes, drawings),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from siod.reports.differences import HEADINGS
 from siod.reports.table import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.reports.differences import Difference
     from siod.reports.table import Cell, Line, Table
 
 
@@ -28,18 +30,32 @@ def markdown_table(table: Table) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def markdown_report(table: Table, notes: Sequence[str]) -> str:
-    """Write the table with its title, question and what limits it.
+def markdown_report(
+    table: Table, notes: Sequence[str], found: Sequence[Difference] = (), told: Sequence[str] = ()
+) -> str:
+    """Write the table with its title, question and what limits it, and the differences below.
 
     Args:
         table: Of a study.
         notes: Whole sentences.
+        found: Differences to the baseline.
+        told: Whole sentences about them.
 
     Returns:
         A Markdown document.
     """
-    listed = "".join(f"- {escape(note)}\n" for note in notes)
-    return f"# {escape(table.title)}\n\n{escape(table.question)}\n\n{markdown_table(table)}\n{listed}"
+    report = f"# {escape(table.title)}\n\n{escape(table.question)}\n\n{markdown_table(table)}\n{_list(notes)}"
+    return f"{report}\n## Differences\n\n{_differences(found)}\n{_list(told)}" if found else report
+
+
+def _differences(found: Sequence[Difference]) -> str:
+    header = ["", *HEADINGS]
+    rows = [header, [":--", *["--:"] * len(HEADINGS)], *([escape(one.label), *one.cells()] for one in found)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "".join(f"- {escape(sentence)}\n" for sentence in sentences)
 
 
 def escape(text: str) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from siod.reports.aggregate import of_status
 from siod.reports.caveats import tagged
+from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.gallery import draw_gallery
 from siod.reports.table import MISSING, percent
 from siod.tracking.records import flatten
@@ -54,8 +55,12 @@ def render_page(
         "moment": _moment,
         "svg": Markup,  # drawn here, with its text escaped
     }
+    found = differences(study)
     return environment.get_template("page.html").render(
         study=study,
+        differences=found,
+        difference_headings=HEADINGS,
+        difference_notes=reading(study, found),
         table=table,
         notes=notes,
         missing=MISSING,

@@ -10,9 +10,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from siod.reports.caveats import caveats
+from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.table import tabulate
 
 if TYPE_CHECKING:
+    from siod.reports.differences import Difference
     from siod.reports.table import Cell, Line, Table
     from siod.tracking.records import StudyRecord
 
@@ -34,6 +36,16 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
     console.print(wide if needed <= console.width else terminal_table(table, separator="\n"))
     for note in caveats(study):
         console.print(Text(note, style="dim"))
+    found = differences(study)
+    for one in found:
+        console.print(_line(one))
+    for sentence in reading(study, found):
+        console.print(Text(sentence, style="dim"))
+
+
+def _line(one: Difference) -> Text:
+    said = ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS, one.cells(), strict=True) if cell)
+    return Text.assemble((one.label, "bold" if one.significant() else ""), f": {said}")
 
 
 def terminal_table(table: Table, *, separator: str = " ") -> RichTable:

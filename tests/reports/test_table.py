@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from siod.reports.caveats import caveats
+from siod.reports.differences import differences, reading
 from siod.reports.latex import escape as latex_escape
 from siod.reports.latex import latex_table
 from siod.reports.markdown import markdown_report, markdown_table
@@ -125,7 +126,8 @@ def test_trials_of_removed_arms_are_named(study: StudyRecord) -> None:
 def test_tables_look_as_they_did(kind: str, request: pytest.FixtureRequest) -> None:
     study: StudyRecord = request.getfixturevalue(kind)
     table, notes = tabulate(study), caveats(study)
-    golden(f"{kind}.md", markdown_report(table, notes))
+    found = differences(study)
+    golden(f"{kind}.md", markdown_report(table, notes, found, reading(study, found)))
     golden(f"{kind}.tex", latex_table(table, notes))
     golden(f"{kind}.txt", printed(study, 80))
 

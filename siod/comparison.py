@@ -1,0 +1,213 @@
+"""Whether a difference between two arms is real: paired statistics over seeds, in one place.
+
+Two arms that were trained with the same seeds are compared by the difference each seed shows. Everything
+here takes those differences as plain numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import optimize, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
+POWER = 0.8
+# All sign patterns of up to 16 seeds; beyond that as many random ones.
+PATTERNS = 2**16
+RESAMPLES = 10_000
+# More seeds than anybody trains.
+MOST_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What paired differences say about the difference of two arms.
+
+    Args:
+        n: Number of pairs.
+        mean: Of the differences.
+        std: Their sample standard deviation; None for one pair.
+        stderr: Of the mean; None for one pair.
+        interval: Bootstrap confidence interval of the mean, 95%; None for one pair.
+        p_sign_flip: Two-sided exact p of the sign-flip permutation test; None for one pair.
+        p_wilcoxon: Two-sided p of Wilcoxon's signed-rank test; None for one pair or when no seed differs.
+        effect: Mean over standard deviation (Cohen's d for pairs); None for one pair, infinite when all
+            differences are equal and not zero.
+    """
+
+    n: int
+    mean: float
+    std: float | None
+    stderr: float | None
+    interval: tuple[float, float] | None
+    p_sign_flip: float | None
+    p_wilcoxon: float | None
+    effect: float | None
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p the sign-flip test can reach with so many pairs."""
+        return smallest_p(self.n)
+
+
+def compare(differences: Sequence[float]) -> Comparison:
+    """Compare two arms by what each seed gained.
+
+    Args:
+        differences: One per seed that both arms were trained with, at least one, all finite.
+
+    Returns:
+        Figures that need a spread are None for a single pair.
+
+    Raises:
+        ValueError: There is no difference, or one is not finite.
+
+    Source: sign-flip test: Fisher, The Design of Experiments, 1935, section 21; intervals: Efron, 1979.
+
+    Example:
+        >>> compare([0.02, 0.03, 0.01]).p_sign_flip
+        0.25
+    """
+    if not differences or not all(math.isfinite(value) for value in differences):
+        raise ValueError(f"differences must be finite numbers, at least one, got {list(differences)}")
+    values = [float(value) for value in differences]
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return Comparison(1, mean, None, None, None, None, None, None)
+    std = statistics.stdev(values)
+    return Comparison(
+        n=len(values),
+        mean=mean,
+        std=std,
+        stderr=std / math.sqrt(len(values)),
+        interval=_interval(values),
+        p_sign_flip=_sign_flip(values),
+        p_wilcoxon=_wilcoxon(values),
+        effect=_effect(mean, std),
+    )
+
+
+def smallest_p(n: int) -> float:
+    """The smallest two-sided p that an exact sign-flip test of n pairs can reach: 2 of its 2^n patterns.
+
+    Args:
+        n: Number of pairs, at least 1.
+
+    Raises:
+        ValueError: ``n`` is below 1.
+
+    Example:
+        >>> smallest_p(3), smallest_p(5), smallest_p(6)
+        (0.25, 0.0625, 0.03125)
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    return 2.0 ** (1 - n)
+
+
+def pairs_needed(effect: float, *, significance: float = SIGNIFICANCE, power: float = POWER) -> int:
+    """Estimate how many seeds show an effect of this size.
+
+    Args:
+        effect: Mean over standard deviation of the paired differences, not zero.
+        significance: Level of a two-sided test, in (0, 1).
+        power: Chance of finding the effect, in (significance, 1).
+
+    Returns:
+        The smallest number for which a paired t-test has that power, and for which the exact sign-flip
+        test can reach the level at all.
+
+    Raises:
+        ValueError: The effect is zero or no number, or a level is out of range.
+
+    Source: Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, section 2.3.
+
+    Example:
+        >>> pairs_needed(0.5), pairs_needed(9.0)
+        (34, 6)
+    """
+    if math.isnan(effect) or effect == 0:
+        raise ValueError(f"effect must not be zero, got {effect}")
+    if not 0 < significance < power < 1:
+        raise ValueError(f"0 < significance < power < 1 must hold, got {significance} and {power}")
+    fewest = math.ceil(1 - math.log2(significance))
+    if math.isinf(effect) or _power(abs(effect), fewest, significance) >= power:
+        return fewest
+    if _power(abs(effect), MOST_SEEDS, significance) < power:
+        return MOST_SEEDS
+    root = optimize.brentq(lambda n: _power(abs(effect), n, significance) - power, fewest, MOST_SEEDS)
+    return math.ceil(root)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjust p values of several comparisons made together, so that one false finding among them stays rare.
+
+    Args:
+        p_values: In [0, 1], by comparison.
+
+    Returns:
+        Adjusted values in [0, 1] under the same names; below the level means significant.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
+
+    Example:
+        >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+        {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    adjusted, greatest = {}, 0.0
+    for place, name in enumerate(ordered):
+        greatest = max(greatest, min(1.0, (len(ordered) - place) * p_values[name]))
+        adjusted[name] = greatest
+    return {name: adjusted[name] for name in p_values}
+
+
+def _sign_flip(values: list[float]) -> float:
+    # Under the null hypothesis each difference might as well have the other sign.
+    test = stats.permutation_test(
+        (np.array(values),),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PATTERNS,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def _wilcoxon(values: list[float]) -> float | None:
+    return float(stats.wilcoxon(values).pvalue) if any(values) else None
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    if len(set(values)) == 1:
+        return values[0], values[0]
+    resampled = stats.bootstrap(
+        (np.array(values),),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
+
+
+def _effect(mean: float, std: float) -> float:
+    if std > 0:
+        return mean / std
+    return math.copysign(math.inf, mean) if mean else 0.0
+
+
+def _power(effect: float, n: float, significance: float) -> float:
+    """Power of a two-sided paired t-test; the other tail is negligible where the power is of interest."""
+    critical = stats.t.ppf(1 - significance / 2, n - 1)
+    return float(stats.nct.sf(critical, n - 1, effect * math.sqrt(n)))

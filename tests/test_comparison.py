@@ -1,0 +1,141 @@
+"""Paired statistics against worked examples, other implementations and their own definitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from siod.comparison import compare, holm, pairs_needed, smallest_p
+
+DIFFERENCES = st.lists(st.integers(-50, 50).map(lambda value: value / 10), min_size=2, max_size=8)
+
+
+def test_a_worked_example() -> None:
+    # Differences 1, 2, 3: mean 2, variance ((-1)^2 + 0 + 1^2) / 2 = 1. Of the 8 sign patterns only (+++) and
+    # (---) have a mean as far from zero as 2, so p = 2 / 8.
+    found = compare([1.0, 2.0, 3.0])
+    assert (found.n, found.mean, found.std, found.effect) == (3, 2.0, 1.0, 2.0)
+    assert found.stderr == pytest.approx(1 / math.sqrt(3))
+    assert found.p_sign_flip == 0.25 == found.smallest_p
+
+
+def test_a_seed_that_disagrees_raises_p() -> None:
+    # 3, 2, -1 sums to 4. Of the patterns +-3 +-2 +-1 those with |sum| >= 4: 6, 4, -4, -6, one each: 4 of 8.
+    assert compare([3.0, 2.0, -1.0]).p_sign_flip == 0.5
+
+
+@settings(max_examples=60)
+@given(DIFFERENCES)
+def test_the_sign_flip_test_counts_all_patterns(differences: list[float]) -> None:
+    observed = abs(sum(differences))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    expected = sum(value >= observed - 1e-9 for value in sums) / len(sums)
+    assert compare(differences).p_sign_flip == pytest.approx(expected)
+
+
+@settings(max_examples=20)
+@given(DIFFERENCES)
+def test_the_order_of_the_arms_only_changes_signs(differences: list[float]) -> None:
+    there, back = compare(differences), compare([-value for value in differences])
+    assert back.mean == pytest.approx(-there.mean)
+    assert back.p_sign_flip == pytest.approx(there.p_sign_flip)
+    assert back.p_wilcoxon == pytest.approx(there.p_wilcoxon)
+
+
+@settings(max_examples=20)
+@given(DIFFERENCES)
+def test_the_interval_lies_within_the_differences_and_holds_their_mean(differences: list[float]) -> None:
+    found = compare(differences)
+    assert found.interval is not None
+    low, high = found.interval
+    assert min(differences) - 1e-9 <= low <= found.mean + 1e-9
+    assert found.mean - 1e-9 <= high <= max(differences) + 1e-9
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    intervals = [compare(list(rng.normal(1.0, 2.0, 20))).interval for _ in range(100)]
+    covered = sum(low <= 1.0 <= high for low, high in filter(None, intervals))
+    assert 0.88 <= covered / 100 <= 0.99
+
+
+def test_wilcoxon_of_five_agreeing_seeds() -> None:
+    # The rank sum of five positive differences is the greatest of 2^5 patterns: p = 2 / 32.
+    assert compare([1.0, 2.0, 3.0, 4.0, 5.0]).p_wilcoxon == 0.0625
+
+
+def test_one_seed_has_a_difference_and_nothing_else() -> None:
+    found = compare([0.5])
+    assert found.mean == 0.5
+    assert [found.std, found.interval, found.p_sign_flip, found.p_wilcoxon, found.effect] == [None] * 5
+    assert found.smallest_p == 1.0
+
+
+def test_equal_differences_have_a_point_for_an_interval_and_no_finite_effect() -> None:
+    found = compare([2.0, 2.0, 2.0])
+    assert (found.interval, found.effect) == ((2.0, 2.0), math.inf)
+    nothing = compare([0.0, 0.0])
+    assert (nothing.effect, nothing.p_sign_flip, nothing.p_wilcoxon) == (0.0, 1.0, None)
+
+
+@pytest.mark.parametrize("differences", [[], [float("nan")], [1.0, math.inf]])
+def test_what_is_no_difference_is_refused(differences: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        compare(differences)
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 1.0), (3, 0.25), (5, 0.0625), (6, 0.03125)])
+def test_the_smallest_p_halves_with_every_seed(n: int, p: float) -> None:
+    assert smallest_p(n) == p
+    assert compare([1.0] * n).p_sign_flip in {p, None}
+
+
+@pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (1.0, 10), (-1.0, 10), (math.inf, 6)])
+def test_the_number_of_seeds_is_that_of_published_tables(effect: float, n: int) -> None:
+    # Two-sided 5%, power 80%, paired t-test: 34, 15 and 10 pairs (G*Power 3.1).
+    assert pairs_needed(effect) == n
+
+
+@given(st.floats(0.2, 3.0))
+def test_so_many_seeds_have_the_power_and_one_fewer_has_not(effect: float) -> None:
+    n = pairs_needed(effect)
+
+    def power(n: int) -> float:
+        return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, effect * math.sqrt(n)))
+
+    assert power(n) >= 0.8 - 1e-9
+    assert n == 6 or power(n - 1) < 0.8
+
+
+def test_a_stricter_level_needs_more_seeds_for_the_test_to_reach_it() -> None:
+    assert pairs_needed(math.inf, significance=0.01) == 8  # 2^-7 is the first power of two below 0.01
+
+
+@pytest.mark.parametrize("effect", [0.0, math.nan])
+def test_no_number_of_seeds_shows_nothing(effect: float) -> None:
+    with pytest.raises(ValueError, match="effect"):
+        pairs_needed(effect)
+
+
+def test_holm_adjusts_by_rank() -> None:
+    # Ascending 0.01, 0.02, 0.04 times 3, 2, 1 is 0.03, 0.04, 0.04.
+    assert holm({"a": 0.04, "b": 0.01, "c": 0.02}) == {"a": 0.04, "b": 0.03, "c": 0.04}
+    assert holm({}) == {}
+
+
+@given(st.dictionaries(st.text(), st.floats(0, 1), max_size=6))
+def test_holm_lowers_no_p_and_keeps_their_order(p_values: dict[str, float]) -> None:
+    adjusted = holm(p_values)
+    assert list(adjusted) == list(p_values)
+    assert all(p_values[name] <= adjusted[name] <= 1 for name in p_values)
+    by_raw = sorted(p_values, key=lambda name: p_values[name])
+    assert [adjusted[name] for name in by_raw] == sorted(adjusted.values())
