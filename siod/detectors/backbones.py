@@ -125,6 +125,13 @@ class ResNet(nn.Module):
         features: Tensor = self.layer3(self.layer2(self.layer1(stem)))
         return features
 
+    def stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Extract the features of the last three stages (C3, C4, C5), each at twice the stride of the one before."""
+        stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        c3 = self.layer2(self.layer1(stem))
+        c4 = self.layer3(c3)
+        return c3, c4, self.layer4(c4)
+
 
 def _stage(
     block: type[BasicBlock | Bottleneck],
@@ -153,6 +160,18 @@ def build_backbone(spec: BackboneSpec) -> ResNet:
         A feature extractor with ``out_channels``.
     """
     return ResNet(LAYOUTS[spec.backbone], base_width=spec.base_width, norm=spec.norm)
+
+
+def freeze_stages(backbone: ResNet, stages: int) -> None:
+    """Let the first parts of a backbone learn nothing.
+
+    Args:
+        backbone: Changed in place.
+        stages: How many parts, 0 to 4, the stem counting as one.
+    """
+    stem = nn.ModuleList([backbone.conv1, backbone.bn1])
+    for part in (stem, backbone.layer1, backbone.layer2, backbone.layer3)[:stages]:
+        part.requires_grad_(False)
 
 
 def load_backbone_weights(backbone: ResNet, file: Path | None = None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from siod.detectors.backbones import ResNet
     from siod.types import DenseLevel, Detections, LossTerm, Mined, Target
 
-# Mean and standard deviation of COCO's pixels in [0, 1], in RGB order.
-PIXEL_MEAN = (0.470, 0.447, 0.408)
-PIXEL_STD = (0.278, 0.274, 0.289)
+Pixels = Literal["coco", "imagenet"]
+# Mean and standard deviation of a data set's pixels in [0, 1], in RGB order.
+PIXEL_STATISTICS: Mapping[Pixels, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "coco": ((0.470, 0.447, 0.408), (0.278, 0.274, 0.289)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
 
 
 class DetectorSpec(Value):
@@ -117,23 +120,25 @@ class Detector(nn.Module, ABC):
         """
 
 
-def normalise(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Shift and scale pixels by COCO's mean and standard deviation.
+def normalise(images: UInt8[Tensor, "b 3 h w"], pixels: Pixels = "coco") -> Float[Tensor, "b 3 h w"]:
+    """Shift and scale pixels by the mean and standard deviation of a data set's.
 
     Args:
         images: RGB.
+        pixels: Whose; torchvision's detectors were trained with ImageNet's, CenterNet with COCO's.
 
     Returns:
         float32 with channels last in memory, which convolutions on CPU and GPU alike work faster on.
     """
-    shift, scale = _shift_and_scale(images.device)
+    shift, scale = _shift_and_scale(images.device, pixels)
     return images.to(torch.float32, memory_format=torch.channels_last).sub_(shift).mul_(scale)
 
 
 @cache
-def _shift_and_scale(device: torch.device) -> tuple[Tensor, Tensor]:
+def _shift_and_scale(device: torch.device, pixels: Pixels) -> tuple[Tensor, Tensor]:
     # Kept per device: a fresh copy in every step would make the host wait for the device.
     with torch.inference_mode(mode=False):
-        shift = torch.tensor(PIXEL_MEAN, device=device).view(3, 1, 1) * 255
-        scale = 1 / (torch.tensor(PIXEL_STD, device=device).view(3, 1, 1) * 255)
+        mean, deviation = PIXEL_STATISTICS[pixels]
+        shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
+        scale = 1 / (torch.tensor(deviation, device=device).view(3, 1, 1) * 255)
     return shift, scale

@@ -9,8 +9,10 @@ from pydantic import BeforeValidator, SerializeAsAny
 from siod.detectors.centernet import CenterNet, CenterNetDetector
 from siod.detectors.detector import DetectorSpec
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch
+from siod.detectors.fcos import FCOS, FCOSDetector
 from siod.detectors.region_head import RegionHead
 from siod.detectors.region_proposals import ProposalNetwork
+from siod.detectors.retinanet import RetinaNet, RetinaNetDetector
 from siod.errors import closest
 
 if TYPE_CHECKING:
@@ -35,10 +37,44 @@ FASTER_RCNN_TINY = FasterRCNNC4(
     norm="batch",
     frozen_stages=0,
     proposals=ProposalNetwork(anchor_sizes_px=(12, 20, 32, 44, 60), sampled=64, candidates=(400, 400), kept=(128, 100)),
-    head=RegionHead(positions=6, sampled=32),
+    head=RegionHead(positions=6, sampled=24),
 )
 FASTER_RCNN_TINY_MINING = FASTER_RCNN_TINY.with_changes(
     {"mining_branch": MiningBranch(channels=32, pooling_kernels=(1, 1, 3, 3, 5))}
+)
+
+
+# The defaults are torchvision's.
+FCOS_R50_FPN = FCOS()
+RETINANET_R50_FPN = RetinaNet()
+# For scenes of about 100 px with objects of 12 to 60: three levels of strides 4, 8 and 16, whose ranges part at
+# objects of 24 and 48 px.
+FCOS_TINY = FCOS(
+    backbone="tiny_resnet18",
+    base_width=16,
+    norm="batch",
+    frozen_stages=0,
+    pixels="coco",
+    pyramid_channels=32,
+    extra_levels=0,
+    tower_convolutions=2,
+    tower_groups=8,
+    range_strides=3.0,
+    score_threshold=0.05,
+)
+RETINANET_TINY = RetinaNet(
+    backbone="tiny_resnet18",
+    base_width=16,
+    norm="batch",
+    frozen_stages=0,
+    pixels="coco",
+    pyramid_channels=32,
+    extra_levels=0,
+    tower_convolutions=2,
+    tower_groups=8,
+    anchor_strides=3.0,
+    pooling_kernels=(3, 3, 3),
+    max_detections=100,
 )
 
 
@@ -70,6 +106,8 @@ def add_family(spec: type[DetectorSpec], detector: Callable[[Any, int], Detector
 
 add_family(CenterNet, CenterNetDetector)
 add_family(FasterRCNNC4, FasterRCNNC4Detector)
+add_family(FCOS, FCOSDetector)
+add_family(RetinaNet, RetinaNetDetector)
 
 
 def _of_its_family(data: object) -> object:

@@ -1,4 +1,4 @@
-"""The penalty-reduced focal loss of centre heatmaps.
+"""Focal losses that pseudo labels can enter: of centre heatmaps, and of anchors with hard labels.
 
 B images, C classes, H x W positions.
 """
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torchvision.ops import sigmoid_focal_loss
 
 from siod.types import LossTerm
 
@@ -84,6 +85,49 @@ def penalty_reduced_focal_loss(
         tensor(0.3466)
     """
     return penalty_reduced_focal_terms(scores, target, ignored=ignored).mean()
+
+
+def sigmoid_focal_terms(
+    logits: Float[Tensor, "*n c"],
+    target: Float[Tensor, "*n c"],
+    *,
+    pseudo: Float[Tensor, "*n c"] | None = None,
+    kept: Float[Tensor, "*n #c"] | None = None,
+) -> LossTerm:
+    """Sum the focal loss of anchors over a batch and count its positives.
+
+    Pseudo labels enter as in Eq. 5: a negative of soft label p weighs (1 - p)^4 of what it would, and a soft
+    label of exactly 1 is a positive. Without ``pseudo`` and ``kept`` this is torchvision's loss.
+
+    Args:
+        logits: Before the sigmoid.
+        target: 1 for the class of an object, 0 otherwise.
+        pseudo: In [0, 1], added to ``target``, the sum being clamped.
+        kept: The share of its loss a negative keeps, in [0, 1].
+
+    Returns:
+        The sum, and the number of positives.
+
+    Source: Lin et al., Focal Loss, ICCV 2017, Eq. 5 (alpha 0.25, gamma 2); Li et al., SIOD, CVPR 2022, Eq. 5.
+
+    Example:
+        >>> logits, target = torch.zeros(2, 1), torch.tensor([[1.0], [0.0]])
+        >>> sigmoid_focal_terms(logits, target).mean()  # (1/4 + 3/4) 0.25 log 2
+        tensor(0.1733)
+        >>> pseudo = torch.tensor([[0.0], [0.5]])
+        >>> sigmoid_focal_terms(logits, target, pseudo=pseudo).mean()  # (1/4 + 3/4 / 16) 0.25 log 2
+        tensor(0.0515)
+    """
+    if pseudo is None and kept is None:
+        return LossTerm(sigmoid_focal_loss(logits, target, reduction="sum"), target.sum())
+    wanted = target if pseudo is None else (target + pseudo).clamp(0, 1)
+    positive = (wanted == 1).to(logits.dtype)
+    weight = (1 - wanted).square_().square_()
+    if kept is not None:
+        weight.mul_(kept)
+    # The weight of a positive is 0 so far.
+    loss = sigmoid_focal_loss(logits, positive) * weight.add_(positive)
+    return LossTerm(loss.sum(), positive.sum())
 
 
 class _FocalSum(torch.autograd.Function):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from siod.detectors.centernet import CenterNet, CenterNetDetector, CenterNetOutputs
-from siod.detectors.detector import PIXEL_MEAN, PIXEL_STD, normalise
+from siod.detectors.detector import PIXEL_STATISTICS, normalise
 from siod.detectors.upsampling import ModulatedDeformConv
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, build
 from siod.errors import UserError
@@ -47,10 +47,11 @@ def images(batch: int, height: int, width: int) -> torch.Tensor:
 
 
 def test_pixels_are_normalised_by_channel() -> None:
-    mean = torch.tensor(PIXEL_MEAN).mul(255).round().byte().view(1, 3, 1, 1)
+    means, deviations = PIXEL_STATISTICS["coco"]
+    mean = torch.tensor(means).mul(255).round().byte().view(1, 3, 1, 1)
     assert normalise(mean).abs().max() < 0.01
     white = normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten()
-    assert white.tolist() == pytest.approx([(1 - m) / s for m, s in zip(PIXEL_MEAN, PIXEL_STD, strict=True)], rel=1e-5)
+    assert white.tolist() == pytest.approx([(1 - m) / s for m, s in zip(means, deviations, strict=True)], rel=1e-5)
 
 
 def test_targets_are_on_the_grid_of_stride_four() -> None:

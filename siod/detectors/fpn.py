@@ -1,0 +1,364 @@
+"""What detectors on a feature pyramid share: the levels P3 to P7, what miners see of them, and detections.
+
+A family adds its head, how anchors are given to boxes, and its box losses. Parts are torchvision's, and so are
+the names of the parameters, except that ``backbone.body`` is ``backbone`` and ``backbone.fpn`` is ``fpn``.
+
+Where the paper is silent on DMiner, this is decided:
+
+- Miners look at the maps the heads are fed with (P3, P4, P5 of ``mining.levels`` 3), as they do in CenterNet, and
+  at the class scores; where a position has several anchors, at the best score of each class.
+- An annotated instance has its Gaussian on each mined level (``mining.references`` every_level), or only on the
+  one that is to detect it (own_level). The first is the default: a hidden instance is often of another size than
+  the reference, hence on another level, where it would have nothing to resemble.
+- On a level without any reference nothing is mined and no contrast is drawn, for that class or, where there is
+  none at all, for that image; such images do not count in the mean. That happens with own_level only, to
+  instances of P6 and P7.
+- Pseudo labels change the classification loss alone, by Eq. 5 (:func:`siod.ops.focal.sigmoid_focal_terms`).
+  Annotated Gaussians do not: these families have hard labels there. An anchor that is given to an annotated
+  instance is labelled, whatever was mined at its position.
+
+B images, C classes, D channels, N annotated boxes of the batch, A anchors at a position, h x w positions of a
+level, P anchors of all levels; those of one position follow each other.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from pydantic import Field, PositiveInt
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FeaturePyramidNetwork, batched_nms, clip_boxes_to_image
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
+from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
+from siod.ops.focal import sigmoid_focal_terms
+from siod.ops.heatmap import draw_heatmap
+from siod.types import DenseLevel, Detections
+from siod.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+    from siod.types import LossTerm, Mined, Target
+
+PYRAMID_STAGES = 3
+"""Levels that come from stages of the backbone: C3, C4 and C5."""
+BACKGROUND, IGNORED = -1, -2
+"""What an anchor is matched with if not with a box."""
+
+
+class PyramidMining(Value):
+    """Which levels miners look at, from the finest, and where on them annotated instances are drawn."""
+
+    levels: Annotated[int, Field(ge=1, le=PYRAMID_STAGES)] = 3
+    references: Literal["every_level", "own_level"] = "every_level"
+
+
+class PyramidSpec(DetectorSpec):
+    """What the settings of detectors on a feature pyramid have in common.
+
+    ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one. ``extra_levels`` 2 adds
+    P6 and P7. Detections below ``score_threshold`` are dropped, the best ``candidates`` of each level go through
+    suppression.
+    """
+
+    backbone: BackboneName = "resnet50"
+    norm: Norm = "frozen"
+    frozen_stages: Annotated[int, Field(ge=0, le=4)] = 2
+    pixels: Pixels = "imagenet"
+    pyramid_channels: PositiveInt = 256
+    extra_levels: Literal[0, 2] = 2
+    mining: PyramidMining = PyramidMining()
+    score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    suppression_iou: Annotated[float, Field(gt=0, le=1)] = 0.5
+    candidates: PositiveInt = 1000
+    max_detections: PositiveInt = 100
+
+    def mined_levels(self) -> int:
+        """The finest ones."""
+        return self.mining.levels
+
+    def strides_px(self) -> tuple[int, ...]:
+        """Pixels between neighbouring positions, from the finest level to the coarsest."""
+        last = stride_px(self.backbone)
+        return tuple(last * 2**level // 4 for level in range(PYRAMID_STAGES + self.extra_levels))
+
+
+class PyramidOutputs(NamedTuple):
+    """Outputs of one batch; logits are before the sigmoid, ``deltas`` as the family's box coder has them.
+
+    ``features`` are those of the mined levels, ``grids`` the heights and widths of all.
+    """
+
+    image_size: tuple[int, int]
+    grids: tuple[tuple[int, int], ...]
+    features: tuple[Float[Tensor, "b d _ _"], ...]
+    class_logits: Float[Tensor, "b p c"]
+    deltas: Float[Tensor, "b p 4"]
+    anchors_xyxy: Float[Tensor, "p 4"]
+    centre_logits: Float[Tensor, "b p"] | None = None
+
+
+@dataclass(frozen=True)
+class PyramidTargets:
+    """What the outputs are compared with.
+
+    ``objects`` are the anchors given to a box, as indices into all B x P, with its label and the box itself;
+    ``ignored`` ones are neither objects nor background. ``heatmaps`` has one map for each mined level.
+    """
+
+    objects: Int[Tensor, " n"]
+    labels: Int[Tensor, " n"]
+    boxes_xyxy: Float[Tensor, "n 4"]
+    ignored: Bool[Tensor, "b p"] | None
+    heatmaps: tuple[Float[Tensor, "b c _ _"], ...]
+
+
+class PyramidDetector(Detector):
+    """A detector whose one head looks at every level of a feature pyramid.
+
+    Args:
+        spec: Architecture and losses.
+        num_classes: Without background.
+        head: Called with the maps of all levels, returns torchvision's dictionary of outputs.
+        anchors: One set of sizes and ratios for each level.
+
+    Source: Lin et al., Feature Pyramid Networks, CVPR 2017; Li et al., SIOD, CVPR 2022, section 3.4.
+    """
+
+    may_ignore = False
+    """Whether an anchor may be neither an object nor background."""
+
+    def __init__(self, spec: PyramidSpec, num_classes: int, head: Any, anchors: AnchorGenerator) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.size_divisor = stride_px(spec.backbone)
+        self.pyramid = spec
+        self.backbone = build_backbone(spec)
+        channels, last = spec.pyramid_channels, self.backbone.out_channels
+        extra = LastLevelP6P7(channels, channels) if spec.extra_levels else None
+        self.fpn = FeaturePyramidNetwork([last // 4, last // 2, last], channels, extra)
+        self.head = head
+        self.anchor_generator = anchors
+        freeze_stages(self.backbone, spec.frozen_stages)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        images: UInt8[Tensor, "b 3 height width"],
+        targets: Sequence[Target] | None = None,  # noqa: ARG002  (nothing is sampled)
+    ) -> PyramidOutputs:
+        """Compute the outputs of all levels.
+
+        Args:
+            images: RGB; height and width are multiples of ``size_divisor``.
+            targets: Not read.
+
+        Returns:
+            The outputs; logits and deltas in float32 whatever the precision of the rest.
+
+        Raises:
+            ValueError: Height or width is no multiple of ``size_divisor``.
+        """
+        height, width = images.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(
+                f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
+            )
+        stages = self.backbone.stages(normalise(images, self.pyramid.pixels))
+        levels = list(self.fpn(OrderedDict(zip("345", stages, strict=True))).values())
+        found = self.head(levels)
+        grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
+        centre = found.get("bbox_ctrness")
+        return PyramidOutputs(
+            image_size=(height, width),
+            grids=grids,
+            features=tuple(levels[: self.pyramid.mining.levels]),
+            class_logits=found["cls_logits"].float(),
+            deltas=found["bbox_regression"].float(),
+            anchors_xyxy=self._anchors(images, grids),
+            centre_logits=None if centre is None else centre.squeeze(2).float(),
+        )
+
+    def _anchors(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Float[Tensor, "p 4"]:
+        # The generator reads sizes, device and dtype: float32, or else large anchors lose their last pixels.
+        maps = [torch.empty(1, 1, *grid, device=images.device) for grid in grids]
+        anchors: Tensor = self.anchor_generator(ImageList(images, [(0, 0)]), maps)[0]
+        return anchors
+
+    def encode(self, targets: Sequence[Target], outputs: PyramidOutputs) -> PyramidTargets:
+        """Give anchors to boxes, and draw the boxes on the mined levels."""
+        assigned = [self.assign(target.boxes_xyxy, outputs) for target in targets]
+        matches = torch.stack([match for match, _ in assigned])
+        firsts = [0, *accumulate(len(target.labels) for target in targets)]
+        boxes = torch.cat([target.boxes_xyxy for target in targets])
+        labels = torch.cat([target.labels for target in targets])
+        offsets = torch.tensor(firsts[:-1], device=matches.device)[:, None]
+        objects = (matches >= 0).flatten().nonzero().squeeze(1)
+        box = (matches + offsets).flatten()[objects]
+        images = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
+        own_level = torch.cat([level for _, level in assigned])
+        return PyramidTargets(
+            objects=objects,
+            labels=labels[box],
+            boxes_xyxy=boxes[box],
+            ignored=matches == IGNORED if self.may_ignore else None,
+            heatmaps=self._heatmaps(boxes, labels, images, own_level, outputs),
+        )
+
+    def _heatmaps(
+        self, boxes: Tensor, labels: Tensor, images: Tensor, own_level: Tensor, outputs: PyramidOutputs
+    ) -> tuple[Tensor, ...]:
+        batch, everywhere = len(outputs.class_logits), self.pyramid.mining.references == "every_level"
+        maps = []
+        for level, (grid, stride) in enumerate(zip(outputs.grids, self.pyramid.strides_px(), strict=True)):
+            if level == self.pyramid.mining.levels:
+                break
+            drawn = slice(None) if everywhere else own_level == level
+            shape = (batch, self.num_classes, *grid)
+            maps.append(draw_heatmap(boxes[drawn] / stride, labels[drawn], images[drawn], shape=shape))
+        return tuple(maps)
+
+    @abstractmethod
+    def assign(
+        self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs
+    ) -> tuple[Int[Tensor, " p"], Int[Tensor, " n"]]:
+        """Give the anchors of an image to its boxes.
+
+        Args:
+            boxes_xyxy: Annotated, in pixels of the input; there may be none.
+            outputs: They tell anchors and grids.
+
+        Returns:
+            For each anchor its box, or BACKGROUND or IGNORED; for each box the level that is to detect it.
+        """
+
+    def levels(self, outputs: PyramidOutputs, encoded: PyramidTargets) -> tuple[DenseLevel, ...]:
+        """The finest levels: the maps the head is fed with, and the best anchor's score of each class."""
+        # Miners choose by the scores and pass no gradient into them.
+        logits = self._per_level(outputs.class_logits.detach(), outputs)
+        mined = zip(outputs.features, encoded.heatmaps, logits, self.pyramid.strides_px(), strict=False)
+        return tuple(
+            DenseLevel(features, _best_scores(found, (features.shape[-2], features.shape[-1])), heatmap, stride)
+            for features, heatmap, found, stride in mined
+        )
+
+    def _per_level(self, values: Tensor, outputs: PyramidOutputs) -> tuple[Tensor, ...]:
+        return values.split(anchor_counts(outputs), dim=1)
+
+    def class_term(self, outputs: PyramidOutputs, encoded: PyramidTargets, mined: Sequence[Mined]) -> LossTerm:
+        """The focal loss of all anchors, what was mined included.
+
+        Args:
+            outputs: Of ``forward``.
+            encoded: Of ``encode``.
+            mined: One for each mined level; none at all is a plain detector's loss.
+
+        Returns:
+            The sum, counted by the positives.
+
+        Source: Lin et al., Focal Loss, ICCV 2017, Eq. 5; Li et al., SIOD, CVPR 2022, Eq. 5.
+        """
+        target = torch.zeros_like(outputs.class_logits)
+        target.flatten(0, 1)[encoded.objects, encoded.labels] = 1
+        pseudo = self._of_anchors([level.pseudo for level in mined], outputs, encoded)
+        left_out = self._of_anchors([level.ignored for level in mined], outputs, encoded)
+        # What is left out counts as a soft label of 1, which is not one of the positives.
+        kept = None if left_out is None else (1 - left_out).square_().square_()
+        if encoded.ignored is not None:
+            certain = (~encoded.ignored)[:, :, None].to(target.dtype)
+            kept = certain if kept is None else kept.mul_(certain)
+        return sigmoid_focal_terms(outputs.class_logits, target, pseudo=pseudo, kept=kept)
+
+    def _of_anchors(
+        self, maps: Sequence[Tensor | None], outputs: PyramidOutputs, encoded: PyramidTargets
+    ) -> Float[Tensor, "b p c"] | None:
+        """What was mined at positions, for every anchor that is not given to a box."""
+        if all(level is None for level in maps):
+            return None
+        labels = torch.zeros_like(outputs.class_logits)
+        for mined, place in zip(maps, self._per_level(labels, outputs), strict=False):
+            if mined is not None:
+                place.copy_(self.soft_labels(mined.to(labels.dtype)))
+        labels.flatten(0, 1)[encoded.objects] = 0
+        return labels
+
+    @abstractmethod
+    def soft_labels(self, mined: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ c"]:
+        """Labels of the anchors of a level from those of its positions, in the order of the anchors."""
+
+    @abstractmethod
+    def boxes(self, deltas: Float[Tensor, "k 4"], anchors_xyxy: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
+        """Where the objects of anchors are, in pixels of the input."""
+
+    def scores(self, outputs: PyramidOutputs) -> Float[Tensor, "b p c"]:
+        """How sure the detector is of each anchor and class, in [0, 1]."""
+        return outputs.class_logits.sigmoid()
+
+    def decode(self, outputs: PyramidOutputs) -> list[Detections]:
+        """Suppress doubles within each class; at most ``max_detections`` an image, cut off at its edge."""
+        scores = self.scores(outputs)
+        return [self._detections(found, deltas, outputs) for found, deltas in zip(scores, outputs.deltas, strict=True)]
+
+    def _detections(
+        self, scores: Float[Tensor, "p c"], deltas: Float[Tensor, "p 4"], outputs: PyramidOutputs
+    ) -> Detections:
+        spec = self.pyramid
+        chosen = candidates(scores, anchor_counts(outputs), threshold=spec.score_threshold, most=spec.candidates)
+        anchors, labels = chosen // self.num_classes, chosen % self.num_classes
+        boxes = self.boxes(deltas[anchors], outputs.anchors_xyxy[anchors])
+        boxes = clip_boxes_to_image(boxes, outputs.image_size)
+        found = scores.flatten()[chosen]
+        best = batched_nms(boxes, found, labels, spec.suppression_iou)[: spec.max_detections]
+        return Detections(boxes[best], found[best], labels[best])
+
+
+def anchor_counts(outputs: PyramidOutputs) -> list[int]:
+    """How many anchors each level has."""
+    positions = [height * width for height, width in outputs.grids]
+    at_each = len(outputs.anchors_xyxy) // sum(positions)
+    return [at_each * count for count in positions]
+
+
+def candidates(
+    scores: Float[Tensor, "p c"], counts: Sequence[int], *, threshold: float, most: int
+) -> Int[Tensor, " k"]:
+    """Find the entries worth suppressing doubles among: the best of each level above a threshold.
+
+    Args:
+        scores: Of all anchors of an image.
+        counts: How many of the anchors belong to each level, in order.
+        threshold: Scores must be above.
+        most: At most so many of a level.
+
+    Returns:
+        Indices into all P x C, level by level, best first within each.
+
+    Example:
+        >>> candidates(torch.tensor([[0.9], [0.1], [0.3], [0.4]]), [2, 2], threshold=0.2, most=1)
+        tensor([0, 3])
+    """
+    chosen, first = [], 0
+    for of_level in scores.split(list(counts)):
+        flat = of_level.flatten()
+        above = (flat > threshold).nonzero().squeeze(1)
+        best = flat[above].topk(min(most, len(above))).indices
+        chosen.append(above[best] + first)
+        first += len(flat)
+    return torch.cat(chosen)
+
+
+def _best_scores(logits: Float[Tensor, "b _ c"], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+    """The best anchor's score of each class at each position."""
+    best = logits.unflatten(1, (*grid, -1)).amax(dim=3)
+    return best.sigmoid().permute(0, 3, 1, 2).contiguous()

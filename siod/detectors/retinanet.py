@@ -1,0 +1,146 @@
+"""RetinaNet: nine anchors at every position, each a class or background.
+
+B images, C classes, N boxes of an image, P anchors of all levels, K of them objects.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import torch
+from jaxtyping import Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import box_iou
+
+from siod.detectors.fpn import BACKGROUND, PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets, anchor_counts
+from siod.ops.pooling import pool_pseudo_labels
+from siod.types import LossTerm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.types import Mined
+
+OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+RATIOS = (0.5, 1.0, 2.0)
+TORCHVISION_CONVOLUTIONS = 4
+
+
+class RetinaNet(PyramidSpec):
+    """The architecture and the losses of a RetinaNet; the defaults are torchvision's with ResNet-50.
+
+    The smallest of a position's anchors is ``anchor_strides`` strides wide, the others 2^(1/3) and 2^(2/3) times
+    that, each in three ratios. An anchor is an object from ``object_iou`` with a box, or when no other overlaps
+    that box more; it is background below ``background_iou``. The head has ``tower_convolutions`` before its last
+    one, normalised in ``tower_groups`` if that is set. The box loss is quadratic below a difference of
+    ``box_beta``.
+
+    ``pooling_kernels``: over how many positions mined labels are averaged into the soft label of each of the
+    three sizes. The paper's kernels 1, 3, 5, 7, 9 belong to anchors of 2, 4, 8, 16, 32 strides, so an anchor of
+    a strides has about 2 log2(a) - 1, which is 3, 3.7 and 4.3 for the three sizes here.
+    """
+
+    family: Literal["retinanet"] = "retinanet"
+    anchor_strides: PositiveFloat = 4.0
+    object_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
+    background_iou: Annotated[float, Field(ge=0, le=1)] = 0.4
+    tower_convolutions: Annotated[int, Field(ge=0, le=TORCHVISION_CONVOLUTIONS)] = TORCHVISION_CONVOLUTIONS
+    tower_groups: PositiveInt | None = None
+    pooling_kernels: tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 3, 5)
+    box_weight: Annotated[float, Field(ge=0)] = 1.0
+    box_beta: Annotated[float, Field(ge=0)] = 0.0
+    max_detections: PositiveInt = 300
+
+    @model_validator(mode="after")
+    def _settings_are_in_order(self) -> Self:
+        if any(kernel % 2 == 0 for kernel in self.pooling_kernels):
+            message = f"pooling_kernels must be odd, not {self.pooling_kernels}"
+            raise ValueError(message)
+        if self.background_iou > self.object_iou:
+            message = f"background_iou {self.background_iou} must not be above object_iou {self.object_iou}"
+            raise ValueError(message)
+        return self
+
+
+class RetinaNetDetector(PyramidDetector):
+    """RetinaNet with a ResNet and a feature pyramid.
+
+    Args:
+        spec: Architecture and losses.
+        num_classes: Without background.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
+    """
+
+    may_ignore = True
+
+    def __init__(self, spec: RetinaNet, num_classes: int) -> None:
+        # Whole pixels, as in torchvision.
+        widths = [
+            [int(spec.anchor_strides * stride * scale) for scale in OCTAVE_SCALES] for stride in spec.strides_px()
+        ]
+        anchors = AnchorGenerator(tuple(map(tuple, widths)), (RATIOS,) * len(widths))
+        super().__init__(spec, num_classes, _head(spec, num_classes), anchors)
+        self.spec = spec
+        self.loss_weights = {"class": 1.0, "box": spec.box_weight}
+        self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self.matcher = Matcher(spec.object_iou, spec.background_iou, allow_low_quality_matches=True)
+
+    def assign(
+        self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs
+    ) -> tuple[Int[Tensor, " p"], Int[Tensor, " n"]]:
+        """Give each anchor to the box it overlaps most; a box belongs to the level of the anchor it overlaps most."""
+        anchors = outputs.anchors_xyxy
+        if len(boxes_xyxy) == 0:
+            nothing = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+            return nothing, nothing[:0]
+        overlaps = box_iou(boxes_xyxy, anchors)
+        ends = torch.tensor(anchor_counts(outputs), device=anchors.device).cumsum(0)
+        own_level = torch.bucketize(overlaps.argmax(dim=1), ends, right=True)
+        match: Tensor = self.matcher(overlaps)
+        return match, own_level
+
+    def losses(self, outputs: PyramidOutputs, encoded: PyramidTargets, mined: Sequence[Mined]) -> dict[str, LossTerm]:
+        """Focal loss of all anchors but the doubtful ones, and (smooth) L1 of the objects' deltas.
+
+        Both are counted by the objects of the whole batch.
+
+        Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, section 4.
+        """
+        objects = encoded.objects
+        anchors = outputs.anchors_xyxy[objects % len(outputs.anchors_xyxy)]
+        wanted = self.coder.encode_single(encoded.boxes_xyxy, anchors)
+        found = outputs.deltas.flatten(0, 1)[objects]
+        placed = functional.smooth_l1_loss(found, wanted, beta=self.spec.box_beta, reduction="sum")
+        return {
+            "class": self.class_term(outputs, encoded, mined),
+            "box": LossTerm(placed, placed.new_tensor(len(objects))),
+        }
+
+    def soft_labels(self, mined: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ c"]:
+        """The mean around the position, over more positions for a larger anchor.
+
+        Source: Li et al., SIOD, CVPR 2022, section 3.4.
+        """
+        by_size = pool_pseudo_labels(mined, self.spec.pooling_kernels).permute(0, 3, 4, 2, 1)
+        # Anchors of one ratio follow each other, from the smallest to the largest.
+        return by_size.repeat(1, 1, 1, len(RATIOS), 1).flatten(1, 3)
+
+    def boxes(self, deltas: Float[Tensor, "k 4"], anchors_xyxy: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
+        """The deltas are shifts in widths and heights of the anchor, and logarithms of ratios to them."""
+        found: Tensor = self.coder.decode_single(deltas, anchors_xyxy)
+        return found
+
+
+def _head(spec: RetinaNet, num_classes: int) -> Any:
+    norm = None if spec.tower_groups is None else partial(nn.GroupNorm, spec.tower_groups)
+    head = RetinaNetHead(spec.pyramid_channels, len(OCTAVE_SCALES) * len(RATIOS), num_classes, norm_layer=norm)
+    for part in (head.classification_head, head.regression_head):
+        part.conv = part.conv[: spec.tower_convolutions]
+    return head
