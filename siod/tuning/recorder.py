@@ -20,7 +20,7 @@ from siod.tracking.mlflow import Store, TrialLog
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
 from siod.tuning.gallery import study_gallery
-from siod.tuning.trial import ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS
+from siod.tuning.trial import ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from siod.tuning.study import Study
     from siod.tuning.trial import Job
 
-ARTIFACTS = (PACKED_DETECTIONS, FOUND, ENVIRONMENT, LOG, results.HISTORY)
+ARTIFACTS = (PACKED_DETECTIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
 TRACEBACK = "traceback.txt"
 
 

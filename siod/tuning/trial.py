@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from siod.data import coco
 from siod.json_file import read_json, write_json
 from siod.training import results
 from siod.training.run import train
-from siod.tuning.gallery import found_in
+from siod.tuning.gallery import found_in, study_gallery
+from siod.tuning.pictures import draw_predictions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
 
-FOUND, ENVIRONMENT, PACKED_DETECTIONS, LOG = "gallery.json", "environment.json", "detections.json.gz", "train.log"
+FOUND, PICTURE = "gallery.json", "predictions.png"
+ENVIRONMENT, PACKED_DETECTIONS, LOG = "environment.json", "detections.json.gz", "train.log"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def carry_out(job: Job, listener: EpochListener | None = None) -> dict[str, floa
 
 
 def complete_folder(job: Job) -> None:
-    """Write what is derived from a finished run, unless it is there: packed detections, gallery, environment."""
+    """Write what is derived from a finished run, unless it is there: packed detections, samples, environment."""
     packed = job.run_dir / PACKED_DETECTIONS
     if not packed.exists():
         _pack(job.run_dir / results.DETECTIONS, packed)
@@ -91,6 +94,9 @@ def complete_folder(job: Job) -> None:
     if job.gallery_ids and not (job.run_dir / FOUND).exists():
         detections = read_json(job.run_dir / results.DETECTIONS)
         write_json(job.run_dir / FOUND, found_in(detections, job.gallery_ids, job.data.category_ids))
+    if job.gallery_ids and not (job.run_dir / PICTURE).exists():
+        gallery = study_gallery(coco.read(job.data.val), job.gallery_ids)
+        draw_predictions(gallery, job.data.val_images, read_json(job.run_dir / FOUND), job.run_dir / PICTURE)
 
 
 def environment() -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""A trial's sample predictions as one picture: the instances above, what was found below."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from siod.tracking.records import Gallery, GalleryImage
+
+CELL_PX = 240
+GAP_PX = 6
+COLUMNS = 4
+LETTER_PX = 13
+# Okabe and Ito's colour-blind safe blue and orange.
+TRUE_COLOUR, FOUND_COLOUR = "#56b4e9", "#e69f00"
+
+
+def draw_predictions(
+    gallery: Gallery, folder: Path, found: Mapping[str, Sequence[Sequence[float]]], picture: Path
+) -> None:
+    """Draw the instances and the detections of some images, and write them to a PNG file.
+
+    Args:
+        gallery: The images with their instances.
+        folder: What the images' files are relative to.
+        found: Rows of x, y, width, height, score, label by image id as text (``siod.tuning.gallery.found_in``).
+        picture: File to write; it is there whole or not at all.
+    """
+    step = CELL_PX + GAP_PX
+    columns = min(COLUMNS, len(gallery.images))
+    rows = -(-len(gallery.images) // COLUMNS)
+    sheet = Image.new("RGB", (columns * step + GAP_PX, 2 * rows * step + GAP_PX), "white")
+    for place, image in enumerate(gallery.images):
+        left, top = GAP_PX + place % COLUMNS * step, GAP_PX + place // COLUMNS * 2 * step
+        names = gallery.categories
+        true = [(box[:4], names[box.label]) for box in image.ground_truth]
+        hits = [(row[:4], f"{names[int(row[5])]} {100 * row[4]:.0f}") for row in found.get(str(image.id), ())]
+        sheet.paste(_cell(image, folder, true, TRUE_COLOUR), (left, top))
+        sheet.paste(_cell(image, folder, hits, FOUND_COLOUR), (left, top + step))
+    temporary = picture.with_name(f".{picture.name}.{os.getpid()}.tmp")
+    try:
+        sheet.save(temporary, "PNG")
+        temporary.replace(picture)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[float], str]], colour: str) -> Image.Image:
+    scale = CELL_PX / max(image.width, image.height)
+    cell = Image.new("RGB", (CELL_PX, CELL_PX), "#eeeeee")
+    with Image.open(folder / image.file) as file:
+        cell.paste(file.convert("RGB").resize((round(image.width * scale), round(image.height * scale))))
+    pen, font = ImageDraw.Draw(cell), ImageFont.load_default(LETTER_PX)
+    for (x, y, width, height), caption in boxes:
+        corners = [x * scale, y * scale, (x + width) * scale, (y + height) * scale]
+        pen.rectangle(corners, outline=colour, width=2)
+        pen.text(
+            (corners[0] + 2, max(corners[1] - LETTER_PX - 3, 0)),
+            caption,
+            fill="white",
+            font=font,
+            stroke_width=2,
+            stroke_fill="black",
+        )
+    return cell
