@@ -16,6 +16,7 @@ from siod.detectors.zoo import build
 from siod.errors import RunError
 from siod.training import checkpoint
 from siod.training.context import stop_requested
+from siod.training.cost import epoch_cost
 from siod.training.distributed import agree, sum_over_workers
 from siod.training.evaluate import detect, score_aware_metrics
 from siod.training.mining_log import MiningLog
@@ -115,16 +116,17 @@ def run(
         if resumed is not None and start > phase.first_epoch:
             learner.restore(resumed)
         for epoch in range(start, phase.last_epoch + 1):
+            began = time.perf_counter()
             metrics = _train_epoch(
                 experiment, learner, data, context, phase=phase.at(epoch), epoch=epoch, folder=folder
             )
             if epoch % experiment.evaluation.every_epochs == 0 or epoch == total_epochs(experiment):
                 detections, judged = _evaluate(experiment, detector, data, context)
                 metrics |= judged
-            history = [*history, metrics]
+            history = [*history, metrics | epoch_cost(began, context.device)]
             log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
             _save(folder, learner, history, experiment, context)
-            context.report(epoch, metrics)
+            context.report(epoch, history[-1])
             if epoch < total_epochs(experiment) and agree(
                 stop_requested(context.run_dir), context.world_size, context.device
             ):

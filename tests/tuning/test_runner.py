@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-SPEED = "train/images_per_second"
+MEASURED = ("train/images_per_second", "cost/epoch_seconds", "cost/peak_memory_mib")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def folder_of(folders: dict[str, Path], trial: TrialRecord) -> Path:
 def result_in(folder: Path) -> dict[str, float]:
     """The final metrics of a run, without how fast it was."""
     result: dict[str, float] = json.loads((folder / "result.json").read_text())
-    result.pop(SPEED)
+    for name in MEASURED:
+        assert result.pop(name) > 0
     return result
 
 
