@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -32,8 +32,8 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from siod.detectors.backbones import BackboneName, Norm, build_backbone, stride_px
-from siod.detectors.detector import Detector, DetectorSpec, normalise
+from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
+from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
 from siod.detectors.region_head import (
     RegionHead,
     RegionTargets,
@@ -92,14 +92,16 @@ class MiningBranch(Value):
 class FasterRCNNC4(DetectorSpec):
     """The architecture and the losses of a Faster R-CNN on C4 features; the defaults are detectron2's R50-C4.
 
-    ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one. The box losses are
-    quadratic below a difference of ``box_beta``.
+    ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one. ``pixels`` names the
+    data set whose mean and deviation normalise the input. The box losses are quadratic below a difference of
+    ``box_beta``.
     """
 
     family: Literal["faster_rcnn_c4"] = "faster_rcnn_c4"
     backbone: BackboneName = "resnet50"
     norm: Norm = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=4)] = 2
+    pixels: Pixels = "imagenet"
     proposals: ProposalNetwork = ProposalNetwork()
     head: RegionHead = RegionHead()
     box_beta: Annotated[float, Field(ge=0)] = 0.0
@@ -181,7 +183,7 @@ class FasterRCNNC4Detector(Detector):
         if spec.mining_branch is not None:
             self.mining_branch = _Branch(channels, spec.mining_branch.channels, num_classes)
             self.loss_weights["heatmap"] = spec.mining_branch.weight
-        _freeze(self.backbone, spec.frozen_stages)
+        freeze_stages(self.backbone, spec.frozen_stages)
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -204,7 +206,7 @@ class FasterRCNNC4Detector(Detector):
             raise ValueError(
                 f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
             )
-        features = self.backbone.trunk(normalise(images))
+        features = self.backbone.trunk(normalise(images, self.spec.pixels))
         proposed = propose(self.rpn, features, images)
         size, grid = (height, width), (features.shape[-2], features.shape[-1])
         if targets is None:
@@ -328,10 +330,3 @@ class _Branch(nn.Module):
         # float32, because in half precision 0.9999 rounds to 1; and laid out as the heatmap it is compared with.
         logits = self.heatmap(compared).to(torch.float32, memory_format=torch.contiguous_format)
         return BranchOutputs(compared, logits.sigmoid())
-
-
-def _freeze(backbone: Any, stages: int) -> None:
-    """Let the first parts of a backbone learn nothing."""
-    stem = nn.ModuleList([backbone.conv1, backbone.bn1])
-    for part in (stem, backbone.layer1, backbone.layer2, backbone.layer3)[:stages]:
-        part.requires_grad_(False)

@@ -36,6 +36,7 @@ FASTER_RCNN_TINY = FasterRCNNC4(
     base_width=16,
     norm="batch",
     frozen_stages=0,
+    pixels="coco",
     proposals=ProposalNetwork(anchor_sizes_px=(12, 20, 32, 44, 60), sampled=64, candidates=(400, 400), kept=(128, 100)),
     head=RegionHead(positions=6, sampled=24),
 )

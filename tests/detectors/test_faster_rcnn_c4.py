@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import roi_align
 
+from siod.data.annotation_sets import Full
 from siod.data.digits import Digits
+from siod.data.loader import train_batches
 from siod.data.source import PreparedData, prepare
+from siod.data.transforms import Augmentation
 from siod.detectors.detector import normalise
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch, anchor_soft_labels
 from siod.detectors.region_proposals import ProposalNetwork, image_seeds, propose, seeded
@@ -24,9 +28,11 @@ from siod.detectors.zoo import FASTER_RCNN_R50_C4, FASTER_RCNN_TINY, FASTER_RCNN
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
+from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess
+from siod.training.evaluate import in_image_frame
 from siod.training.experiment import Experiment, Scratch
 from siod.training.phases import Phase
 from siod.training.presets import DIGITS_FASTER_RCNN_DMINER, digits_faster_rcnn
@@ -224,6 +230,25 @@ def test_a_batch_of_two_is_detected_as_two_batches_of_one() -> None:
         assert torch.equal(together.labels, alone.labels)
 
 
+@pytest.mark.slow
+def test_eight_scenes_are_learnt_by_heart(tmp_path: Path) -> None:
+    data = prepare(Digits(train_images=8, val_images=1), Full(), tmp_path)
+    (batch,) = train_batches(data, Augmentation(input_size=(96, 96)), batch_size=8, seed=0, epoch=1)
+    detector = detector_of(PLAIN, 5)
+    optimiser = torch.optim.Adam(detector.parameters(), lr=3e-3)
+    for _ in range(120):
+        loss = batch_loss(detector, detector(batch.images, batch.targets), batch.targets, Phase(1, 1)).total()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        found = detector.eval().decode(detector(batch.images))
+    arrays = in_image_frame(batch, found, np.asarray(data.category_ids))
+    evaluator = ScoreAwareEvaluator(GroundTruth.from_coco(data.train))
+    evaluator.update(arrays.image_ids, arrays.boxes_xyxy, arrays.scores, arrays.category_ids)
+    assert evaluator.compute().metrics()["ap50_s0"] >= 0.9
+
+
 def test_detections_and_losses_are_not_made_of_each_other_s_outputs() -> None:
     detector, targets = detector_of(PLAIN), two_targets()
     with pytest.raises(ValueError, match="without targets to be detections"):
@@ -276,6 +301,13 @@ def _one_of_two(rank: int, port: int, runs: dict[str, Experiment], data: Prepare
     torch.distributed.destroy_process_group()
 
 
+def _gradients(run_dir: Path) -> list[Tensor]:
+    """After one step of Adam its first moment is a tenth of the gradient."""
+    latest = CheckpointFolder(run_dir / "checkpoints").latest()
+    assert latest is not None
+    return [10 * state["exp_avg"] for state in load(latest)["optimiser"]["state"].values()]
+
+
 @pytest.mark.slow
 def test_two_workers_have_the_loss_and_gradients_of_one(tmp_path: Path, free_port: int) -> None:
     plain = digits_faster_rcnn().with_changes(
@@ -308,6 +340,10 @@ def test_two_workers_have_the_loss_and_gradients_of_one(tmp_path: Path, free_por
         assert {"train/rpn_objectness", "train/rpn_box", "train/roi_class", "train/roi_box"} <= terms
         for term in terms:
             assert together[term] == pytest.approx(alone[term], rel=1e-5)
+        expected, actual = _gradients(tmp_path / "one" / name), _gradients(tmp_path / "two" / name)
+        assert len(expected) == len(actual) > 60
+        for one, two in zip(expected, actual, strict=True):
+            torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-5 * float(one.abs().max()) + 1e-8)
 
 
 # DMiner.
