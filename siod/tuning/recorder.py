@@ -19,6 +19,7 @@ from siod.json_file import read_json
 from siod.tracking.mlflow import Store, TrialLog
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
+from siod.tuning.arms import confounded
 from siod.tuning.gallery import study_gallery
 from siod.tuning.trial import ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from siod.tracking.records import Status
-    from siod.tuning.study import Study
+    from siod.tuning.study import Arm, Study
     from siod.tuning.trial import Job
 
 ARTIFACTS = (PACKED_DETECTIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
@@ -169,8 +170,9 @@ def header_of(study: Study, command: str) -> StudyHeader:
         command: What was typed to run it.
     """
     declared = study.model_dump(mode="json")
+    beside = confounded(study)
     arms = [
-        ArmRecord(arm.name, arm.title, arm.note, plain["changes"])
+        ArmRecord(arm.name, arm.title, _noted(arm, beside.get(arm.name, ())), plain["changes"])
         for arm, plain in zip(study.arms, declared["arms"], strict=True)
     ]
     return StudyHeader(
@@ -184,6 +186,11 @@ def header_of(study: Study, command: str) -> StudyHeader:
         experiment=declared["base"],
         command=command,
     )
+
+
+def _noted(arm: Arm, beside: Sequence[str]) -> str:
+    also = f"confounded: it also changes {', '.join(beside)}" if beside else ""
+    return "; ".join(filter(None, (arm.note, also)))
 
 
 def git_commit() -> str | None:

@@ -58,6 +58,8 @@ class Study(Value):
         arms: In the order of the table's rows.
         seeds: Each arm is trained once with each.
         baseline: Name of the arm that gains are counted from.
+        factors: Settings the arms are about, by dotted path; an arm that differs from the baseline in any other
+            is pointed out as confounded. Empty leaves it unchecked.
         columns: Metrics in the order of the table's columns.
         objective: The metric that progress shows.
     """
@@ -68,6 +70,7 @@ class Study(Value):
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     baseline: str
+    factors: tuple[str, ...] = ()
     columns: Annotated[tuple[Metric, ...], Field(min_length=1)] = COLUMNS
     objective: Metric = "ap_s"
 
@@ -95,6 +98,7 @@ class Study(Value):
         _refuse_repeats("arm", [arm.name for arm in self.arms])
         _refuse_repeats("seed", [str(seed) for seed in self.seeds])
         self.arm(self.baseline)
+        _refuse_unknown_factors(self.factors)
         seen: dict[str, str] = {}
         for arm in self.arms:
             if "seed" in arm.changes:
@@ -107,6 +111,14 @@ class Study(Value):
                 message = f"arms {twin!r} and {arm.name!r} are the same experiment; remove one"
                 raise ValueError(message)
         return self
+
+
+def _refuse_unknown_factors(factors: tuple[str, ...]) -> None:
+    for factor in factors:
+        first = factor.partition(".")[0]
+        if first not in Experiment.model_fields:
+            message = f"factor {factor!r}: an experiment has no {first!r}{closest(first, Experiment.model_fields)}"
+            raise ValueError(message)
 
 
 def _refuse_repeats(what: str, entries: list[str]) -> None:

@@ -1,0 +1,114 @@
+"""Arms in one line: a sweep along one setting, a full grid, and arms that change more than they mean to."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from siod.errors import UserError
+from siod.tracking.records import flatten
+from siod.tuning.study import Arm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from siod.tuning.study import Study
+
+
+def sweep(path: str, values: Iterable[Any], *, note: str = "") -> tuple[Arm, ...]:
+    """One arm for each value of one setting, all else as in the base experiment.
+
+    Args:
+        path: Dotted path of the setting, such as ``dminer.splg.min_similarity``.
+        values: In the order of the table's rows.
+        note: Put on every arm.
+
+    Returns:
+        Arms named by the setting's last word and the value.
+
+    Raises:
+        UserError: There is no value.
+
+    Example:
+        >>> [arm.name for arm in sweep("dminer.splg.min_similarity", (0.5, 0.6))]
+        ['min_similarity-0.5', 'min_similarity-0.6']
+    """
+    return grid({path: tuple(values)}, note=note)
+
+
+def grid(values: Mapping[str, Sequence[Any]], *, note: str = "") -> tuple[Arm, ...]:
+    """One arm for each combination of values.
+
+    Args:
+        values: By dotted path; the last setting varies fastest.
+        note: Put on every arm.
+
+    Returns:
+        Arms named by the settings' last words and values.
+
+    Raises:
+        UserError: A setting has no value, or two combinations would be named alike.
+
+    Example:
+        >>> [arm.label for arm in grid({"recipe.epochs": (1, 2), "recipe.batch_size": (8,)})]
+        ['epochs 1, batch_size 8', 'epochs 2, batch_size 8']
+    """
+    empty = [path for path, choices in values.items() if not choices]
+    if not values or empty:
+        raise UserError(f"a sweep of {empty[0]!r} names no value; name one at least" if empty else "a grid has no path")
+    combinations = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
+    arms = tuple(
+        Arm(
+            name="_".join(f"{_last(path)}-{_word(value)}" for path, value in changes.items()),
+            label=", ".join(f"{_last(path)} {value}" for path, value in changes.items()),
+            changes=changes,
+            note=note,
+        )
+        for changes in combinations
+    )
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two combinations of the grid are both named {name!r}; declare these arms one by one")
+    return arms
+
+
+def confounded(study: Study) -> dict[str, tuple[str, ...]]:
+    """Find arms that differ from the baseline in more than the study's factors.
+
+    Args:
+        study: Its ``factors`` name what the arms are about; without them nothing is confounded.
+
+    Returns:
+        Dotted paths beside the factors, by arm; only arms that have some.
+    """
+    if not study.factors:
+        return {}
+    seed = study.seeds[0]
+    reference = _flat(study, study.arm(study.baseline), seed)
+    found = {}
+    for arm in study.arms:
+        own = _flat(study, arm, seed)
+        changed = [path for path in {**reference, **own} if own.get(path) != reference.get(path)]
+        beside = tuple(path for path in changed if not any(_within(path, factor) for factor in study.factors))
+        if beside:
+            found[arm.name] = beside
+    return found
+
+
+def _flat(study: Study, arm: Arm, seed: int) -> dict[str, str]:
+    return flatten(study.experiment(arm, seed).model_dump(mode="json", exclude={"compute"}))
+
+
+def _within(path: str, factor: str) -> bool:
+    return path == factor or path.startswith(f"{factor}.")
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _word(value: Any) -> str:
+    """A value as part of an arm's name."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", str(value)).strip("-") or "none"
