@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 import siod
-from siod.cli import data_annotate, data_digits, doctor, evaluate, report_build, study_list, study_run, study_status
+from siod.cli import (
+    data_annotate,
+    data_digits,
+    doctor,
+    evaluate,
+    report_build,
+    study_list,
+    study_plan,
+    study_run,
+    study_status,
+)
 from siod.cli import train as train_command
 from siod.cli import ui as ui_command
 from siod.errors import RunError, UserError
@@ -29,9 +39,9 @@ data_app.command("digits")(data_digits.digits)
 data_app.command("annotate")(data_annotate.annotate)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
-app.command("evaluate")(evaluate.evaluate)
 app.add_typer(study_app, name="study")
 study_app.command("list")(study_list.list_)
+study_app.command("plan")(study_plan.plan)
 study_app.command("run")(study_run.run)
 study_app.command("status")(study_status.status)
 app.add_typer(report_app, name="report")

@@ -1,7 +1,8 @@
-"""From a study to its trials, and whether a machine or cluster can hold them. Pure: nothing runs here."""
+"""From a study to its trials, and whether a machine or cluster can hold them. Nothing runs here."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,13 @@ class Node:
 
     cpus: float
     gpus: float = 0.0
+
+
+def this_machine() -> Node:
+    """What this machine offers, without starting Ray."""
+    import torch  # noqa: PLC0415  (asked for its GPUs only)
+
+    return Node(float(len(os.sched_getaffinity(0))), float(torch.cuda.device_count()))
 
 
 @dataclass(frozen=True)

@@ -123,3 +123,43 @@ def test_a_tracking_server_that_does_not_answer_is_named(siod: Siod, free_port: 
 def test_runs_cannot_lie_below_a_file(siod: Siod, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert str(Path("file")) in siod("study", "run", "demo", "--runs", "file/runs").refusal
+
+
+SMALL = """
+from siod.data.digits import Digits
+from siod.training.experiment import Scratch
+from siod.training.presets import digits_centernet
+from siod.tuning.study import Arm, Study
+
+STUDY = Study(
+    name="small", question="What does it cost?", baseline="base", seeds=(0, 1), factors=("recipe.learning_rate",),
+    base=digits_centernet().with_changes(
+        {"data": Digits(train_images=8, val_images=4), "weights": Scratch(), "recipe.batch_size": 4}
+    ),
+    arms=(Arm(name="base"), Arm(name="slow", changes={"recipe.learning_rate": 1e-4, "recipe.epochs": 3})),
+)
+"""
+
+
+def test_a_plan_says_what_is_to_train_and_what_is_confounded(siod: Siod, tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(SMALL)
+    done = siod("study", "plan", "small.py", "--max-concurrent", 1)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[1].split() == ["base", "0/2", "6", "unknown", "unknown", "nothing", "yet"]
+    assert "4 trials, 0 finished, 4 to train" in lines
+    assert lines[-1] == "confounded: arm 'slow' also changes recipe.epochs, which is none of the study's factors"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_measures_each_shape_once_and_knows_it_from_then_on(siod: Siod, tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(SMALL)
+    measured = siod("study", "plan", "small.py", "--measure")
+    assert measured.code == 0
+    again = siod("study", "plan", "small.py")
+    rows = [line.split() for line in again.out.splitlines()[1:3]]
+    assert [row[1] for row in rows] == ["0/2", "0/2"]  # one epoch is no result of the study
+    assert [row[6:] for row in rows] == [["1", "run", "of", "its", "shape"]] * 2
+    assert len(list((tmp_path / "runs" / "trials").iterdir())) == 1
+    assert "GPU-hours" in again.out
+    assert "never measured" not in again.out

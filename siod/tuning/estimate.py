@@ -1,0 +1,149 @@
+"""What a study will cost, before it is started: judged by earlier runs of the same shape.
+
+Two runs have the same shape when a step of one costs what a step of the other costs: same data, detector,
+batch, precision, evaluation, compute, and the same miners; annotation set, seed, epochs, learning rate and the
+miners' settings do not count.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from siod.json_file import read_json
+from siod.training.cost import EPOCH_SECONDS, PEAK_MEMORY_MIB
+from siod.training.phases import total_epochs
+from siod.training.results import EXPERIMENT, HISTORY, RESULT
+from siod.tuning.board import makespan
+from siod.value import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from siod.training.experiment import Experiment
+    from siod.tuning.trial import Job
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What runs of one shape cost.
+
+    Args:
+        runs: How many were measured.
+        epoch_seconds: Mean over their epochs, evaluation included.
+        memory_mib: Greatest peak of one worker.
+        disk_bytes: Mean size of their folders.
+    """
+
+    runs: int
+    epoch_seconds: float
+    memory_mib: float
+    disk_bytes: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of a study and what it will take.
+
+    Args:
+        waiting: Names of the trials that have no result yet.
+        unknown: Those among them whose shape was never measured; the figures below are without them.
+        slots: How many run at once.
+        wall_seconds: From the first start to the last end.
+        cpu_hours: Reserved cores times hours.
+        gpu_hours: Reserved GPUs times hours.
+        memory_mib: Of the trials that run at once, at most.
+        disk_bytes: What the new folders will hold.
+    """
+
+    waiting: tuple[str, ...]
+    unknown: tuple[str, ...]
+    slots: int
+    wall_seconds: float
+    cpu_hours: float
+    gpu_hours: float
+    memory_mib: float
+    disk_bytes: float
+
+
+def shape_of(experiment: Experiment) -> str:
+    """Name the shape of a run: equal names cost the same per epoch.
+
+    Args:
+        experiment: The run.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    return _shape(experiment.model_dump(mode="json"))
+
+
+def _shape(settings: Mapping[str, Any]) -> str:
+    recipe, dminer = settings["recipe"], settings["dminer"] or {}
+    miners = [name for name in ("splg", "pgcl") if dminer.get(name) is not None]
+    parts = {name: settings[name] for name in ("data", "detector", "augmentation", "evaluation")}
+    compute = {name: settings["compute"][name] for name in ("carrier", "workers", "cpus_per_worker", "gpus_per_worker")}
+    batch = {name: recipe[name] for name in ("batch_size", "precision")}
+    return digest({**parts, "batch": batch, "miners": miners, "compute": compute})
+
+
+def measure_runs(runs_dir: Path) -> dict[str, Measured]:
+    """Read what finished runs cost.
+
+    Args:
+        runs_dir: Folder of runs.
+
+    Returns:
+        By shape; runs from before costs were recorded are passed over.
+    """
+    seconds: dict[str, list[float]] = {}
+    memory: dict[str, list[float]] = {}
+    disk: dict[str, list[float]] = {}
+    for folder in sorted(path.parent for path in (runs_dir / "trials").glob(f"*/{RESULT}")):
+        history = read_json(folder / HISTORY)
+        epochs = [told[EPOCH_SECONDS] for told in history if EPOCH_SECONDS in told]
+        if not epochs:
+            continue
+        shape = _shape(read_json(folder / EXPERIMENT)["experiment"])
+        seconds.setdefault(shape, []).append(statistics.fmean(epochs))
+        memory.setdefault(shape, []).append(max(told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told))
+        disk.setdefault(shape, []).append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    return {
+        shape: Measured(len(epochs), statistics.fmean(epochs), max(memory[shape]), statistics.fmean(disk[shape]))
+        for shape, epochs in seconds.items()
+    }
+
+
+def estimate(jobs: Sequence[Job], measured: Mapping[str, Measured], *, slots: int) -> Estimate:
+    """Add up what the trials without a result will take.
+
+    Args:
+        jobs: All trials of the study, in the order they start.
+        measured: Of :func:`measure_runs`.
+        slots: How many run at once, at least 1.
+
+    Returns:
+        Sums over the trials whose shape was measured.
+    """
+    waiting = [job for job in jobs if job.result() is None]
+    shapes = {job.name: shape_of(job.experiment) for job in waiting}
+    known = [job for job in waiting if shapes[job.name] in measured]
+    costs = {job.name: measured[shapes[job.name]] for job in known}
+    seconds = {job.name: costs[job.name].epoch_seconds * total_epochs(job.experiment) for job in known}
+    hours = [seconds[job.name] / SECONDS_PER_HOUR * job.experiment.compute.workers for job in known]
+    computes = [job.experiment.compute for job in known]
+    memory = sorted((costs[job.name].memory_mib * job.experiment.compute.workers for job in known), reverse=True)
+    return Estimate(
+        waiting=tuple(job.name for job in waiting),
+        unknown=tuple(job.name for job in waiting if job.name not in costs),
+        slots=slots,
+        wall_seconds=makespan((), [seconds[job.name] for job in known], slots=slots),
+        cpu_hours=sum(spent * compute.cpus_per_worker for spent, compute in zip(hours, computes, strict=True)),
+        gpu_hours=sum(spent * compute.gpus_per_worker for spent, compute in zip(hours, computes, strict=True)),
+        memory_mib=sum(memory[:slots]),
+        disk_bytes=sum(cost.disk_bytes for cost in costs.values()),
+    )

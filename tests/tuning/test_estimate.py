@@ -1,0 +1,108 @@
+"""A study's cost is added up from what runs of the same shape took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from siod.data.annotation_sets import Full
+from siod.training.experiment import Experiment
+from siod.training.presets import DIGITS_DMINER
+from siod.tuning.estimate import Measured, estimate, measure_runs, shape_of
+
+MIB = 2**20
+
+
+def left_behind(runs: Path, name: str, experiment: Experiment, epochs: list[dict[str, float]]) -> None:
+    folder = runs / "trials" / name
+    folder.mkdir(parents=True)
+    (folder / "experiment.json").write_text(json.dumps({"experiment": experiment.model_dump(mode="json")}))
+    (folder / "history.json").write_text(json.dumps(epochs))
+    (folder / "result.json").write_text(json.dumps({"ap_s": 0.1}))
+
+
+def cost(seconds: float, memory: float) -> dict[str, float]:
+    return {"cost/epoch_seconds": seconds, "cost/peak_memory_mib": memory}
+
+
+def job(name: str, experiment: Experiment, *, done: bool = False) -> Any:
+    return SimpleNamespace(name=name, experiment=experiment, result=lambda: {"ap_s": 0.1} if done else None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 3},
+        {"recipe.epochs": 9},
+        {"recipe.learning_rate": 0.1},
+        {"annotations": Full()},
+        {"compute.max_failures": 4},
+    ],
+)
+def test_what_costs_nothing_does_not_change_the_shape(small: Experiment, changes: dict[str, Any]) -> None:
+    assert shape_of(small.with_changes(changes)) == shape_of(small)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe.batch_size": 8},
+        {"recipe.precision": "bf16"},
+        {"detector.base_width": 8},
+        {"dminer": DIGITS_DMINER},
+        {"data.train_images": 32},
+        {"compute.cpus_per_worker": 2.0},
+    ],
+)
+def test_what_costs_changes_the_shape(small: Experiment, changes: dict[str, Any]) -> None:
+    assert shape_of(small.with_changes(changes)) != shape_of(small)
+
+
+def test_a_miners_settings_cost_nothing_but_its_absence_does(small: Experiment) -> None:
+    mined = small.with_changes({"dminer": DIGITS_DMINER})
+    assert shape_of(mined.with_changes({"dminer.splg.min_similarity": 0.9})) == shape_of(mined)
+    assert shape_of(mined.with_changes({"dminer.pgcl": None})) != shape_of(mined)
+
+
+def test_runs_of_one_shape_are_averaged_and_old_ones_passed_over(small: Experiment, tmp_path: Path) -> None:
+    left_behind(tmp_path, "a", small, [cost(2, 100), cost(4, 150)])
+    left_behind(tmp_path, "b", small.with_changes({"seed": 1}), [cost(5, 120)])
+    left_behind(tmp_path, "c", small.with_changes({"recipe.batch_size": 8}), [{"ap_s": 0.1}])
+    (measured,) = measure_runs(tmp_path).values()
+    # Means of the runs: 3 and 5 seconds.
+    assert (measured.runs, measured.epoch_seconds, measured.memory_mib) == (2, 4.0, 150.0)
+    sizes = [sum(path.stat().st_size for path in (tmp_path / "trials" / name).iterdir()) for name in "ab"]
+    assert measured.disk_bytes == sum(sizes) / 2
+
+
+def test_a_folder_of_runs_that_is_not_there_has_measured_nothing(tmp_path: Path) -> None:
+    assert measure_runs(tmp_path / "runs") == {}
+
+
+def test_the_figures_of_a_study_are_sums_over_what_is_left(small: Experiment) -> None:
+    # 10 s an epoch: two epochs are 20 s, three are 30 s. Two slots: 20 + 20 beside 30 is 40 s.
+    longer = small.with_changes({"recipe.epochs": 3})
+    jobs = [job("a/0", small), job("b/0", longer), job("a/1", small), job("done/0", small, done=True)]
+    found = estimate(jobs, {shape_of(small): Measured(1, 10.0, 300.0, 5 * MIB)}, slots=2)
+    assert found.waiting == ("a/0", "b/0", "a/1")
+    assert (found.unknown, found.wall_seconds) == ((), 40.0)
+    assert found.cpu_hours == pytest.approx(70 / 3600)
+    assert (found.gpu_hours, found.memory_mib, found.disk_bytes) == (0.0, 600.0, 15 * MIB)
+
+
+def test_workers_count_in_hours_and_memory(small: Experiment) -> None:
+    wide = small.with_changes({"compute.workers": 2, "compute.gpus_per_worker": 0.5})
+    found = estimate([job("a/0", wide)], {shape_of(wide): Measured(1, 1800.0, 300.0, 1.0)}, slots=1)
+    # Two epochs of half an hour on two workers: 2 worker-hours, half a GPU each.
+    assert (found.cpu_hours, found.gpu_hours, found.memory_mib) == (2.0, 1.0, 600.0)
+
+
+def test_what_was_never_measured_is_named_and_left_out(small: Experiment) -> None:
+    strange = small.with_changes({"recipe.batch_size": 8})
+    jobs = [job("a/0", small), job("b/0", strange)]
+    found = estimate(jobs, {shape_of(small): Measured(1, 10.0, 300.0, 1.0)}, slots=1)
+    assert (found.waiting, found.unknown, found.wall_seconds) == (("a/0", "b/0"), ("b/0",), 20.0)
