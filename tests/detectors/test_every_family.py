@@ -1,0 +1,348 @@
+"""What training relies on, asked of every family of detectors, each with and without DMiner.
+
+A new family adds one line to ``FAMILIES``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from siod.data.annotation_sets import Full
+from siod.data.digits import Digits
+from siod.data.loader import train_batches
+from siod.data.source import PreparedData, prepare
+from siod.data.transforms import Augmentation
+from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.zoo import (
+    CENTERNET_TINY,
+    FAMILIES,
+    FASTER_RCNN_TINY,
+    FASTER_RCNN_TINY_MINING,
+    FCOS_TINY,
+    RETINANET_TINY,
+    build,
+)
+from siod.dminer.dminer import DMiner
+from siod.dminer.pgcl import PGCL
+from siod.dminer.splg import SPLG
+from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
+from siod.training import loop
+from siod.training.checkpoint import CheckpointFolder, load
+from siod.training.context import InProcess
+from siod.training.experiment import Experiment, Scratch
+from siod.training.phases import Phase
+from siod.training.presets import digits_centernet
+from siod.training.step import batch_loss
+from siod.types import Batch, Detections, Mined, Target
+
+CPU = torch.device("cpu")
+
+
+class Family(NamedTuple):
+    """The plain detector, the one DMiner works on, and for each of its levels how many positions PGCL selects."""
+
+    plain: DetectorSpec
+    mining: DetectorSpec
+    top_m: tuple[int, ...]
+
+
+EVERY_FAMILY = [
+    Family(CENTERNET_TINY, CENTERNET_TINY, (8,)),
+    Family(FASTER_RCNN_TINY, FASTER_RCNN_TINY_MINING, (8,)),
+    Family(FCOS_TINY, FCOS_TINY, (12, 8, 4)),
+    Family(RETINANET_TINY, RETINANET_TINY, (12, 8, 4)),
+]
+every_family = pytest.mark.parametrize("family", EVERY_FAMILY, ids=lambda family: family.plain.family)
+
+
+def per_image(spec: DetectorSpec) -> DetectorSpec:
+    """With statistics of one image at a time, so that a batch may be split."""
+    return spec.with_changes({"norm": "group"})
+
+
+def detector_of(spec: DetectorSpec, classes: int = 3) -> Detector:
+    torch.manual_seed(0)
+    return build(spec, num_classes=classes)
+
+
+def target(boxes: Tensor, labels: list[int]) -> Target:
+    return Target(boxes, torch.tensor(labels, dtype=torch.long), torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+
+
+def images(batch: int, height: int = 96, width: int = 96) -> Tensor:
+    return torch.randint(0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def two_targets() -> list[Target]:
+    first = torch.tensor([[8.0, 8.0, 30.0, 28.0], [40.0, 20.0, 84.0, 80.0]])
+    return [target(first, [0, 2]), target(torch.tensor([[20.0, 30.0, 50.0, 62.0]]), [1])]
+
+
+def miners(family: Family, *, min_similarity: float = -1.0) -> Phase:
+    return Phase(1, 1, splg=SPLG(min_similarity=min_similarity), pgcl=PGCL(top_m=family.top_m))
+
+
+def spread_out(detector: Detector) -> None:
+    """Give heads a spread at which some anchors are objects and boxes move; the backbone keeps its weights."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in detector.named_parameters():
+            if not name.startswith(("backbone.", "fpn.")) and parameter.dim() != 1:
+                parameter.normal_(std=0.1, generator=generator)
+            elif name.endswith("cls_logits.bias"):
+                parameter.zero_()
+
+
+def test_every_family_that_experiments_know_is_asked() -> None:
+    assert {family.plain.family for family in EVERY_FAMILY} == FAMILIES.keys() - {"toy"}
+    for family in EVERY_FAMILY:
+        assert family.mining.mined_levels() == len(family.top_m)
+
+
+@every_family
+@pytest.mark.parametrize("classes", [1, 80])
+@pytest.mark.parametrize("boxes", [0, 1, 40])
+def test_losses_are_finite_and_reach_every_parameter(family: Family, classes: int, boxes: int) -> None:
+    """112 x 80 px are odd multiples of 16 px; the batch's other image has no box."""
+    detector = detector_of(family.mining, classes)
+    corners = torch.rand(boxes, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([50.0, 80.0])
+    sizes = torch.linspace(8, 30, max(boxes, 1))[:boxes, None]
+    crowded = target(torch.cat([corners, corners + sizes], dim=1), [index % classes for index in range(boxes)])
+    pixels, targets = images(2, 112, 80), [crowded, target(torch.zeros(0, 4), [])]
+    torch.manual_seed(1)
+    loss = batch_loss(detector, detector(pixels, targets), targets, miners(family))
+    assert loss.parts.keys() == {*detector.loss_weights, "pgcl"}
+    assert all(part.isfinite() and part >= 0 for part in loss.parts.values())
+    loss.total().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters() if p.requires_grad)
+
+
+@every_family
+def test_images_of_no_multiple_of_the_divisor_are_refused(family: Family) -> None:
+    detector = detector_of(family.plain)
+    with pytest.raises(ValueError, match=f"multiples of {detector.size_divisor}, got 96x100"):
+        detector(images(1, 96, 100))
+
+
+@every_family
+@torch.no_grad()
+def test_a_batch_of_two_is_detected_as_two_batches_of_one(family: Family) -> None:
+    detector = detector_of(family.plain).eval()
+    spread_out(detector)
+    pixels = images(2)
+    whole = detector.decode(detector(pixels))
+    apart = [detector.decode(detector(pixels[index : index + 1]))[0] for index in range(2)]
+    for together, alone in zip(whole, apart, strict=True):
+        assert len(together.labels) == len(alone.labels) > 5
+        torch.testing.assert_close(together.scores, alone.scores, rtol=1e-4, atol=1e-5)
+        # Scores that are equal but for rounding may change places.
+        one, other = (
+            torch.cat([each.boxes_xyxy, each.scores[:, None] * 100, each.labels[:, None] * 1000], dim=1)
+            for each in (together, alone)
+        )
+        farthest = (one[:, None] - other).abs().amax(dim=2)
+        assert farthest.amin(dim=0).max() < 1e-2
+        assert farthest.amin(dim=1).max() < 1e-2
+
+
+@every_family
+def test_two_images_have_the_losses_of_one_and_one(family: Family) -> None:
+    detector = detector_of(per_image(family.mining))
+    pixels, targets, phase = images(2), two_targets(), miners(family)
+
+    def terms(rows: slice) -> dict[str, tuple[float, float]]:
+        torch.manual_seed(3)
+        chosen = targets[rows]
+        outputs = detector(pixels[rows], chosen)
+        loss = batch_loss(detector, outputs, chosen, phase)
+        found = detector.losses(outputs, detector.encode(chosen, outputs), loss.mining.mined) | loss.mining.terms
+        return {name: (float(term.total.detach()), float(term.count)) for name, term in found.items()}
+
+    whole, first, second = terms(slice(0, 2)), terms(slice(0, 1)), terms(slice(1, 2))
+    for name, (total, count) in whole.items():
+        assert total == pytest.approx(first[name][0] + second[name][0], rel=1e-3)
+        assert count == first[name][1] + second[name][1]
+
+
+@every_family
+def test_without_miners_the_loss_is_the_plain_detector_s_to_the_bit(family: Family) -> None:
+    """Written out without miners, step and levels: encode, losses, weights."""
+    detector, pixels, targets = detector_of(family.plain), images(2), two_targets()
+    torch.manual_seed(3)
+    outputs = detector(pixels, targets)
+    loss = batch_loss(detector, outputs, targets, Phase(1, 1))
+    terms = detector.losses(outputs, detector.encode(targets, outputs), [Mined()] * family.plain.mined_levels())
+    plain = torch.stack([detector.loss_weights[name] * term.mean() for name, term in terms.items()]).sum()
+    assert torch.equal(loss.total(), plain)
+    assert loss.mining.masks() == {}
+
+
+@every_family
+def test_miners_at_work_change_the_loss_of_classes_alone(family: Family) -> None:
+    detector, pixels, targets = detector_of(family.mining), images(2), two_targets()
+    torch.manual_seed(3)
+    outputs = detector(pixels, targets)
+    without = batch_loss(detector, outputs, targets, Phase(1, 1))
+    with_splg = batch_loss(detector, outputs, targets, Phase(1, 1, splg=SPLG(min_similarity=-1)))
+    changed = {name for name, part in without.parts.items() if not torch.equal(part, with_splg.parts[name])}
+    assert changed
+    assert changed <= {"heatmap", "class", "rpn_objectness"}
+    assert all(with_splg.parts[name] < without.parts[name] for name in changed)
+
+
+@every_family
+def test_the_gradient_reaches_the_backbone_through_pgcl_and_not_through_splg(family: Family) -> None:
+    """Through SPLG: the gradient of the losses is what it is with the pseudo labels as fixed numbers."""
+    detector, pixels, targets = detector_of(family.mining), images(2), two_targets()
+    torch.manual_seed(3)
+    outputs = detector(pixels, targets)
+    loss = batch_loss(detector, outputs, targets, miners(family))
+    weight = detector.backbone.conv1.weight
+    (through_pgcl,) = torch.autograd.grad(loss.parts["pgcl"], weight, retain_graph=True)
+    assert through_pgcl.abs().sum() > 0
+    found = [level.pseudo for level in loss.mining.mined]
+    assert any(pseudo is not None and pseudo.max() > 0 for pseudo in found)
+    assert not any(pseudo is not None and pseudo.requires_grad for pseudo in found)
+    rest = torch.stack([part for name, part in loss.parts.items() if name != "pgcl"]).sum()
+    (mined,) = torch.autograd.grad(rest, weight, retain_graph=True)
+    fixed = [Mined(torch.tensor(pseudo.numpy())) for pseudo in found if pseudo is not None]
+    terms = detector.losses(outputs, detector.encode(targets, outputs), fixed)
+    total = torch.stack([detector.loss_weights[name] * term.mean() for name, term in terms.items()]).sum()
+    (expected,) = torch.autograd.grad(total, weight)
+    torch.testing.assert_close(mined, expected)
+
+
+@every_family
+@torch.no_grad()
+def test_what_dminer_needs_in_training_is_gone_afterwards(family: Family) -> None:
+    """The plain detector takes its parameters from the one that was mined on, and finds the same."""
+    plain, mining = detector_of(family.plain).eval(), detector_of(family.mining).eval()
+    spread_out(mining)
+    plain.load_state_dict({name: value for name, value in mining.state_dict().items() if name in plain.state_dict()})
+    ours, theirs = plain.decode(plain(images(2))), mining.decode(mining(images(2)))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert len(mine.labels) > 5
+        assert torch.equal(mine.boxes_xyxy, other.boxes_xyxy)
+        assert torch.equal(mine.scores, other.scores)
+        assert torch.equal(mine.labels, other.labels)
+
+
+@every_family
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_losses_stay_float32_and_gradients_finite(family: Family, dtype: torch.dtype) -> None:
+    detector, targets, pixels = detector_of(family.mining), two_targets(), images(2)
+    with torch.autocast("cpu", dtype=dtype):
+        loss = batch_loss(detector, detector(pixels, targets), targets, miners(family))
+    assert {part.dtype for part in loss.parts.values()} == {torch.float32}
+    loss.total().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters() if p.requires_grad)
+
+
+# Training.
+
+
+def small(spec: DetectorSpec) -> Experiment:
+    return digits_centernet().with_changes(
+        {
+            "data": Digits(train_images=8, val_images=2),
+            "weights": Scratch(),
+            "detector": per_image(spec),
+            "recipe.epochs": 1,
+            "recipe.batch_size": 8,
+        }
+    )
+
+
+def _one_of_two(rank: int, port: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    for name, experiment in runs.items():
+        loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_losses_of_one(tmp_path: Path, free_port: int) -> None:
+    runs = {family.plain.family: small(family.plain) for family in EVERY_FAMILY}
+    for family in EVERY_FAMILY:
+        dminer = DMiner(splg=SPLG(), pgcl=PGCL(top_m=family.top_m))
+        runs[family.plain.family + "_dminer"] = small(family.mining).with_changes({"dminer": dminer})
+    first = next(iter(runs.values()))
+    data = prepare(first.data, first.annotations, tmp_path / "cache")
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=_one_of_two, args=(rank, free_port, runs, data, tmp_path / "two")) for rank in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for name, experiment in runs.items():
+        (alone,) = loop.run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU)).history
+        latest = CheckpointFolder(tmp_path / "two" / name / "checkpoints").latest()
+        assert latest is not None
+        (together,) = load(latest)["history"]
+        terms = {key for key in alone if key.startswith("train/") and "per_second" not in key}
+        assert ("train/pgcl" in terms) == name.endswith("_dminer")
+        for term in terms:
+            assert together[term] == pytest.approx(alone[term], rel=1e-5), (name, term)
+
+
+@cache
+def eight_images() -> Batch:
+    """Eight images of digits, every instance annotated."""
+    import tempfile  # noqa: PLC0415  (a folder that need not outlive the call)
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare(Digits(train_images=8, val_images=1), Full(), Path(folder))
+        (batch,) = train_batches(data, Augmentation(input_size=(96, 96)), batch_size=8, seed=0, epoch=1)
+    return batch
+
+
+def ap50(batch: Batch, found: list[Detections]) -> float:
+    counts = [len(each.labels) for each in batch.targets]
+    truth = GroundTruth.from_arrays(
+        image_ids=list(batch.image_ids),
+        category_ids=range(5),
+        annotation_image_ids=np.repeat(batch.image_ids, counts),
+        annotation_category_ids=torch.cat([each.labels for each in batch.targets]),
+        boxes=torch.cat([each.boxes_xyxy for each in batch.targets]),
+    )
+    evaluator = ScoreAwareEvaluator(truth)
+    for image_id, each in zip(batch.image_ids, found, strict=True):
+        evaluator.update(image_id, each.boxes_xyxy, each.scores, each.labels)
+    return evaluator.compute().metrics()["ap50_s0"]
+
+
+@pytest.mark.slow
+@every_family
+def test_each_learns_eight_images_by_heart(family: Family) -> None:
+    """To an AP50 of 0.9 within 120 steps."""
+    batch, detector = eight_images(), detector_of(family.plain, classes=5)
+    optimiser = torch.optim.Adam(detector.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=120)
+    reached = 0.0
+    for step in range(120):
+        loss = batch_loss(detector, detector(batch.images, batch.targets), batch.targets, Phase(1, 1))
+        optimiser.zero_grad()
+        loss.total().backward()
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 19 and step >= 59:
+            with torch.inference_mode():
+                reached = ap50(batch, detector.eval().decode(detector(batch.images)))
+            detector.train()
+            if reached >= 0.9:
+                return
+    assert reached >= 0.9
