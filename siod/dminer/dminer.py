@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 class Staged(Value):
     """Two stages, as the authors' published model: PGCL first, then SPLG from there at a lower learning rate.
 
-    ``mask_selected`` leaves the positions PGCL selects out of the negative focal loss during the first.
+    Theirs leaves the selected positions out of the negative loss in the first: ``PGCL(mask_selected=True)``.
     """
 
     second_epochs: PositiveInt = 140
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    mask_selected: bool = True
 
 
 class DMiner(Value):
@@ -85,16 +84,14 @@ class Mining:
         return {name: mining_counts(masks, targets, self.strides_px) for name, masks in self.masks().items()}
 
 
-def mine(
-    levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL | None = None, mask_selected: bool = False
-) -> Mining:
+def mine(levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL | None = None) -> Mining:
     """Let the miners work on every level of a detector.
 
     Args:
         levels: Of ``Detector.levels``; they are not changed.
         splg: Makes pseudo labels.
-        pgcl: Makes the loss term ``pgcl``, summed and counted over all levels.
-        mask_selected: Leave the positions PGCL selects out of the negative loss, for all classes.
+        pgcl: Makes the loss term ``pgcl``, summed and counted over all levels; it may also leave the positions
+            it selects out of the negative loss.
 
     Returns:
         One ``Mined`` for each level, and the loss terms.
@@ -113,7 +110,8 @@ def mine(
         found.mask(classes, _shape(level))
         for level, classes, (_, found) in zip(levels, annotated, contrasted, strict=bool(contrasted))
     )
-    ignored = [mask.any(dim=1, keepdim=True).expand_as(mask) for mask in selected] if mask_selected else []
+    masked = pgcl is not None and pgcl.mask_selected
+    ignored = [mask.any(dim=1, keepdim=True).expand_as(mask) for mask in selected] if masked else []
     return Mining(
         mined=tuple(Mined(pseudo, mask) for pseudo, mask in zip_longest(pseudos, ignored)),
         terms={"pgcl": _total([term for term, _ in contrasted])} if contrasted else {},

@@ -7,7 +7,7 @@ selected positions of an image, K gathered feature vectors.
 from __future__ import annotations
 
 from typing import Annotated as Ranged
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -26,14 +26,19 @@ class PGCL(Value):
     """Pixel-level group contrastive learning; it starts when ``start_epoch`` epochs are done.
 
     ``top_m`` is one number, or one for each feature level. ``reduction`` authors averages as the released
-    code does, which the published numbers come from; paper as Eq. 6 is printed.
+    code does, which the published numbers come from; paper as Eq. 6 is printed. ``mask_selected`` leaves the
+    selected positions out of the negative focal loss, for all classes: the released code does so where PGCL is
+    trained without SPLG, the paper does not say.
     """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"mask_selected"})
 
     top_m: PositiveInt | Ranged[tuple[PositiveInt, ...], Field(min_length=1)] = 128
     temperature: PositiveFloat = 0.07
     weight: PositiveFloat = 0.1
     reduction: Reduction = "authors"
     start_epoch: NonNegativeInt = 0
+    mask_selected: bool = False
 
 
 class Selected(NamedTuple):

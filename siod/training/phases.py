@@ -24,7 +24,6 @@ class Phase:
     lr_factor: float = 1.0
     splg: SPLG | None = None
     pgcl: PGCL | None = None
-    mask_selected: bool = False
 
     @property
     def last_epoch(self) -> int:
@@ -43,8 +42,7 @@ def phases(experiment: Experiment) -> tuple[Phase, ...]:
     """Split a run into its phases.
 
     Joint training is one phase with both miners. Staged training, as the authors' published model:
-    first PGCL, its selected positions left out of the negative focal loss; then SPLG from there at a
-    fraction of the learning rate.
+    first PGCL; then SPLG from there at a fraction of the learning rate.
 
     Args:
         experiment: The run.
@@ -61,7 +59,7 @@ def phases(experiment: Experiment) -> tuple[Phase, ...]:
         return (Phase(1, epochs, splg=dminer.splg, pgcl=dminer.pgcl),)
     staged = dminer.staged
     return (
-        Phase(1, epochs, pgcl=dminer.pgcl, mask_selected=staged.mask_selected),
+        Phase(1, epochs, pgcl=dminer.pgcl),
         Phase(epochs + 1, staged.second_epochs, lr_factor=staged.lr_factor, splg=dminer.splg),
     )
 

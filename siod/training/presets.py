@@ -12,7 +12,7 @@ from siod.data.digits import Digits
 from siod.data.source import CocoFolder
 from siod.data.transforms import CENTERNET_AUGMENTATION, Augmentation
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, FASTER_RCNN_TINY
-from siod.dminer.dminer import DMiner
+from siod.dminer.dminer import DMiner, Staged
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.training.experiment import (
@@ -44,6 +44,8 @@ DETECTRON2_1X = Recipe(
 )
 DETECTRON2_3X = DETECTRON2_1X.with_changes({"epochs": 37, "schedule.milestones": (29, 34)})
 PAPER_DMINER = DMiner(splg=SPLG(min_similarity=0.6, scale=1.0), pgcl=PGCL(top_m=128, temperature=0.07, weight=0.1))
+# The authors' published model: two stages of 140 epochs, the selected positions masked in the first.
+PAPER_STAGED_DMINER = PAPER_DMINER.with_changes({"pgcl.mask_selected": True, "staged": Staged()})
 
 DIGITS_RECIPE = Recipe(epochs=6, batch_size=8, learning_rate=2e-3, schedule=OneCycle())
 # 24 x 24 positions instead of 128 x 128: top_m shrinks with the map.

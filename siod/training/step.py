@@ -61,7 +61,7 @@ def batch_loss(
     """
     encoded = detector.encode(targets, outputs)
     levels = detector.levels(outputs, encoded)
-    mining = mine(levels, splg=phase.splg, pgcl=phase.pgcl, mask_selected=phase.mask_selected)
+    mining = mine(levels, splg=phase.splg, pgcl=phase.pgcl)
     # Eq. 2: L = L_splg + lambda_pgcl L_pgcl + lambda_off L_off + lambda_size L_size
     terms = {**detector.losses(outputs, encoded, mining.mined), **mining.terms}
     weights = {**detector.loss_weights, "pgcl": phase.pgcl.weight if phase.pgcl else 0.0}

@@ -54,7 +54,7 @@ def test_pgcl_alone_gives_its_loss_and_what_it_selected() -> None:
 
 
 def test_selected_positions_are_ignored_for_every_class_when_asked() -> None:
-    mining = mine([level()], pgcl=PGCL(top_m=5), mask_selected=True)
+    mining = mine([level()], pgcl=PGCL(top_m=5, mask_selected=True))
     (ignored,) = (mined.ignored for mined in mining.mined)
     assert ignored is not None
     assert torch.equal(ignored, mining.selected[0].any(dim=1, keepdim=True).expand(-1, 3, -1, -1))
@@ -84,7 +84,7 @@ def test_a_detector_trains_with_both_miners() -> None:
     targets = [Target(boxes, torch.tensor([1]), boxes + 20, torch.tensor([1])), empty()]
     outputs = detector(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
     encoded = detector.encode(targets, outputs)
-    mining = mine(detector.levels(outputs, encoded), splg=SPLG(), pgcl=PGCL(top_m=16), mask_selected=True)
+    mining = mine(detector.levels(outputs, encoded), splg=SPLG(), pgcl=PGCL(top_m=16, mask_selected=True))
     terms = {**detector.losses(outputs, encoded, mining.mined), **mining.terms}
     torch.stack([term.mean() for term in terms.values()]).sum().backward()
     assert set(terms) == {"heatmap", "size", "offset", "pgcl"}
@@ -100,7 +100,7 @@ def empty() -> Target:
 
 
 def test_staged_training_needs_both_miners() -> None:
-    assert DMiner(staged=Staged(second_epochs=3)).staged == Staged(second_epochs=3, lr_factor=0.1, mask_selected=True)
+    assert DMiner(staged=Staged(second_epochs=3)).staged == Staged(second_epochs=3, lr_factor=0.1)
     with pytest.raises(UserError, match="staged needs both splg and pgcl"):
         DMiner().with_changes({"staged": Staged(), "splg": None})
 

@@ -129,7 +129,7 @@ def test_values_are_frozen() -> None:
 def test_joint_training_is_one_phase_with_both_miners() -> None:
     experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER, "recipe.epochs": 6})
     (phase,) = phases(experiment)
-    assert (phase.first_epoch, phase.last_epoch, phase.mask_selected) == (1, 6, False)
+    assert (phase.first_epoch, phase.last_epoch) == (1, 6)
     assert (phase.splg, phase.pgcl) == (DIGITS_DMINER.splg, DIGITS_DMINER.pgcl)
 
 
@@ -138,12 +138,11 @@ def test_without_dminer_no_miner_is_at_work() -> None:
     assert (phase.splg, phase.pgcl) == (None, None)
 
 
-def test_staged_training_is_masked_pgcl_then_splg_at_a_tenth() -> None:
+def test_staged_training_is_pgcl_then_splg_at_a_tenth() -> None:
     staged = DMiner(splg=SPLG(), pgcl=PGCL(), staged=Staged(second_epochs=2))
     experiment = digits_centernet().with_changes({"dminer": staged, "recipe.epochs": 4})
     first, second = phases(experiment)
     assert (first.first_epoch, first.last_epoch, first.splg, first.pgcl) == (1, 4, None, PGCL())
-    assert first.mask_selected
     assert (second.first_epoch, second.last_epoch, second.splg, second.pgcl) == (5, 6, SPLG(), None)
     assert second.lr_factor == pytest.approx(0.1)
     assert total_epochs(experiment) == 6
