@@ -17,6 +17,7 @@ from siod.cli import (
     evaluate,
     report_build,
     study_list,
+    study_new,
     study_plan,
     study_run,
     study_status,
@@ -41,6 +42,7 @@ app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(study_app, name="study")
 study_app.command("list")(study_list.list_)
+study_app.command("new")(study_new.new)
 study_app.command("plan")(study_plan.plan)
 study_app.command("run")(study_run.run)
 study_app.command("status")(study_status.status)

@@ -8,7 +8,9 @@ import pytest
 
 from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
-from siod.tuning.study import study_names
+from siod.tuning.arms import confounded
+from siod.tuning.plan import plan
+from siod.tuning.study import load_study, study_names
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Siod
@@ -163,3 +165,31 @@ def test_a_plan_measures_each_shape_once_and_knows_it_from_then_on(siod: Siod, t
     assert len(list((tmp_path / "runs" / "trials").iterdir())) == 1
     assert "GPU-hours" in again.out
     assert "never measured" not in again.out
+
+
+def test_a_new_study_plans_as_it_is(siod: Siod, tmp_path: Path) -> None:
+    done = siod("study", "new", "mine")
+    assert (done.code, done.out) == (
+        0,
+        "mine.py: edit it, then 'siod study plan mine.py' and 'siod study run mine.py'\n",
+    )
+    study = load_study(str(tmp_path / "mine.py"))
+    assert (study.name, len(plan(study)), confounded(study)) == ("mine", 9, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("my-study",), "use letters, digits and underscores"),
+        (("class",), "use letters, digits and underscores"),
+        (("mine", "--out", "mine.txt"), "ends in .py"),
+        (("there",), "exists already"),
+    ],
+)
+def test_a_new_study_is_refused_where_it_cannot_be(
+    siod: Siod, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    (tmp_path / "there.py").write_text("mine")
+    assert sentence in siod("study", "new", *arguments).refusal
+    assert (tmp_path / "there.py").read_text() == "mine"
