@@ -185,7 +185,7 @@ def load_backbone_weights(backbone: ResNet, file: Path | None = None) -> None:
         UserError: The file cannot be read, the download fails, or names or shapes do not fit. Nothing is
             loaded in part.
     """
-    state = _published_weights(backbone) if file is None else _read_weights(file)
+    state = _published_weights(backbone) if file is None else read_weights(file)
     state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     source = "the published ImageNet weights" if file is None else str(file)
     _refuse_misfits(backbone, state, source)
@@ -209,7 +209,12 @@ def _published_weights(backbone: ResNet) -> Mapping[str, Tensor]:
     return state
 
 
-def _read_weights(file: Path) -> Mapping[str, Tensor]:
+def read_weights(file: Path) -> Mapping[str, Tensor]:
+    """Read a state dict from a file that ``torch.save`` wrote.
+
+    Raises:
+        UserError: It cannot be read or holds something else.
+    """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights, RetinaNet_ResNet50_FPN_Weights
 
+from siod.detectors.backbones import read_weights
 from siod.detectors.fcos import FCOSDetector
 from siod.detectors.retinanet import RetinaNetDetector
 from siod.errors import UserError
@@ -55,15 +56,15 @@ def load_published(detector: Detector, file: Path | None = None, *, category_ids
     published = PUBLISHED.get(type(detector))
     if published is None:
         raise UserError("torchvision publishes no detector of this family; set weights.kind to imagenet or checkpoint")
-    if file is None:
+    if file is not None:
+        state = read_weights(file)
+    else:
         try:
             state = published.weights.get_state_dict(progress=False, check_hash=True, map_location="cpu")
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"{published.weights.url}: download failed ({error}); set weights.file to a downloaded copy"
             ) from error
-    else:
-        state = torch.load(file, map_location="cpu", weights_only=True)
     load_torchvision_state(detector, state, norm_eps=published.norm_eps, category_ids=category_ids)
 
 
@@ -88,7 +89,7 @@ def load_torchvision_state(
     """
     renamed = {_renamed(name): value for name, value in state.items()}
     if category_ids is not None:
-        rows = torch.tensor(category_ids)
+        rows = torch.tensor(list(category_ids))
         for name in (CLASS_LAYER + "weight", CLASS_LAYER + "bias"):
             if name in renamed:
                 renamed[name] = _rows(renamed[name], rows, anchors=_anchors(detector))
@@ -120,7 +121,13 @@ def _anchors(detector: Detector) -> int:
 
 def _rows(layer: Tensor, rows: Tensor, *, anchors: int) -> Tensor:
     """The same rows of every anchor."""
-    return layer.unflatten(0, (anchors, -1))[:, rows].flatten(0, 1)
+    of_anchors = layer.unflatten(0, (anchors, -1))
+    if int(rows.max()) >= of_anchors.shape[1]:
+        raise UserError(
+            f"published weights do not fit this detector: category id {int(rows.max())} is none of their "
+            f"{of_anchors.shape[1]}; name them for data with COCO's categories only"
+        )
+    return of_anchors[:, rows].flatten(0, 1)
 
 
 def _fold_eps(backbone: nn.Module, state: dict[str, Tensor], norm_eps: float) -> None:

@@ -110,13 +110,25 @@ class FromCheckpoint(Value):
     file: Path
 
 
+class PublishedDetector(Value):
+    """All weights of torchvision's published detector on COCO, for FCOS and RetinaNet with ResNet-50.
+
+    The data set's category ids must be COCO's; ``file`` is a downloaded copy.
+    """
+
+    kind: Literal["published"] = "published"
+    file: Path | None = None
+
+
 class Scratch(Value):
     """Random weights."""
 
     kind: Literal["none"] = "none"
 
 
-Weights = Annotated[ImageNet | DigitClassifier | FromCheckpoint | Scratch, Field(discriminator="kind")]
+Weights = Annotated[
+    ImageNet | DigitClassifier | FromCheckpoint | PublishedDetector | Scratch, Field(discriminator="kind")
+]
 
 
 class Evaluation(Value):
@@ -174,6 +186,9 @@ class Experiment(Value):
     def _parts_fit_together(self) -> Self:
         if self.weights.kind == "digits" and self.data.kind != "digits":
             message = "weights.kind digits needs data.kind digits; use imagenet, checkpoint or none"
+            raise ValueError(message)
+        if self.weights.kind == "published" and self.data.kind == "digits":
+            message = "weights.kind published needs data with COCO's categories; use digits, checkpoint or none"
             raise ValueError(message)
         if self.recipe.batch_size % self.compute.workers:
             message = (

@@ -12,12 +12,13 @@ from torch import nn
 
 from siod.data.digits import Digits, digit_crops
 from siod.detectors.backbones import build_backbone, load_backbone_weights
+from siod.detectors.published import load_published
 from siod.errors import UserError
 from siod.training import checkpoint
 from siod.value import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from siod.detectors.detector import Detector, DetectorSpec
@@ -45,26 +46,32 @@ def ensure(
     weights = experiment.weights
     if isinstance(experiment.data, Digits) and weights.kind == "digits":
         return _ensure_digit_classifier(weights, experiment.data, experiment.detector, cache_dir, progress)
-    if weights.kind in ("imagenet", "checkpoint") and weights.file is not None:
+    if weights.kind in ("imagenet", "checkpoint", "published") and weights.file is not None:
         if not weights.file.is_file():
             raise UserError(f"{weights.file}: no such file; set weights.file to an existing file of weights")
         return weights.file.resolve()
     return None
 
 
-def load_initial_weights(detector: Detector, weights: Weights, file: Path | None) -> None:
+def load_initial_weights(
+    detector: Detector, weights: Weights, file: Path | None, *, category_ids: Sequence[int] | None = None
+) -> None:
     """Put initial weights into a detector.
 
     Args:
         detector: Freshly built; changed in place.
         weights: Which kind.
         file: What :func:`ensure` returned.
+        category_ids: The data set's number of each class; published detectors are told by them which rows of
+            their class layer to give.
 
     Raises:
         UserError: The file does not fit the architecture, or cannot be had.
     """
     if weights.kind == "imagenet":
         load_backbone_weights(detector.backbone, file)
+    elif weights.kind == "published":
+        load_published(detector, file, category_ids=category_ids)
     elif weights.kind == "digits" and file is not None:
         _load_exactly(detector.backbone, checkpoint.load(file)["model"], file)
     elif weights.kind == "checkpoint" and file is not None:

@@ -16,6 +16,8 @@ from siod.detectors.detector import DetectorSpec
 from siod.detectors.published import PUBLISHED, load_published, load_torchvision_state
 from siod.detectors.zoo import CENTERNET_TINY, FCOS_R50_FPN, FCOS_TINY, RETINANET_R50_FPN, build
 from siod.errors import UserError
+from siod.training.experiment import PublishedDetector
+from siod.training.weights import load_initial_weights
 
 HEIGHT, WIDTH = 160, 224
 FAMILIES = [(FCOS_R50_FPN, fcos_resnet50_fpn), (RETINANET_R50_FPN, retinanet_resnet50_fpn)]
@@ -106,6 +108,19 @@ def test_rows_of_a_detector_with_nine_anchors_are_taken_for_each() -> None:
     load_torchvision_state(ours, model.state_dict(), category_ids=(5, 2))
     expected = model.head.classification_head.cls_logits.bias.view(9, 7)[:, [5, 2]].flatten()
     assert torch.equal(ours.get_submodule("head.classification_head.cls_logits").bias, expected)
+
+
+def test_an_experiment_begins_with_them(tmp_path: Path) -> None:
+    model = theirs_of(fcos_resnet50_fpn, 91)
+    torch.save(model.state_dict(), tmp_path / "fcos.pth")
+    detector = build(FCOS_R50_FPN, num_classes=2)
+    weights = PublishedDetector(file=tmp_path / "fcos.pth")
+    load_initial_weights(detector, weights, tmp_path / "fcos.pth", category_ids=(3, 8))
+    stem, last = model.backbone.body.conv1, model.head.classification_head.cls_logits
+    assert torch.equal(detector.backbone.conv1.weight, stem.weight)
+    assert torch.equal(detector.get_submodule("head.classification_head.cls_logits").bias, last.bias[[3, 8]])
+    with pytest.raises(UserError, match="category id 200 is none of their 91"):
+        load_initial_weights(detector, weights, tmp_path / "fcos.pth", category_ids=(3, 200))
 
 
 def test_every_published_detector_is_named_with_its_normalisation() -> None:

@@ -60,6 +60,7 @@ def test_a_value_out_of_range_is_refused_with_its_place() -> None:
     ("changes", "sentence"),
     [
         ({"data": {"kind": "coco_folder", "root": "coco"}}, "weights.kind digits needs data.kind digits"),
+        ({"weights": {"kind": "published"}}, "weights.kind published needs data with COCO's categories"),
         ({"compute": {"workers": 3}}, "recipe.batch_size 8 does not divide by compute.workers 3"),
         ({"compute": {"workers": 2, "carrier": "in_process"}}, "carrier in_process runs one worker, not 2"),
     ],
