@@ -18,12 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from siod.data.table import InstanceTable, Pixels, train_table, val_table
 from siod.data.transforms import (
+    PAD_TO_PX,
     Augmentation,
     Geometry,
+    ShortEdge,
     change_colour,
     draw_colour,
     draw_geometry,
     fit,
+    fit_short_edge,
     mean_rgb,
     warp_boxes,
     warp_image,
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
     from siod.data.source import PreparedData
 
-PAD_TO_PX = 32
 IDLE_LOADERS = 4
 """Sets of worker processes that wait for their next epoch."""
 
@@ -73,9 +75,10 @@ class Packed:
 
     @classmethod
     def of(cls, samples: list[Sample]) -> Self:
-        """Pack samples of one size."""
+        """Pack samples, padded right and below to the largest of them."""
+        height, width = (max(sample.image.shape[axis] for sample in samples) for axis in (1, 2))
         return cls(
-            images=torch.stack([sample.image for sample in samples]),
+            images=torch.stack([_padded(sample.image, height, width) for sample in samples]),
             boxes_xyxy=np.concatenate([sample.boxes_xyxy for sample in samples]),
             labels=np.concatenate([sample.labels for sample in samples]),
             hidden=np.concatenate([sample.hidden for sample in samples]),
@@ -119,9 +122,12 @@ class TrainImages(Dataset[Sample]):
 class EvalImages(Dataset[Sample]):
     """Validation images, padded or fitted; addressed like training images, of whose key only the place counts."""
 
-    def __init__(self, table: InstanceTable, input_size: tuple[int, int] | None, *, keep: bool) -> None:
+    def __init__(
+        self, table: InstanceTable, input_size: tuple[int, int] | None, short_edge: ShortEdge | None, *, keep: bool
+    ) -> None:
         self.table = table
         self.input_size = input_size
+        self.short_edge = short_edge
         self.pixels = Pixels(table, keep=keep)
 
     def geometry(self, index: int) -> Geometry:
@@ -129,6 +135,8 @@ class EvalImages(Dataset[Sample]):
         size = (self.table.images[index].height, self.table.images[index].width)
         if self.input_size is not None:
             return fit(size, self.input_size)
+        if self.short_edge is not None:
+            return fit_short_edge(size, self.short_edge.lengths[-1], self.short_edge.longest)
         height, width = (-(-side // PAD_TO_PX) * PAD_TO_PX for side in size)
         return Geometry(size, size, (0, 0), flip=False, input_size=(height, width))
 
@@ -214,6 +222,7 @@ def eval_batches(
     *,
     batch_size: int,
     input_size: tuple[int, int] | None = None,
+    short_edge: ShortEdge | None = None,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -226,6 +235,7 @@ def eval_batches(
         batch_size: Most images at a time.
         input_size: Height and width to fit images into, centred on black; None keeps their resolution and
             pads right and below to a multiple of 32.
+        short_edge: Resize to the last of its lengths before padding.
         rank: Of this worker.
         world_size: How many workers share the images.
         workers: Processes that decode for this worker; 0 does so in the calling one.
@@ -235,7 +245,7 @@ def eval_batches(
         Batches of images of equal input size. The batches do not depend on the number of workers, only
         who gets which does.
     """
-    dataset = _eval_images(val_table(data), input_size, in_process=workers == 0)
+    dataset = _eval_images(val_table(data), input_size, short_edge, in_process=workers == 0)
     by_size: dict[tuple[int, int], list[Key]] = {}
     for index in range(len(dataset.table)):
         by_size.setdefault(dataset.geometry(index).input_size, []).append((0, 0, index))
@@ -254,8 +264,15 @@ def _train_images(table: InstanceTable, augmentation: Augmentation, *, in_proces
 
 
 @lru_cache(maxsize=2)
-def _eval_images(table: InstanceTable, input_size: tuple[int, int] | None, *, in_process: bool) -> EvalImages:
-    return EvalImages(table, input_size, keep=in_process and table.fits_in_memory())
+def _eval_images(
+    table: InstanceTable, input_size: tuple[int, int] | None, short_edge: ShortEdge | None, *, in_process: bool
+) -> EvalImages:
+    return EvalImages(table, input_size, short_edge, keep=in_process and table.fits_in_memory())
+
+
+def _padded(image: Tensor, height: int, width: int) -> Tensor:
+    below, right = height - image.shape[1], width - image.shape[2]
+    return torch.nn.functional.pad(image, (0, right, 0, below)) if below or right else image
 
 
 def _sample(table: InstanceTable, index: int, image: Tensor, geometry: Geometry) -> Sample:

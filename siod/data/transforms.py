@@ -9,7 +9,7 @@ N boxes, H x W an image's height and width, h x w those of the input, in pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -28,11 +28,26 @@ _LIGHT_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
+PAD_TO_PX = 32
+"""Inputs that keep an image's proportions are padded right and below to a multiple of this."""
+
+
+class ShortEdge(Value):
+    """A resize that keeps proportions: the shorter edge gets one of ``lengths``, unless the longer passes ``longest``.
+
+    All in pixels; a training image draws its length anew in every epoch.
+    """
+
+    lengths: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640, 672, 704, 736, 768, 800)
+    longest: Annotated[int, Field(ge=32)] = 1333
+
+
 class Augmentation(Value):
     """What may happen to a training image. The defaults only fit it into the input.
 
     Args:
-        input_size: Height and width of the detector's input in pixels.
+        input_size: Height and width of the detector's input in pixels; None with ``short_edge``.
+        short_edge: Resize by the shorter edge instead; the images of a batch are padded to the largest of them.
         scale: Least and greatest zoom, 1 fits the whole image; None leaves the zoom at 1.
         scale_step: Zooms are multiples of this step above the least; None draws from the whole range.
         shift_border_px: With ``scale``, the image point at the input's centre stays this far from the
@@ -44,7 +59,10 @@ class Augmentation(Value):
         lighting: Standard deviation of the change along ImageNet's principal colour components.
     """
 
-    input_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"short_edge"})
+
+    input_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
+    short_edge: ShortEdge | None = None
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     scale_step: Annotated[float, Field(gt=0)] | None = None
     shift_border_px: Annotated[int, Field(ge=0)] = 0
@@ -61,6 +79,10 @@ class Augmentation(Value):
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Augmentation:
+        if (self.input_size is None) == (self.short_edge is None):
+            raise ValueError("set one of input_size and short_edge, and leave the other null")
+        if self.short_edge is not None and self.scale is not None:
+            raise ValueError("scale has no effect with short_edge; set it to null")
         if self.scale is None and (self.scale_step is not None or self.shift_border_px):
             raise ValueError("scale_step and shift_border_px have no effect without scale; set scale too")
         if self.scale is not None and self.scale[0] > self.scale[1]:
@@ -80,6 +102,10 @@ CENTERNET_AUGMENTATION = Augmentation(
     lighting=0.1,
 )
 """CenterNet's settings for COCO, which the paper trains with."""
+
+
+SHORT_EDGE_AUGMENTATION = Augmentation(short_edge=ShortEdge(), flip=0.5)
+"""detectron2's for COCO: one of six lengths, mirrored half of the time."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +153,10 @@ def draw_geometry(augmentation: Augmentation, rng: np.random.Generator, height: 
     Returns:
         A geometry; without ``scale`` the image fits the input and is centred.
     """
+    if augmentation.short_edge is not None:
+        length = augmentation.short_edge.lengths[int(rng.integers(len(augmentation.short_edge.lengths)))]
+        flip = bool(augmentation.flip) and float(rng.random()) < augmentation.flip
+        return fit_short_edge((height, width), length, augmentation.short_edge.longest, flip=flip)
     zoom, centre = 1.0, (height / 2, width / 2)
     if augmentation.scale is not None:
         zoom = _draw_zoom(augmentation.scale, augmentation.scale_step, rng)
@@ -136,7 +166,30 @@ def draw_geometry(augmentation: Augmentation, rng: np.random.Generator, height: 
                 _draw_centre(width, augmentation.shift_border_px, rng),
             )
     flip = bool(augmentation.flip) and float(rng.random()) < augmentation.flip
-    return fit((height, width), augmentation.input_size, zoom=zoom, centre=centre, flip=flip)
+    input_size = augmentation.input_size or (height, width)
+    return fit((height, width), input_size, zoom=zoom, centre=centre, flip=flip)
+
+
+def fit_short_edge(source: tuple[int, int], length: int, longest: int, *, flip: bool = False) -> Geometry:
+    """Scale an image to a length of its shorter edge, or less where its longer edge would pass its own.
+
+    Args:
+        source: Height and width of the image.
+        length: Of the shorter edge in pixels.
+        longest: Of the longer edge in pixels.
+        flip: Mirror left and right.
+
+    Returns:
+        The geometry; the image lies in the upper left corner of an input that is a multiple of 32 px.
+
+    Example:
+        >>> fit_short_edge((480, 640), 800, 1333).size, fit_short_edge((480, 640), 800, 1333).input_size
+        ((800, 1067), (800, 1088))
+    """
+    scale = min(length / min(source), longest / max(source))
+    height, width = (max(round(side * scale), 1) for side in source)
+    input_size = (-(-height // PAD_TO_PX) * PAD_TO_PX, -(-width // PAD_TO_PX) * PAD_TO_PX)
+    return Geometry(source, (height, width), (0, 0), flip, input_size)
 
 
 def fit(

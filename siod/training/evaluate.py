@@ -108,6 +108,7 @@ def detect(
         data,
         batch_size=evaluation.batch_size,
         input_size=evaluation.input_size,
+        short_edge=evaluation.short_edge,
         rank=context.rank,
         world_size=context.world_size,
         workers=loader_workers,

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from siod.data.annotation_sets import Full, Policy
 from siod.data.digits import Digits
 from siod.data.source import Source
-from siod.data.transforms import Augmentation
+from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
 from siod.errors import UserError
@@ -135,12 +135,27 @@ class Evaluation(Value):
     """How detections are made for the score-aware protocol.
 
     ``input_size`` None keeps each image's resolution, padded to a multiple of 32; a (height, width) pair
-    resizes to it.
+    resizes to it. ``short_edge`` resizes by its one length before padding instead.
     """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"short_edge"})
 
     batch_size: PositiveInt = 16
     input_size: tuple[PositiveInt, PositiveInt] | None = None
+    short_edge: ShortEdge | None = None
     every_epochs: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _one_way_to_resize(self) -> Self:
+        if self.short_edge is None:
+            return self
+        if self.input_size is not None:
+            message = "input_size has no effect with short_edge; set one of them to null"
+            raise ValueError(message)
+        if len(self.short_edge.lengths) > 1:
+            message = f"short_edge must have one length in evaluation, not {self.short_edge.lengths}"
+            raise ValueError(message)
+        return self
 
 
 class Compute(Value):

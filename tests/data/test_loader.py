@@ -16,7 +16,7 @@ from siod.data import coco
 from siod.data.annotation_sets import Full, Keep
 from siod.data.loader import eval_batches, train_batches
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, prepare
-from siod.data.transforms import Augmentation
+from siod.data.transforms import Augmentation, ShortEdge
 from siod.errors import UserError
 from siod.types import Batch
 
@@ -215,3 +215,18 @@ def test_a_training_file_from_elsewhere_is_refused(digits: PreparedData, mixed: 
     foreign = PreparedData(**(vars(digits) | {"train": mixed.train, "fingerprint": "x"}))
     with pytest.raises(UserError, match="lists other images than"):
         train(foreign)
+
+
+def test_images_of_one_short_edge_are_padded_to_the_largest_of_their_batch(mixed: PreparedData) -> None:
+    """40 x 30, 64 x 33 and 20 x 50 px become 85 x 64, 124 x 64 and 64 x 160: inputs of 64 x 96, 64 x 128, 160 x 64."""
+    edge = ShortEdge(lengths=(64,), longest=400)
+    (batch,) = train(mixed, Augmentation(short_edge=edge), batch_size=5)
+    assert batch.images.shape == (5, 3, 160, 128)
+    place = batch.image_ids.index(7)
+    torch.testing.assert_close(
+        batch.targets[place].boxes_xyxy, torch.tensor([[1, 2, 11, 22]]) * 64 / 30, rtol=0.01, atol=0
+    )
+    assert batch.images[place, :, 64:].eq(0).all()
+    assert batch.images[place, 0, :64, :85].eq(1).all()
+    shapes = {tuple(batch.images.shape[2:]) for batch in eval_batches(mixed, batch_size=8, short_edge=edge)}
+    assert shapes == {(64, 96), (64, 128), (160, 64)}

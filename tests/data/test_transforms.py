@@ -16,10 +16,12 @@ from siod.data.transforms import (
     CENTERNET_AUGMENTATION,
     Augmentation,
     Geometry,
+    ShortEdge,
     change_colour,
     draw_colour,
     draw_geometry,
     fit,
+    fit_short_edge,
     mean_rgb,
     warp_boxes,
     warp_image,
@@ -192,3 +194,28 @@ def test_colours_are_cut_at_black_and_white() -> None:
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         Augmentation.parse({"input_size": (96, 96), **settings}, source="test")
+
+
+def test_a_short_edge_gets_one_of_its_lengths_unless_the_long_one_would_be_too_long() -> None:
+    """480 x 640 to 96: 96 x 128. 100 x 400 to 96 would be 384 wide: 200 / 400 halves it. Inputs in whole 32 px."""
+    assert fit_short_edge((480, 640), 96, 200) == Geometry((480, 640), (96, 128), (0, 0), False, (96, 128))
+    assert fit_short_edge((100, 400), 96, 200) == Geometry((100, 400), (50, 200), (0, 0), False, (64, 224))
+    augmentation = Augmentation(short_edge=ShortEdge(lengths=(64, 80, 96), longest=1000), flip=0.5)
+    drawn = [draw_geometry(augmentation, rng(seed), 100, 150) for seed in range(60)]
+    assert {geometry.size for geometry in drawn} == {(64, 96), (80, 120), (96, 144)}
+    assert {geometry.flip for geometry in drawn} == {False, True}
+    mirrored = next(geometry for geometry in drawn if geometry.flip and geometry.size == (80, 120))
+    boxes, _ = warp_boxes(np.array([[0.0, 0, 15, 10]]), mirrored)
+    np.testing.assert_allclose(boxes, [[108, 0, 120, 8]])  # 0.8 of it, at the right edge of the image
+
+
+def test_an_input_is_of_a_size_or_follows_the_short_edge() -> None:
+    for changes in ({"input_size": (96, 96), "short_edge": ShortEdge()}, {}):
+        with pytest.raises(UserError, match="set one of input_size and short_edge"):
+            Augmentation.parse(changes, source="augmentation")
+    with pytest.raises(UserError, match="scale has no effect with short_edge"):
+        Augmentation.parse({"short_edge": {}, "scale": (0.5, 1.0)}, source="augmentation")
+    assert Augmentation(input_size=(96, 96)).model_dump(mode="json").keys() == {
+        *("input_size", "scale", "scale_step", "shift_border_px", "flip"),
+        *("brightness", "contrast", "saturation", "lighting"),
+    }

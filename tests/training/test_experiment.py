@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from siod.data.transforms import ShortEdge
 from siod.detectors.zoo import FASTER_RCNN_TINY
 from siod.dminer.dminer import DMiner, Staged
 from siod.dminer.pgcl import PGCL
@@ -17,12 +19,20 @@ from siod.training.experiment import SGD, Experiment
 from siod.training.phases import phases, total_epochs
 from siod.training.presets import (
     DIGITS_DMINER,
+    DIGITS_FPN_DMINER,
+    FCOS_1X,
     PAPER_DMINER,
+    PAPER_FPN_DMINER,
     PAPER_R18,
     PAPER_R101,
+    RETINANET_1X,
     coco_centernet_r18,
     coco_centernet_r101,
+    coco_fcos_r50_fpn,
+    coco_retinanet_r50_fpn,
     digits_centernet,
+    digits_fcos,
+    digits_retinanet,
 )
 
 
@@ -155,3 +165,28 @@ def test_a_miner_that_starts_later_is_absent_until_then() -> None:
     assert phase.at(2).splg is None
     assert phase.at(3).splg == SPLG(start_epoch=2)
     assert phase.at(1).pgcl == PGCL()
+
+
+def test_the_recipes_of_the_pyramid_detectors_are_those_of_their_code() -> None:
+    for recipe in (FCOS_1X, RETINANET_1X):
+        assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.weight_decay) == (12, 16, 0.01, 1e-4)
+        assert recipe.optimiser == SGD(momentum=0.9)
+        assert recipe.schedule.model_dump().items() >= {"milestones": (8, 11), "factor": 0.1}.items()
+    assert PAPER_FPN_DMINER.pgcl == PGCL(top_m=(96, 64, 32), temperature=0.07, weight=0.1)
+
+
+@pytest.mark.parametrize("preset", [coco_fcos_r50_fpn, coco_retinanet_r50_fpn])
+def test_the_pyramid_detectors_see_coco_by_the_short_edge(preset: Callable[[Path], Experiment]) -> None:
+    experiment = preset(Path("coco")).with_changes({"dminer": PAPER_FPN_DMINER})
+    assert experiment.augmentation.short_edge == ShortEdge(lengths=(640, 672, 704, 736, 768, 800), longest=1333)
+    assert experiment.evaluation.short_edge == ShortEdge(lengths=(800,), longest=1333)
+    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+    with pytest.raises(UserError, match="short_edge must have one length in evaluation"):
+        experiment.with_changes({"evaluation.short_edge": ShortEdge()})
+
+
+@pytest.mark.parametrize("preset", [digits_fcos, digits_retinanet])
+def test_the_small_pyramid_detectors_take_the_digit_classifier_of_centernet(preset: Callable[[], Experiment]) -> None:
+    experiment = preset().with_changes({"dminer": DIGITS_FPN_DMINER})
+    assert experiment.detector.backbone_identity() == digits_centernet().detector.backbone_identity()
+    assert experiment.weights == digits_centernet().weights
