@@ -8,7 +8,8 @@ class-wise classifier stands beside it, in training only: a convolution whose fe
 and a heatmap of C classes. Where the paper is silent on what the mined labels do, this is decided:
 
 - The branch learns what CenterNet's heatmap learns, by the same penalty-reduced focal loss, mined labels
-  added to the target (Eq. 5): the miners meet what they were made for.
+  added to the target (Eq. 5): the miners meet what they were made for. Its features are normalised before
+  they are rectified, as CenterNet's are; those of a bare convolution come to resemble each other everywhere.
 - An anchor's soft label is the mean of the mined labels around it, over more positions for larger anchors,
   for the class that has most of it. The paper's soft labels are of classes while objectness has none, and an
   anchor is an object if it is one of any class. Annotated boxes are no part of it: anchors near them have
@@ -320,7 +321,13 @@ class _Branch(nn.Module):
 
     def __init__(self, channels: int, hidden: int, num_classes: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(channels, hidden, kernel_size=3, padding=1), nn.ReLU(inplace=True))
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, hidden, kernel_size=3, padding=1, bias=False),
+            # Each channel of an image about 0. Without, all positions soon share most of their features: a few steps
+            # on digits made every position of an image more similar to the reference than 0.9.
+            nn.GroupNorm(hidden, hidden),
+            nn.ReLU(inplace=True),
+        )
         self.heatmap = nn.Conv2d(hidden, num_classes, kernel_size=1)
         nn.init.normal_(self.heatmap.weight, std=0.01)
         nn.init.constant_(self.heatmap.bias, math.log(HEATMAP_PRIOR / (1 - HEATMAP_PRIOR)))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from siod.detectors.detector import normalise
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch, anchor_soft_labels
 from siod.detectors.region_proposals import ProposalNetwork, image_seeds, propose, seeded
 from siod.detectors.zoo import FASTER_RCNN_R50_C4, FASTER_RCNN_TINY, FASTER_RCNN_TINY_MINING
+from siod.dminer.splg import SPLG
 from siod.errors import UserError
 from siod.training.presets import DIGITS_FASTER_RCNN_DMINER, digits_faster_rcnn
 from siod.types import LossTerm, Mined, Target
@@ -266,6 +267,14 @@ def test_a_background_anchor_keeps_the_fourth_power_of_its_doubt(soft: float, ke
     assert everywhere["rpn_objectness"].count == plain["rpn_objectness"].count
     for name in ("rpn_box", "roi_class", "roi_box"):
         assert torch.equal(everywhere[name].total, plain[name].total)
+
+
+def test_what_all_positions_share_does_not_make_them_similar_to_the_miners() -> None:
+    branch = detector_of(MINING).mining_branch
+    assert branch is not None
+    noise = torch.randn(1, 64, 12, 12, generator=torch.Generator().manual_seed(0))
+    directions = nn.functional.normalize(branch(noise + 10).features[0].flatten(1), dim=0)
+    assert (directions.T @ directions).median() < SPLG().min_similarity
 
 
 def test_mined_labels_enter_the_branch_as_they_enter_centernet_s_heatmap() -> None:
