@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,10 @@ CONSOLE = "\n".join(re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line.removeprefix("$ ").split("#")[0].split() for line in CONSOLE.splitlines() if line.startswith("$ ")]
 SIOD = [words[1:] for words in COMMANDS if words[0] == "siod"]
 MAKE = [words[1] for words in COMMANDS if words[0] == "make"]
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
 def test_the_readme_shows_the_commands_it_is_about() -> None:
@@ -49,9 +54,25 @@ def test_studies_named_in_the_readme_exist() -> None:
 
 
 def test_the_study_of_the_readme_loads(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (block,) = (block for block in python_blocks(README) if "STUDY = " in block)
     (tmp_path / "mine.py").write_text(block)
     assert load_study(str(tmp_path / "mine.py")).name == "my_coco"
+
+
+def test_the_evaluator_of_the_readme_runs() -> None:
+    (block,) = (block for block in python_blocks(README) if "ScoreAwareEvaluator" in block)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102  (the code the README shows)
+    # A perfect box scored 0.55 is above six of the ten thresholds.
+    assert names["metrics"]["ap_s"] == pytest.approx(0.6)
+
+
+def test_the_code_of_the_evaluation_page_runs() -> None:
+    blocks = python_blocks((ROOT / "docs" / "evaluation.md").read_text())
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)  # noqa: S102  (the code the page shows, with its asserts)
+    assert len(blocks) == 5
 
 
 def test_files_named_in_readme_and_contributing_exist() -> None:
