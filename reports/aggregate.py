@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,13 +76,30 @@ def aggregate(study: StudyRecord) -> tuple[ArmRow, ...]:
         One row per arm, in the declared order.
     """
     cells = {arm.name: _cells(study.trials_of(arm.name), study.columns) for arm in study.arms}
-    reference = cells[study.baseline]
     rows = []
     for arm in study.arms:
-        own = cells[arm.name]
-        gains = {name: None if arm.name == study.baseline else _gain(own[name], reference[name]) for name in own}
+        baseline, own = study.baseline_of(arm.group), cells[arm.name]
+        gains = {name: None if arm.name == baseline else _gain(own[name], cells[baseline][name]) for name in own}
         rows.append(ArmRow(arm, study.trials_of(arm.name), own, gains))
     return tuple(rows)
+
+
+def by_group(study: StudyRecord) -> dict[str, StudyRecord]:
+    """Split a study into its groups of arms.
+
+    Args:
+        study: With or without groups.
+
+    Returns:
+        By group, in the declared order, the study with the arms of that group alone and their baseline.
+    """
+    names = dict.fromkeys(arm.group for arm in study.arms)
+    return {
+        name: replace(
+            study, arms=tuple(arm for arm in study.arms if arm.group == name), baseline=study.baseline_of(name)
+        )
+        for name in names
+    }
 
 
 def of_status(trials: Sequence[TrialRecord], status: Status) -> tuple[TrialRecord, ...]:

@@ -29,7 +29,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
 def _missing(study: StudyRecord) -> Iterator[str]:
     for arm in study.arms:
         if not of_status(study.trials_of(arm.name), "finished"):
-            yield f"{arm.label}: {MISSING}."
+            yield f"{arm.title}: {MISSING}."
 
 
 def _unfinished(study: StudyRecord) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _versions(study: StudyRecord) -> Iterator[str]:
     for arm in study.arms:
         prints = tagged((trial for trial in trials if trial.arm == arm.name), "data_fingerprint")
         if len(prints) > 1:
-            yield f"{arm.label}: its trials saw different data ({', '.join(prints)})."
+            yield f"{arm.title}: its trials saw different data ({', '.join(prints)})."
 
 
 def _undeclared(study: StudyRecord) -> Iterator[str]:
@@ -77,12 +77,20 @@ def _undeclared(study: StudyRecord) -> Iterator[str]:
 
 
 def _legend(study: StudyRecord) -> str:
-    baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
     columns = ", ".join(heading(name) for name in study.columns)
+    grouped = any(arm.group for arm in study.arms)
+    best = "the highest mean of a column within a group" if grouped else "the highest mean of a column"
+    published = "; published figures as printed" if any(arm.published for arm in study.arms) else ""
     return (
         f"{columns} in percent on the validation images, after the last epoch; mean ± sample standard deviation over "
-        f"seeds; in parentheses the difference of the means to {baseline}; the highest mean of a column is bold."
+        f"seeds; in parentheses the difference of the means to {baseline_label(study)}; {best} is bold{published}."
     )
+
+
+def baseline_label(study: StudyRecord) -> str:
+    """What gains are counted from, in words; the groups' own baselines when they are called differently."""
+    labels = {arm.label for arm in study.arms if arm.name == study.baseline_of(arm.group)}
+    return labels.pop() if len(labels) == 1 else "the baseline of the group"
 
 
 def tagged(trials: Iterable[TrialRecord], tag: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from siod.comparison import SIGNIFICANCE, Comparison, compare, holm, pairs_needed, smallest_p
 from siod.reports.aggregate import of_status
+from siod.reports.caveats import baseline_label
 from siod.reports.table import MINUS, heading, signed_percent
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ def differences(study: StudyRecord) -> tuple[Difference, ...]:
         In the declared order, without arms that share no finished seed with the baseline.
     """
     values = {arm.name: _by_seed(study, arm.name) for arm in study.arms}
-    reference = values.pop(study.baseline)
-    comparisons = {
-        name: compare([own[seed] - reference[seed] for seed in sorted(own.keys() & reference.keys())])
-        for name, own in values.items()
-        if own.keys() & reference.keys()
-    }
+    comparisons = {}
+    for arm in study.arms:
+        baseline = study.baseline_of(arm.group)
+        shared = sorted(values[arm.name].keys() & values[baseline].keys())
+        if arm.name != baseline and shared:
+            comparisons[arm.name] = compare([values[arm.name][seed] - values[baseline][seed] for seed in shared])
     adjusted = holm({name: found.p_sign_flip for name, found in comparisons.items() if found.p_sign_flip is not None})
-    labels = {arm.name: arm.label for arm in study.arms}
+    labels = {arm.name: arm.title for arm in study.arms}
     return tuple(Difference(labels[name], found, adjusted.get(name)) for name, found in comparisons.items())
 
 
@@ -80,11 +81,10 @@ def reading(study: StudyRecord, found: tuple[Difference, ...]) -> tuple[str, ...
     """
     if not found:
         return ()
-    baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
     first = (
-        f"Differences to {baseline} in {heading(study.objective)}, paired by seed: p of the exact two-sided sign-flip "
-        f"test, corrected over {len(found)} arms after Holm; bootstrap interval of the mean; effect d is mean over "
-        "standard deviation; seeds needed for 5% significance with 80% power at this effect."
+        f"Differences to {baseline_label(study)} in {heading(study.objective)}, paired by seed: p of the exact "
+        f"two-sided sign-flip test, corrected over {len(found)} arms after Holm; bootstrap interval of the mean; "
+        "effect d is mean over standard deviation; seeds needed for 5% significance with 80% power at this effect."
     )
     fewest = min(difference.comparison.n for difference in found)
     reach = smallest_p(fewest)

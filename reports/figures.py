@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from siod.reports.aggregate import Spread, curve, of_status
+from siod.reports.aggregate import Spread, by_group, curve, of_status
 from siod.reports.table import heading
 
 if TYPE_CHECKING:
@@ -82,13 +82,15 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         Drawings by group: ``thresholds`` (finished trials), ``training`` and ``mining`` (also of trials that
         still run); a group without values is empty.
     """
+    groups = by_group(study).values()
+    # Families of detectors have losses of their own; only the whole is comparable.
+    losses = LOSSES if len(groups) == 1 else LOSSES[:1]
+    mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl") for figure in MINING]
     with mpl.rc_context(STYLE):
         return {
-            "thresholds": _drawn([_thresholds(study)]),
-            "training": _drawn([_by_epoch(study, study.objective), *(_by_epoch(study, name) for name in LOSSES)]),
-            "mining": _drawn(
-                [_by_epoch(study, f"mining/{miner}_{figure}") for miner in ("splg", "pgcl") for figure in MINING]
-            ),
+            "thresholds": _drawn(_thresholds(group) for group in groups),
+            "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),
+            "mining": _drawn(_by_epoch(group, name) for group in groups for name in mining),
         }
 
 
@@ -168,6 +170,9 @@ def _figure(
     """Draw one line with its band per arm, or nothing when no arm has a value."""
     if not any(curves.values()):
         return None
+    group = study.arms[0].group
+    if group:
+        name, title = f"{name}_{re.sub(r'[^A-Za-z0-9]+', '-', group)}", f"{group}: {title}"
     figure = Figure(figsize=SIZE_IN, layout="constrained")
     figure.patch.set_alpha(0)
     on = figure.add_subplot()

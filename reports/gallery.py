@@ -80,7 +80,7 @@ def draw_gallery(study: StudyRecord) -> tuple[Strip, ...]:
 
 
 def _panels(study: StudyRecord, gallery: Gallery, image: GalleryImage) -> tuple[Panel, ...]:
-    trials = [(arm.label, trial.found) for arm in study.arms for trial in study.trials_of(arm.name)]
+    trials = [(arm.title, trial.found) for arm in study.arms for trial in study.trials_of(arm.name)]
     panels = [Panel(label, _found_boxes(found.get(image.id, ()), gallery)) for label, found in trials if found]
     return (Panel("ground truth", _true_boxes(image.ground_truth, gallery)), *panels)
 

@@ -42,7 +42,7 @@ def latex_table(table: Table, notes: Sequence[str]) -> str:
         LaTeX source.
     """
     header = _row(["", "seeds", *(_heading(name) for name in table.headings())])
-    lines = "    \\addlinespace[2pt]\n".join(_rows(line) for line in table.lines)
+    lines = "    \\midrule\n".join(_group(name, lines, len(table.columns)) for name, lines in table.groups())
     caption = " ".join(escape(sentence) for sentence in (table.question, *notes))
     return (
         "% needs \\usepackage{booktabs}\n"
@@ -86,10 +86,15 @@ def _key(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "-", title)
 
 
+def _group(name: str, lines: Sequence[Line], columns: int) -> str:
+    lead = f"    \\multicolumn{{{columns + 2}}}{{@{{}}l}}{{\\textbf{{{escape(name)}}}}} \\\\\n" if name else ""
+    return lead + "    \\addlinespace[2pt]\n".join(_rows(line) for line in lines)
+
+
 def _rows(line: Line) -> str:
     """Mean and gain side by side as in the paper; with spreads the gains stand below, or the page is too narrow."""
-    lead = [escape(line.label), line.seeds]
-    if not line.finished:
+    lead = [f"\\quad\\textit{{{escape(line.label)}}}" if line.published else escape(line.label), line.seeds]
+    if not line.shown:
         return _row([*lead, f"\\multicolumn{{{len(line.cells)}}}{{l}}{{{MISSING}}}"])
     gains = [f"({escape(cell.gain)})" if cell.gain else "" for cell in line.cells]
     means = [_mean(cell) for cell in line.cells]

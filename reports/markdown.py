@@ -26,7 +26,10 @@ def markdown_table(table: Table) -> str:
     """
     header = ["", "seeds", *table.headings()]
     rule = [":--", *["--:"] * (len(header) - 1)]
-    rows = [header, rule, *([escape(line.label), line.seeds, *_cells(line)] for line in table.lines)]
+    rows = [header, rule]
+    for group, lines in table.groups():
+        rows += [[f"**{escape(group)}**", *[""] * (len(header) - 1)]] if group else []
+        rows += [[_label(line), line.seeds, *_cells(line)] for line in lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -68,8 +71,12 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_|<>\[\]#~&])", r"\\\1", " ".join(text.split()))
 
 
+def _label(line: Line) -> str:
+    return f"*{escape(line.label)}*" if line.published else escape(line.label)
+
+
 def _cells(line: Line) -> list[str]:
-    if not line.finished:
+    if not line.shown:
         return [MISSING, *[""] * (len(line.cells) - 1)]
     return [_cell(cell) for cell in line.cells]
 

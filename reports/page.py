@@ -66,7 +66,7 @@ def render_page(
         missing=MISSING,
         drawings=drawings,
         strips=draw_gallery(study),
-        labels={arm.name: arm.label for arm in study.arms},
+        labels={arm.name: arm.title for arm in study.arms},
         counts=_counts(study),
         duration=_duration,
         settings=flatten(study.experiment),

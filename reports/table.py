@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from siod.reports.aggregate import aggregate
+from siod.reports.aggregate import aggregate, by_group
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from siod.reports.aggregate import ArmRow
     from siod.tracking.records import StudyRecord
@@ -44,16 +45,27 @@ class Line:
         finished: How many of its trials are finished.
         declared: How many it has.
         cells: In the order of the columns; all empty for an arm without a finished trial.
+        group: Heading it stands under; empty when the table has none.
+        published: Whether these are a paper's figures for the arm above.
     """
 
     label: str
     finished: int
     declared: int
     cells: tuple[Cell, ...]
+    group: str = ""
+    published: bool = False
+
+    @property
+    def shown(self) -> bool:
+        """Whether there are figures to show."""
+        return self.published or self.finished > 0
 
     @property
     def seeds(self) -> str:
         """How many seeds the figures stand on, and of how many when some are missing."""
+        if self.published:
+            return ""
         return str(self.finished) if self.finished == self.declared else f"{self.finished}/{self.declared}"
 
 
@@ -65,8 +77,8 @@ class Table:
         title: Name of the study.
         question: What it decides.
         columns: Names of the metrics.
-        lines: In the declared order of the arms.
-        baseline: Label of the arm that gains are counted from.
+        lines: In the declared order of the arms; a paper's figures stand below the arm they are for.
+        baseline: Label of the arm that gains are counted from; of the first group when there are several.
     """
 
     title: str
@@ -74,6 +86,10 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     baseline: str
+
+    def groups(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+        """The lines under each heading, in order."""
+        return tuple((name, tuple(lines)) for name, lines in groupby(self.lines, key=lambda line: line.group))
 
     def headings(self) -> tuple[str, ...]:
         """Column headings as the paper writes them."""
@@ -87,16 +103,31 @@ def tabulate(study: StudyRecord) -> Table:
         study: Finished or not.
 
     Returns:
-        The table; per column the highest mean as shown is best, several when they show the same.
+        The table; per column and group the highest mean as shown is best, several when they show the same.
     """
-    rows = aggregate(study)
-    columns = [_column(rows, name) for name in study.columns]
-    lines = tuple(
-        Line(row.arm.label, len(row.finished()), len(study.seeds), tuple(column[place] for column in columns))
-        for place, row in enumerate(rows)
-    )
+    lines = tuple(line for group in by_group(study).values() for line in _lines(group))
     baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
     return Table(study.name, study.question, study.columns, lines, baseline)
+
+
+def _lines(study: StudyRecord) -> Iterator[Line]:
+    """The lines of one group of arms."""
+    rows = aggregate(study)
+    columns = [_column(rows, name) for name in study.columns]
+    reference = next(row.arm.published for row in rows if row.arm.name == study.baseline)
+    for place, row in enumerate(rows):
+        arm, cells = row.arm, tuple(column[place] for column in columns)
+        yield Line(arm.label, len(row.finished()), len(study.seeds), cells, arm.group)
+        if arm.published:
+            beside = {} if arm.name == study.baseline else reference
+            told = tuple(_published(arm.published.get(name), beside.get(name)) for name in study.columns)
+            yield Line("published", 0, 0, told, arm.group, published=True)
+
+
+def _published(value: float | None, reference: float | None) -> Cell:
+    if value is None:
+        return Cell()
+    return Cell(percent(value), gain="" if reference is None else signed_percent(value - reference))
 
 
 def heading(metric: str) -> str:

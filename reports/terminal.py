@@ -62,13 +62,19 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
     drawn.add_column(table.title)
     for name in ("seeds", *table.headings()):
         drawn.add_column(name, justify="right", no_wrap=True)
-    for line in table.lines:
-        drawn.add_row(Text(line.label), line.seeds, *_cells(line, separator))
+    for group, lines in table.groups():
+        if group:
+            drawn.add_section()
+            drawn.add_row(Text(group, style="bold"))
+        for line in lines:
+            drawn.add_row(
+                Text(line.label, style="italic" if line.published else ""), line.seeds, *_cells(line, separator)
+            )
     return drawn
 
 
 def _cells(line: Line, separator: str) -> list[Text]:
-    if not line.finished:
+    if not line.shown:
         return [Text("-", style="dim") for _ in line.cells]
     return [_cell(cell, separator) for cell in line.cells]
 

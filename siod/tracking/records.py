@@ -86,12 +86,21 @@ class ArmRecord:
         label: As in tables.
         note: What a reader should know about it.
         changes: Settings it changes in the base experiment, by dotted path.
+        group: Heading of the table's rows it stands among; empty when the table has no groups.
+        published: Figures that a paper reports for it, fractions by metric.
     """
 
     name: str
     label: str
     note: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Its label, with its group where there is one: unlike the label no two arms share it."""
+        return f"{self.group}: {self.label}" if self.group else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +117,7 @@ class StudyHeader:
         objective: The metric that matters most.
         experiment: The base experiment as plain data.
         command: What was typed to run the study.
+        baselines: By group of arms, the arm its gains are counted from; ``baseline`` for groups not named here.
     """
 
     name: str
@@ -119,6 +129,11 @@ class StudyHeader:
     objective: str = "ap_s"
     experiment: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    baselines: Mapping[str, str] = field(default_factory=dict)
+
+    def baseline_of(self, group: str) -> str:
+        """Name of the arm that the gains of a group are counted from."""
+        return self.baselines.get(group, self.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,10 +86,9 @@ def confounded(study: Study) -> dict[str, tuple[str, ...]]:
     if not study.factors:
         return {}
     seed = study.seeds[0]
-    reference = _flat(study, study.arm(study.baseline), seed)
     found = {}
     for arm in study.arms:
-        own = _flat(study, arm, seed)
+        own, reference = _flat(study, arm, seed), _flat(study, study.baseline_of(arm), seed)
         changed = [path for path in {**reference, **own} if own.get(path) != reference.get(path)]
         beside = tuple(path for path in changed if not any(_within(path, factor) for factor in study.factors))
         if beside:

@@ -172,7 +172,9 @@ def header_of(study: Study, command: str) -> StudyHeader:
     declared = study.model_dump(mode="json")
     beside = confounded(study)
     arms = [
-        ArmRecord(arm.name, arm.title, _noted(arm, beside.get(arm.name, ())), plain["changes"])
+        ArmRecord(
+            arm.name, arm.title, _noted(arm, beside.get(arm.name, ())), plain["changes"], arm.group, arm.published
+        )
         for arm, plain in zip(study.arms, declared["arms"], strict=True)
     ]
     return StudyHeader(
@@ -185,6 +187,7 @@ def header_of(study: Study, command: str) -> StudyHeader:
         objective=study.objective,
         experiment=declared["base"],
         command=command,
+        baselines=study.baselines,
     )
 
 

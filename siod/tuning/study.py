@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -35,12 +36,16 @@ class Arm(Value):
         label: What tables call it; the name when empty.
         changes: New values by dotted path, as in ``Value.with_changes``.
         note: Anything a reader of the report should know about it.
+        group: Heading of the table's rows it stands among, such as a detector; arms of a group follow each other.
+        published: Figures that a paper reports for it, fractions by metric; reports show them beside ours.
     """
 
     name: Name
     label: str = ""
     changes: dict[str, Any] = Field(default_factory=dict)
     note: str = ""
+    group: str = ""
+    published: dict[Metric, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -58,6 +63,7 @@ class Study(Value):
         arms: In the order of the table's rows.
         seeds: Each arm is trained once with each.
         baseline: Name of the arm that gains are counted from.
+        baselines: By group of arms, the arm of that group that its gains are counted from instead.
         factors: Settings the arms are about, by dotted path; an arm that differs from the baseline in any other
             is pointed out as confounded. Empty leaves it unchecked.
         columns: Metrics in the order of the table's columns.
@@ -70,6 +76,7 @@ class Study(Value):
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     baseline: str
+    baselines: dict[str, str] = Field(default_factory=dict)
     factors: tuple[str, ...] = ()
     columns: Annotated[tuple[Metric, ...], Field(min_length=1)] = COLUMNS
     objective: Metric = "ap_s"
@@ -86,6 +93,10 @@ class Study(Value):
         names = [arm.name for arm in self.arms]
         raise UserError(f"study {self.name!r} has no arm {name!r}{closest(name, names)}")
 
+    def baseline_of(self, arm: Arm) -> Arm:
+        """The arm that the gains of this one are counted from."""
+        return self.arm(self.baselines.get(arm.group, self.baseline))
+
     def experiment(self, arm: Arm, seed: int) -> Experiment:
         """The experiment of one arm with one seed."""
         try:
@@ -98,6 +109,7 @@ class Study(Value):
         _refuse_repeats("arm", [arm.name for arm in self.arms])
         _refuse_repeats("seed", [str(seed) for seed in self.seeds])
         self.arm(self.baseline)
+        self._groups_are_sound()
         _refuse_unknown_factors(self.factors)
         seen: dict[str, str] = {}
         for arm in self.arms:
@@ -111,6 +123,21 @@ class Study(Value):
                 message = f"arms {twin!r} and {arm.name!r} are the same experiment; remove one"
                 raise ValueError(message)
         return self
+
+    def _groups_are_sound(self) -> None:
+        together = [group for group, _ in groupby(arm.group for arm in self.arms)]
+        for group in together:
+            if together.count(group) > 1:
+                message = f"arms of group {group!r} do not follow each other; put them together"
+                raise ValueError(message)
+        for group in self.baselines:
+            if group not in together:
+                message = f"baselines: no arm has the group {group!r}{closest(group, together)}"
+                raise ValueError(message)
+        for arm in self.arms:
+            if self.baseline_of(arm).group != arm.group:
+                message = f"group {arm.group!r} has no baseline among its arms; name one in baselines"
+                raise ValueError(message)
 
 
 def _refuse_unknown_factors(factors: tuple[str, ...]) -> None:

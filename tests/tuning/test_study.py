@@ -148,3 +148,30 @@ def test_an_unknown_study_is_answered_with_the_closest_name() -> None:
 def test_every_study_that_comes_with_siod_loads_under_its_own_name() -> None:
     assert [study.name for study in list_studies()] == list(study_names())
     assert {"demo", "digits_modules"} <= set(study_names())
+
+
+def grouped(small: Experiment, *groups: str, **settings: Any) -> Study:
+    arms = [Arm(name=f"a{n}", group=group, changes={"recipe.epochs": n + 1}) for n, group in enumerate(groups)]
+    return Study(name="s", question="?", base=small, arms=tuple(arms), baseline="a0", **settings)
+
+
+def test_a_group_counts_its_gains_from_its_own_baseline(small: Experiment) -> None:
+    study = grouped(small, "x", "x", "y", "y", baselines={"y": "a3"})
+    assert [study.baseline_of(arm).name for arm in study.arms] == ["a0", "a0", "a3", "a3"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "settings", "sentence"),
+    [
+        (("x", "y"), {}, "group 'y' has no baseline among its arms; name one in baselines"),
+        (("x", "y"), {"baselines": {"y": "a0"}}, "group 'y' has no baseline among its arms"),
+        (("x", "y"), {"baselines": {"z": "a1"}}, "no arm has the group 'z'"),
+        (("x", "y"), {"baselines": {"y": "a7"}}, "has no arm 'a7'"),
+        (("x", "y", "x"), {"baselines": {"y": "a1"}}, "arms of group 'x' do not follow each other"),
+    ],
+)
+def test_groups_that_cannot_be_compared_are_refused(
+    small: Experiment, groups: tuple[str, ...], settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises((ValidationError, UserError), match=sentence):
+        grouped(small, *groups, **settings)
