@@ -12,7 +12,9 @@ import typer
 import siod
 from siod.cli import (
     data_annotate,
+    data_check,
     data_digits,
+    data_stats,
     doctor,
     evaluate,
     report_build,
@@ -31,13 +33,15 @@ DEBUG = "--debug"
 NO_SPACE = ("no space left", "disk is full", "disk quota exceeded")
 
 app = typer.Typer(name="siod", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-data_app = typer.Typer(no_args_is_help=True, help="Make data sets and annotation sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Make, check and count data sets and annotation sets.")
 study_app = typer.Typer(no_args_is_help=True, help="List, run and watch studies.")
 report_app = typer.Typer(no_args_is_help=True, help="Turn finished trials into tables and pages.")
 
 app.add_typer(data_app, name="data")
 data_app.command("digits")(data_digits.digits)
 data_app.command("annotate")(data_annotate.annotate)
+data_app.command("check")(data_check.check)
+data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(study_app, name="study")

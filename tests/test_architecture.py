@@ -31,7 +31,7 @@ HOMES = {
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},
-    "matplotlib": {"siod.reports.figures"},
+    "matplotlib": {"siod.reports.figures", "siod.reports.data_figures"},
     "pycocotools": set(),
 }
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siod.data.annotation_sets import Full, Keep, Policy, kept_rows
+from siod.data.coco import CocoDataset
 from siod.data.selection import random_ranks
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from siod.data.coco import CocoDataset
 
 SECONDS_PER_HOUR = 3600
 # COCO's own limits: small, medium and large by the area field, in square pixels.
@@ -49,7 +48,7 @@ class SetStatistics:
     """One row of Table 8.
 
     Attributes:
-        name: Of the policy.
+        name: Of the policy, or of the set's file.
         instances: Crowds not counted.
         per_image: Instances per image.
         per_image_category: Mean over categories of the instances per image.
@@ -116,7 +115,7 @@ class Statistics:
 
 def measure(
     dataset: CocoDataset,
-    policy: Policy | None = None,
+    policy: Policy | CocoDataset | None = None,
     *,
     sample_images: int | None = None,
     seed: int = 0,
@@ -126,7 +125,7 @@ def measure(
 
     Args:
         dataset: The fully annotated source.
-        policy: None for the single-instance set.
+        policy: What is kept, as a policy or as a set already derived; None for the single-instance set.
         sample_images: Look at so many images, chosen at random; None for all.
         seed: Of the sample.
         cost: What annotating takes.
@@ -135,7 +134,8 @@ def measure(
         The numbers. The policy is applied to the whole source before the sample is taken.
 
     Raises:
-        UserError: The sample is larger than the data set, or the data set has no images.
+        UserError: The sample is larger than the data set, the data set has no images, or the set has
+            annotations the source lacks.
 
     Source: Li et al., SIOD, CVPR 2022, Tables 8 and 9.
     """
@@ -145,16 +145,28 @@ def measure(
         raise UserError(f"{dataset.path}: cannot sample {sample_images} of {total} images; sample 1 to {total}")
     sampled = _sample(dataset, total if sample_images is None else sample_images, seed)[dataset.image_index]
     full = kept_rows(dataset, Full()) & ~dataset.iscrowd
-    kept = kept_rows(dataset, policy) & full
+    name, rows = _kept(dataset, policy)
+    kept = rows & full
     images = total if sample_images is None else sample_images
     return Statistics(
         images=total,
         sampled_images=images,
         crowds=int(np.count_nonzero(dataset.iscrowd & sampled)),
         full=_of_set(dataset, "full", full & sampled, images, cost),
-        kept=_of_set(dataset, policy.policy, kept & sampled, images, cost),
+        kept=_of_set(dataset, name, kept & sampled, images, cost),
         categories=_of_categories(dataset, full, sampled, kept),
     )
+
+
+def _kept(dataset: CocoDataset, policy: Policy | CocoDataset) -> tuple[str, NDArray[np.bool_]]:
+    """Name of a set and which annotations of the source it keeps."""
+    if isinstance(policy, CocoDataset):
+        if not np.isin(policy.annotation_ids, dataset.annotation_ids).all():
+            raise UserError(
+                f"{policy.path}: has annotations that {dataset.path} lacks; name the file it was derived from"
+            )
+        return policy.path.stem, np.isin(dataset.annotation_ids, policy.annotation_ids)
+    return policy.policy, kept_rows(dataset, policy)
 
 
 def _sample(dataset: CocoDataset, count: int, seed: int) -> NDArray[np.bool_]:

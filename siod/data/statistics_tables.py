@@ -1,4 +1,4 @@
-"""The statistics of an annotation set as Markdown and LaTeX tables."""
+"""The statistics of an annotation set as tables in text, Markdown and LaTeX, and in one line."""
 
 from __future__ import annotations
 
@@ -28,6 +28,32 @@ def category_rows(statistics: Statistics) -> Rows:
         [row.name, str(row.instances), _ratio(row.sample_ratio), _ratio(row.keep_ratio)]
         for row in statistics.categories
     ]
+
+
+def summary(statistics: Statistics) -> str:
+    """What was looked at and how much of it is kept, in one line."""
+    ratio = "-" if math.isnan(statistics.keep_ratio) else f"{100 * statistics.keep_ratio:.1f}%"
+    kept, full = statistics.kept.instances, statistics.full.instances
+    images = f"{statistics.sampled_images} of {statistics.images} images"
+    return f"{images}, {statistics.crowds} crowd boxes left aside; {kept} of {full} instances kept ({ratio})"
+
+
+def text(columns: list[str], rows: Rows) -> str:
+    """The same in columns of spaces.
+
+    Example:
+        >>> print(text(["a", "count"], [["xyz", "1"]]))
+        a    count
+        xyz      1
+    """
+    widths = [max(len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
+    lines = (
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in (columns, *rows)
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def markdown(columns: list[str], rows: Rows) -> str:
