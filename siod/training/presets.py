@@ -5,7 +5,8 @@ Source: Li et al., SIOD, CVPR 2022, section 4.1 (COCO); the digits settings were
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 from siod.data.annotation_sets import Keep
 from siod.data.digits import Digits
@@ -36,9 +37,6 @@ from siod.training.experiment import (
     StepDecay,
     WarmupStep,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PAPER_SCHEDULE = StepDecay(milestones=(90, 120), factor=0.1)
 PAPER_R18 = Recipe(epochs=140, batch_size=114, learning_rate=5e-4, schedule=PAPER_SCHEDULE)
@@ -75,6 +73,11 @@ DIGITS_FASTER_RCNN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=8))
 # An eighth of the paper's, on 24 x 24, 12 x 12 and 6 x 6 positions.
 DIGITS_FPN_RECIPE = DIGITS_RECIPE.with_changes({"epochs": 3})
 DIGITS_FPN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=(12, 8, 4)))
+
+
+def coco_root() -> Path:
+    """Folder of COCO2017 for the studies on it: the environment's ``SIOD_COCO``, or ``data/coco``."""
+    return Path(os.environ.get("SIOD_COCO", "data/coco"))
 
 
 def coco_centernet_r18(root: Path) -> Experiment:

@@ -1,4 +1,4 @@
-"""Arms in one line: a sweep along one setting, a full grid, and arms that change more than they mean to."""
+"""Arms in one line: a sweep, a grid, a detector's rows; and arms that change more than they mean to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from siod.data.annotation_sets import Full
 from siod.errors import UserError
 from siod.tracking.records import flatten
 from siod.tuning.study import Arm
@@ -13,6 +14,7 @@ from siod.tuning.study import Arm
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from siod.training.experiment import Experiment
     from siod.tuning.study import Study
 
 
@@ -72,6 +74,48 @@ def grid(values: Mapping[str, Sequence[Any]], *, note: str = "") -> tuple[Arm, .
         if names.count(name) > 1:
             raise UserError(f"two combinations of the grid are both named {name!r}; declare these arms one by one")
     return arms
+
+
+def table1_rows(
+    base: Experiment,
+    own: Experiment,
+    *,
+    name: str,
+    group: str,
+    mining: Mapping[str, Any],
+    published: Mapping[str, Mapping[str, float]] | None = None,
+) -> tuple[Arm, ...]:
+    """The three rows one detector has in Table 1: full supervision, SIOD base, SIOD with DMiner.
+
+    Args:
+        base: The experiment the study starts from.
+        own: The detector's own experiment without DMiner.
+        name: Put before the arms' names.
+        group: Heading of the rows.
+        mining: What DMiner changes in ``own``, by dotted path.
+        published: A paper's figures, fractions by metric, under ``fsod``, ``base`` and ``dminer``.
+
+    Returns:
+        The arms, in the table's order; ``<name>-base`` is their baseline.
+    """
+    shared = {
+        field: getattr(own, field) for field in type(own).model_fields if getattr(own, field) != getattr(base, field)
+    }
+    rows = (
+        ("fsod", "FSOD", {"annotations": Full()}),
+        ("base", "SIOD (base)", {}),
+        ("dminer", "SIOD (DMiner)", dict(mining)),
+    )
+    return tuple(
+        Arm(
+            name=f"{name}-{task}",
+            label=label,
+            group=group,
+            changes={**shared, **changes},
+            published=dict((published or {}).get(task, {})),
+        )
+        for task, label, changes in rows
+    )
 
 
 def confounded(study: Study) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ NAMES = study_names()
 
 
 def test_all_studies_are_found() -> None:
-    assert NAMES == ("demo", "digits_mask", "digits_modules")
+    assert NAMES == ("demo", "digits_detectors", "digits_mask", "digits_modules", "table1_detectors")
     assert [study.name for study in list_studies()] == list(NAMES)
 
 

@@ -1,0 +1,41 @@
+"""Table 1 in small: full supervision, SIOD base and DMiner on every family of detectors.
+
+Command: siod study run digits_detectors
+"""
+
+from __future__ import annotations
+
+from siod.detectors.zoo import FASTER_RCNN_TINY_MINING
+from siod.training.presets import (
+    DIGITS_DMINER,
+    DIGITS_FASTER_RCNN_DMINER,
+    DIGITS_FPN_DMINER,
+    digits_centernet,
+    digits_faster_rcnn,
+    digits_fcos,
+    digits_retinanet,
+)
+from siod.tuning.arms import table1_rows
+from siod.tuning.study import Study
+
+BASE = digits_centernet()
+# Region proposals have no dense class scores; the miners work on a branch that has them.
+BRANCHED = {"detector": FASTER_RCNN_TINY_MINING, "dminer": DIGITS_FASTER_RCNN_DMINER}
+
+STUDY = Study(
+    name="digits_detectors",
+    question="On which detectors does DMiner help on keep-1 digits?",
+    base=BASE,
+    arms=(
+        *table1_rows(BASE, BASE, name="centernet", group="CenterNet", mining={"dminer": DIGITS_DMINER}),
+        *table1_rows(BASE, digits_faster_rcnn(), name="faster_rcnn", group="Faster R-CNN C4", mining=BRANCHED),
+        *table1_rows(BASE, digits_fcos(), name="fcos", group="FCOS", mining={"dminer": DIGITS_FPN_DMINER}),
+        *table1_rows(
+            BASE, digits_retinanet(), name="retinanet", group="RetinaNet", mining={"dminer": DIGITS_FPN_DMINER}
+        ),
+    ),
+    baseline="centernet-base",
+    baselines={"Faster R-CNN C4": "faster_rcnn-base", "FCOS": "fcos-base", "RetinaNet": "retinanet-base"},
+    factors=("annotations", "dminer", "detector.mining_branch"),
+    seeds=(0, 1, 2),
+)
