@@ -13,6 +13,7 @@ import siod
 from siod.cli import (
     data_annotate,
     data_check,
+    data_convert,
     data_digits,
     data_stats,
     doctor,
@@ -41,6 +42,7 @@ app.add_typer(data_app, name="data")
 data_app.command("digits")(data_digits.digits)
 data_app.command("annotate")(data_annotate.annotate)
 data_app.command("check")(data_check.check)
+data_app.command("convert")(data_convert.convert)
 data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)

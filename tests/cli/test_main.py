@@ -20,6 +20,9 @@ HEAVY = ("torch", "ray", "mlflow", "numpy", "pydantic", "matplotlib", "optuna")
 COMMANDS = [
     ["data", "digits"],
     ["data", "annotate"],
+    ["data", "check"],
+    ["data", "convert"],
+    ["data", "stats"],
     ["train"],
     ["evaluate"],
     ["study", "list"],
