@@ -61,7 +61,7 @@ class FCOSDetector(PyramidDetector):
     def __init__(self, spec: FCOS, num_classes: int) -> None:
         strides = spec.strides_px()
         anchors = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
-        super().__init__(spec, num_classes, _Head(spec, num_classes), anchors)
+        super().__init__(spec, num_classes, _head(spec, num_classes), anchors)
         self.spec = spec
         self.loss_weights = {"class": 1.0, "box": spec.box_weight, "centre": spec.centre_weight}
         self.coder = BoxLinearCoder(normalize_by_size=True)
@@ -142,20 +142,13 @@ def centerness(sides: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
     return shares.sqrt()
 
 
-class _Head(nn.Module):
-    """torchvision's two heads, with towers of a length and normalisation of one's own."""
-
-    def __init__(self, spec: FCOS, num_classes: int) -> None:
-        super().__init__()
-        norm = partial(nn.GroupNorm, spec.tower_groups)
-        channels, depth = spec.pyramid_channels, spec.tower_convolutions
-        self.classification_head = FCOSClassificationHead(channels, 1, num_classes, depth, norm_layer=norm)
-        self.regression_head = FCOSRegressionHead(channels, 1, depth, norm_layer=norm)
-
-    def forward(self, levels: list[Tensor]) -> dict[str, Tensor]:
-        deltas, centre_logits = self.regression_head(levels)
-        return {
-            "cls_logits": self.classification_head(levels),
-            "bbox_regression": deltas,
-            "bbox_ctrness": centre_logits,
+def _head(spec: FCOS, num_classes: int) -> nn.ModuleDict:
+    """Make torchvision's two heads, with towers of a length and normalisation of one's own."""
+    norm = partial(nn.GroupNorm, spec.tower_groups)
+    channels, depth = spec.pyramid_channels, spec.tower_convolutions
+    return nn.ModuleDict(
+        {
+            "classification_head": FCOSClassificationHead(channels, 1, num_classes, depth, norm_layer=norm),
+            "regression_head": FCOSRegressionHead(channels, 1, depth, norm_layer=norm),
         }
+    )

@@ -58,9 +58,10 @@ BACKGROUND, IGNORED = -1, -2
 
 
 class PyramidMining(Value):
-    """Which levels miners look at, from the finest, and where on them annotated instances are drawn."""
+    """Which levels miners look at, from the finest, in which maps, and where annotated instances are drawn on them."""
 
     levels: Annotated[int, Field(ge=1, le=PYRAMID_STAGES)] = 3
+    features: Literal["pyramid", "tower"] = "pyramid"
     references: Literal["every_level", "own_level"] = "every_level"
 
 
@@ -130,7 +131,7 @@ class PyramidDetector(Detector):
     Args:
         spec: Architecture and losses.
         num_classes: Without background.
-        head: Called with the maps of all levels, returns torchvision's dictionary of outputs.
+        head: Has torchvision's ``classification_head`` and ``regression_head``.
         anchors: One set of sizes and ratios for each level.
 
     Source: Lin et al., Feature Pyramid Networks, CVPR 2017; Li et al., SIOD, CVPR 2022, section 3.4.
@@ -177,18 +178,25 @@ class PyramidDetector(Detector):
             )
         stages = self.backbone.stages(normalise(images, self.pyramid.pixels))
         levels = list(self.fpn(OrderedDict(zip("345", stages, strict=True))).values())
-        found = self.head(levels)
+        # torchvision's class head in two steps, for the sake of the maps between them.
+        towers = [self.head.classification_head.conv(level) for level in levels]
+        logits = [self._of_each_anchor(self.head.classification_head.cls_logits(tower)) for tower in towers]
+        boxes = self.head.regression_head(levels)
+        deltas, centre_logits = boxes if isinstance(boxes, tuple) else (boxes, None)
         grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
-        centre = found.get("bbox_ctrness")
+        seen = towers if self.pyramid.mining.features == "tower" else levels
         return PyramidOutputs(
             image_size=(height, width),
             grids=grids,
-            features=tuple(levels[: self.pyramid.mining.levels]),
-            class_logits=found["cls_logits"].float(),
-            deltas=found["bbox_regression"].float(),
+            features=tuple(seen[: self.pyramid.mining.levels]),
+            class_logits=torch.cat(logits, dim=1).float(),
+            deltas=deltas.float(),
             anchors_xyxy=self._anchors(images, grids),
-            centre_logits=None if centre is None else centre.squeeze(2).float(),
+            centre_logits=None if centre_logits is None else centre_logits.squeeze(2).float(),
         )
+
+    def _of_each_anchor(self, logits: Float[Tensor, "b ac h w"]) -> Float[Tensor, "b _ c"]:
+        return logits.permute(0, 2, 3, 1).reshape(len(logits), -1, self.num_classes)
 
     def _anchors(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Float[Tensor, "p 4"]:
         # The generator reads sizes, device and dtype: float32, or else large anchors lose their last pixels.
@@ -254,7 +262,7 @@ class PyramidDetector(Detector):
         )
 
     def _per_level(self, values: Tensor, outputs: PyramidOutputs) -> tuple[Tensor, ...]:
-        return values.split(anchor_counts(outputs), dim=1)
+        return torch.split(values, anchor_counts(outputs), dim=1)
 
     def class_term(self, outputs: PyramidOutputs, encoded: PyramidTargets, mined: Sequence[Mined]) -> LossTerm:
         """The focal loss of all anchors, what was mined included.
@@ -349,7 +357,7 @@ def candidates(
         tensor([0, 3])
     """
     chosen, first = [], 0
-    for of_level in scores.split(list(counts)):
+    for of_level in torch.split(scores, list(counts)):
         flat = of_level.flatten()
         above = (flat > threshold).nonzero().squeeze(1)
         best = flat[above].topk(min(most, len(above))).indices
@@ -360,5 +368,5 @@ def candidates(
 
 def _best_scores(logits: Float[Tensor, "b _ c"], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
     """The best anchor's score of each class at each position."""
-    best = logits.unflatten(1, (*grid, -1)).amax(dim=3)
+    best = torch.unflatten(logits, 1, (*grid, -1)).amax(dim=3)
     return best.sigmoid().permute(0, 3, 1, 2).contiguous()

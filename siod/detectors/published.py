@@ -121,7 +121,7 @@ def _anchors(detector: Detector) -> int:
 
 def _rows(layer: Tensor, rows: Tensor, *, anchors: int) -> Tensor:
     """The same rows of every anchor."""
-    of_anchors = layer.unflatten(0, (anchors, -1))
+    of_anchors = torch.unflatten(layer, 0, (anchors, -1))
     if int(rows.max()) >= of_anchors.shape[1]:
         raise UserError(
             f"published weights do not fit this detector: category id {int(rows.max())} is none of their "

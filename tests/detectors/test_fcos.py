@@ -141,15 +141,20 @@ def test_a_reference_of_a_level_that_is_not_mined_is_drawn_nowhere_and_nothing_i
     assert all(level.heatmap.eq(0).all() for level in levels)
 
 
-def test_miners_see_the_maps_the_head_is_fed_with_and_its_scores() -> None:
+def test_miners_see_the_maps_the_head_is_fed_with_or_its_last_ones_and_its_scores() -> None:
     detector = detector_of()
     outputs = outputs_of(detector, 2)
     levels = detector.levels(outputs, detector.encode([target(BOXES, [0, 2, 1, 0])] * 2, outputs))
     assert [tuple(level.features.shape) for level in levels] == [(2, 32, 24, 24), (2, 32, 12, 12), (2, 32, 6, 6)]
     scores = torch.cat([level.scores.flatten(2) for level in levels], dim=2).transpose(1, 2)
     assert torch.equal(scores, outputs.class_logits.sigmoid())
-    whole = detector.head([level.features for level in levels])
-    torch.testing.assert_close(whole["cls_logits"], outputs.class_logits)
+    head = detector.head.classification_head
+    torch.testing.assert_close(head([level.features for level in levels]), outputs.class_logits)
+    tower = detector_of(SPEC.with_changes({"mining.features": "tower"}))
+    outputs = outputs_of(tower, 2)
+    levels = tower.levels(outputs, tower.encode([target(BOXES, [0, 2, 1, 0])] * 2, outputs))
+    logits = tower.head.classification_head.cls_logits(levels[1].features)
+    assert torch.equal(logits.permute(0, 2, 3, 1).flatten(1, 2), outputs.class_logits[:, 576:720])
 
 
 def test_mined_positions_excuse_negatives_and_leave_objects_alone() -> None:
