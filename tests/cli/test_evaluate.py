@@ -7,12 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from siod.cli.main import app
 from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Siod
 
 TRUTH = {
     "images": [{"id": 1, "width": 20, "height": 20, "file_name": "a.png"}],
@@ -119,3 +123,13 @@ def test_one_file_given_twice_and_two_styles_are_refused(truth: Path, found: Pat
         invoke(truth, found, found)
     with pytest.raises(UserError, match="--markdown and --latex"):
         invoke(truth, found, "--markdown", "--latex")
+
+
+def test_a_truncated_file_ends_the_command_with_one_sentence_and_code_two(
+    siod: Siod, truth: Path, found: Path, tmp_path: Path
+) -> None:
+    found.write_text(found.read_text()[:-5])
+    done = siod("evaluate", truth, found, "--json", tmp_path / "out.json")
+    assert done.refusal.startswith(f"{found}: ")
+    assert done.out == ""
+    assert not (tmp_path / "out.json").exists()
