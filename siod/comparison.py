@@ -143,7 +143,7 @@ def pairs_needed(effect: float, *, significance: float = SIGNIFICANCE, power: fl
         return fewest
     if _power(abs(effect), MOST_SEEDS, significance) < power:
         return MOST_SEEDS
-    root = optimize.brentq(lambda n: _power(abs(effect), n, significance) - power, fewest, MOST_SEEDS)
+    root: float = optimize.brentq(lambda n: _power(abs(effect), n, significance) - power, fewest, MOST_SEEDS)
     return math.ceil(root)
 
 

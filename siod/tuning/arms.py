@@ -101,7 +101,7 @@ def table1_rows(
     shared = {
         field: getattr(own, field) for field in type(own).model_fields if getattr(own, field) != getattr(base, field)
     }
-    rows = (
+    rows: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("fsod", "FSOD", {"annotations": Full()}),
         ("base", "SIOD (base)", {}),
         ("dminer", "SIOD (DMiner)", dict(mining)),

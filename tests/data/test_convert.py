@@ -21,7 +21,7 @@ OBJECT = (
 )
 
 
-def voc_object(name: str, x1: object, y1: object, x2: object, y2: object, *, difficult: int = 0) -> str:  # noqa: PLR0917  (a box and its name)
+def voc_object(name: str, x1: object, y1: object, x2: object, y2: object, *, difficult: int = 0) -> str:
     return OBJECT.format(name=name, difficult=difficult, x1=x1, y1=y1, x2=x2, y2=y2)
 
 
