@@ -132,11 +132,7 @@ class CenterNetDetector(Detector):
         Raises:
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
-        height, width = images.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(
-                f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
-            )
+        self.size_of(images)
         features = self.upsampling(self.backbone(normalise(images)))
         # float32, because in half precision 0.9999 rounds to 1; and laid out as the heatmap it is compared with.
         logits = self.heatmap_head(features).to(torch.float32, memory_format=torch.contiguous_format)

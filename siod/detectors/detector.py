@@ -79,6 +79,18 @@ class Detector(nn.Module, ABC):
             Whatever the family needs; passed on to the methods below.
         """
 
+    def size_of(self, images: UInt8[Tensor, "b 3 h w"]) -> tuple[int, int]:
+        """Height and width of the images.
+
+        Raises:
+            ValueError: One of them is no multiple of ``size_divisor``.
+        """
+        height, width = images.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            message = f"multiples of {self.size_divisor}, got {height}x{width}"
+            raise ValueError(f"images must have a height and width that are {message}")
+        return height, width
+
     @abstractmethod
     def encode(self, targets: Sequence[Target], outputs: Any) -> Any:
         """Turn boxes into dense targets.

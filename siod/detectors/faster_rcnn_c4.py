@@ -202,14 +202,10 @@ class FasterRCNNC4Detector(Detector):
         Raises:
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
-        height, width = images.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(
-                f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
-            )
+        size = self.size_of(images)
         features = self.backbone.trunk(normalise(images, self.spec.pixels))
         proposed = propose(self.rpn, features, images)
-        size, grid = (height, width), (features.shape[-2], features.shape[-1])
+        grid = (features.shape[-2], features.shape[-1])
         if targets is None:
             return FasterRCNNOutputs(
                 size, grid, proposed, proposed.boxes_xyxy, *self._look(features, proposed.boxes_xyxy)

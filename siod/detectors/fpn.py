@@ -171,11 +171,7 @@ class PyramidDetector(Detector):
         Raises:
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
-        height, width = images.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(
-                f"images must have a height and width that are multiples of {self.size_divisor}, got {height}x{width}"
-            )
+        size = self.size_of(images)
         stages = self.backbone.stages(normalise(images, self.pyramid.pixels))
         levels = list(self.fpn(OrderedDict(zip("345", stages, strict=True))).values())
         # torchvision's class head in two steps, for the sake of the maps between them.
@@ -186,7 +182,7 @@ class PyramidDetector(Detector):
         grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
         seen = towers if self.pyramid.mining.features == "tower" else levels
         return PyramidOutputs(
-            image_size=(height, width),
+            image_size=size,
             grids=grids,
             features=tuple(seen[: self.pyramid.mining.levels]),
             class_logits=torch.cat(logits, dim=1).float(),

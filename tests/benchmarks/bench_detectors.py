@@ -16,9 +16,9 @@ import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import memory
 import torch
 
 from siod.detectors.zoo import (
@@ -103,17 +103,8 @@ def seconds(name: str, repeats: int) -> tuple[float, float]:
 
 
 def peak_mib(name: str, variant: str) -> float:
-    """Peak resident memory of a step, above what the process holds before it; run in a process of its own."""
-    step = prepare(name, variant)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
-    before = _peak_kib()
-    step()
-    return (_peak_kib() - before) / 1024
-
-
-def _peak_kib() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    """Peak resident memory of a step; run in a process of its own."""
+    return memory.peak_mib(prepare(name, variant))
 
 
 def main() -> None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import memory
 import torch
 
 from siod.detectors.centernet import CenterNetDetector, CenterNetOutputs
@@ -95,17 +96,8 @@ def seconds(part: str, repeats: int) -> tuple[float, float]:
 
 
 def peak_mib(part: str, dminer: bool) -> float:  # noqa: FBT001
-    """Peak resident memory of the part, above what the process holds before it; run in a process of its own."""
-    work = prepare(part)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
-    before = _peak_kib()
-    work(dminer)
-    return (_peak_kib() - before) / 1024
-
-
-def _peak_kib() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    """Peak resident memory of the part; run in a process of its own."""
+    return memory.peak_mib(partial(prepare(part), dminer))
 
 
 def main() -> None:
