@@ -39,13 +39,16 @@ class Target:
 class Batch:
     """Images of one size with their targets.
 
-    ``to_original`` maps input coordinates to those of the image file: ``original = A @ (x, y, 1)``.
+    ``to_original`` maps input coordinates to those of the image file: ``original = A @ (x, y, 1)``. ``annotated``
+    tells images with all their instances annotated from images with none, in sets that have both kinds; in others it
+    is None, and any image may have instances that were left out.
     """
 
     images: UInt8[Tensor, "B 3 H W"]
     targets: tuple[Target, ...]
     image_ids: tuple[int, ...]
     to_original: Float[Tensor, "B 2 3"]
+    annotated: tuple[bool, ...] | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """Copy to a device."""

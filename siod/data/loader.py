@@ -59,6 +59,7 @@ class Sample:
     hidden: NDArray[np.bool_]
     image_id: int
     to_original: NDArray[np.float64]
+    annotated: bool | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Packed:
     counts: list[int]
     image_ids: tuple[int, ...]
     to_original: NDArray[np.float64]
+    annotated: tuple[bool, ...] | None
 
     @classmethod
     def of(cls, samples: list[Sample]) -> Self:
@@ -85,6 +87,7 @@ class Packed:
             counts=[len(sample.labels) for sample in samples],
             image_ids=tuple(sample.image_id for sample in samples),
             to_original=np.stack([sample.to_original for sample in samples]),
+            annotated=_all_or_none([sample.annotated for sample in samples]),
         )
 
     def pin_memory(self) -> Self:
@@ -96,7 +99,8 @@ class Packed:
         boxes, labels, hidden = map(torch.from_numpy, (self.boxes_xyxy, self.labels, self.hidden))
         parts = (torch.split(column, self.counts) for column in (boxes, labels, hidden))
         targets = (Target(b[~h], n[~h], b[h], n[h]) for b, n, h in zip(*parts, strict=True))
-        return Batch(self.images, tuple(targets), self.image_ids, torch.from_numpy(self.to_original).float())
+        to_original = torch.from_numpy(self.to_original).float()
+        return Batch(self.images, tuple(targets), self.image_ids, to_original, self.annotated)
 
 
 class TrainImages(Dataset[Sample]):
@@ -270,6 +274,12 @@ def _eval_images(
     return EvalImages(table, input_size, short_edge, keep=in_process and table.fits_in_memory())
 
 
+def _all_or_none(flags: list[bool | None]) -> tuple[bool, ...] | None:
+    """A data set tells of all of its images or of none."""
+    known = tuple(flag for flag in flags if flag is not None)
+    return known if len(known) == len(flags) else None
+
+
 def _padded(image: Tensor, height: int, width: int) -> Tensor:
     below, right = height - image.shape[1], width - image.shape[2]
     return torch.nn.functional.pad(image, (0, right, 0, below)) if below or right else image
@@ -285,6 +295,7 @@ def _sample(table: InstanceTable, index: int, image: Tensor, geometry: Geometry)
         hidden=table.hidden[rows][visible],
         image_id=table.images[index].id,
         to_original=geometry.to_original(),
+        annotated=None if table.annotated is None else table.annotated[index],
     )
 
 

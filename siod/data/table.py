@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from siod.data import coco
@@ -35,6 +36,7 @@ class InstanceTable:
         boxes_xyxy: ``[N, 4]`` in pixels of the image files.
         labels: ``[N]``.
         hidden: ``[N]``, true for instances the annotation set left out.
+        annotated: By image, false for those whose ``keep`` is 0 in the file; None if there is none such.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class InstanceTable:
     boxes_xyxy: NDArray[np.float64]
     labels: NDArray[np.int64]
     hidden: NDArray[np.bool_]
+    annotated: tuple[bool, ...] | None = None
 
     def __len__(self) -> int:
         """How many images."""
@@ -92,13 +95,23 @@ def _train_table(train: Path, train_full: Path, folder: Path, _fingerprint: str)
         raise UserError(f"{train}: lists other images than {train_full}; derive it from that file")
     if not np.isin(learnt.annotation_ids, full.annotation_ids).all():
         raise UserError(f"{train}: has annotations that {train_full} lacks; derive it from that file")
-    return _table(full, folder, hidden=~np.isin(full.annotation_ids, learnt.annotation_ids))
+    hidden = ~np.isin(full.annotation_ids, learnt.annotation_ids)
+    return replace(_table(full, folder, hidden=hidden), annotated=_annotated(learnt, full))
 
 
 @lru_cache(maxsize=2)
 def _val_table(val: Path, folder: Path, _fingerprint: str) -> InstanceTable:
     dataset = coco.read(val)
     return _table(dataset, folder, hidden=np.zeros(len(dataset.annotation_ids), dtype=bool))
+
+
+def _annotated(learnt: coco.CocoDataset, full: coco.CocoDataset) -> tuple[bool, ...] | None:
+    """Which images of ``full`` are annotated, where the file of annotations tells by ``keep`` 1 or 0."""
+    if b'"keep"' not in bytes(learnt.sections["images"]):
+        return None
+    records = zip(learnt.images, learnt.image_records(), strict=True)
+    left_out = {image.id for image, record in records if msgspec.json.decode(record).get("keep", 1) == 0}
+    return tuple(image.id not in left_out for image in full.images) if left_out else None
 
 
 def _table(dataset: coco.CocoDataset, folder: Path, *, hidden: NDArray[np.bool_]) -> InstanceTable:

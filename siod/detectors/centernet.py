@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -39,6 +39,8 @@ class CenterNet(DetectorSpec):
     ``upsampling_channels`` has one entry for each doubling of resolution up to the output stride of 4; the
     last is the number of channels the heads and the miners see.
     """
+
+    dense_outputs: ClassVar[bool] = True
 
     family: Literal["centernet"] = "centernet"
     upsampling: Literal["deformable", "plain"] = "deformable"
@@ -181,6 +183,10 @@ class CenterNetDetector(Detector):
             "size": _l1(outputs.size, encoded, encoded.sizes),
             "offset": _l1(outputs.offset, encoded, encoded.offsets),
         }
+
+    def select(self, outputs: CenterNetOutputs, images: slice) -> CenterNetOutputs:
+        """The maps of these images."""
+        return CenterNetOutputs(*(maps[images] for maps in outputs))
 
     def decode(self, outputs: CenterNetOutputs) -> list[Detections]:
         """Read the best peaks, at most ``max_detections`` an image; boxes may reach beyond the image."""

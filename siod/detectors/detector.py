@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from siod.detectors.backbones import BackboneName, Norm
+from siod.errors import UserError
 from siod.value import Value
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ PIXEL_STATISTICS: Mapping[Pixels, tuple[tuple[float, float, float], tuple[float,
 
 class DetectorSpec(Value):
     """The settings of a detector; each family derives its own, whose ``family`` is a literal that names it."""
+
+    dense_outputs: ClassVar[bool] = False
+    """Whether ``Detector.select`` is there, which methods with several views need."""
 
     family: str
     backbone: BackboneName = "resnet18"
@@ -119,6 +123,22 @@ class Detector(nn.Module, ABC):
         Returns:
             Named, unweighted terms; the names are those of ``loss_weights``.
         """
+
+    def select(self, outputs: Any, images: slice) -> Any:
+        """The outputs of some of the images, as if they had been a batch of their own.
+
+        Args:
+            outputs: Of ``forward``.
+            images: Which ones.
+
+        Returns:
+            What the other methods take as outputs of these images.
+
+        Raises:
+            UserError: The family keeps nothing that belongs to one image (``DetectorSpec.dense_outputs``).
+        """
+        del outputs, images
+        raise UserError(f"{type(self).__name__} has no dense outputs to select from; take another detector or method")
 
     @abstractmethod
     def decode(self, outputs: Any) -> list[Detections]:

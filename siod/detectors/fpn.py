@@ -27,7 +27,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -72,6 +72,8 @@ class PyramidSpec(DetectorSpec):
     P6 and P7. Detections below ``score_threshold`` are dropped, the best ``candidates`` of each level go through
     suppression.
     """
+
+    dense_outputs: ClassVar[bool] = True
 
     backbone: BackboneName = "resnet50"
     norm: Norm = "frozen"
@@ -308,6 +310,16 @@ class PyramidDetector(Detector):
     def scores(self, outputs: PyramidOutputs) -> Float[Tensor, "b p c"]:
         """How sure the detector is of each anchor and class, in [0, 1]."""
         return outputs.class_logits.sigmoid()
+
+    def select(self, outputs: PyramidOutputs, images: slice) -> PyramidOutputs:
+        """What belongs to these images; sizes and anchors are those of all."""
+        centre_logits = outputs.centre_logits
+        return outputs._replace(
+            features=tuple(maps[images] for maps in outputs.features),
+            class_logits=outputs.class_logits[images],
+            deltas=outputs.deltas[images],
+            centre_logits=None if centre_logits is None else centre_logits[images],
+        )
 
     def decode(self, outputs: PyramidOutputs) -> list[Detections]:
         """Suppress doubles within each class; at most ``max_detections`` an image, cut off at its edge."""

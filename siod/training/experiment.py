@@ -14,6 +14,7 @@ from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
 from siod.errors import UserError
+from siod.methods.zoo import AnyMethod
 from siod.value import Value, digest
 
 
@@ -186,11 +187,14 @@ class Compute(Value):
 class Experiment(Value):
     """Everything that decides what a run learns, and where it is carried out."""
 
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"method"})
+
     data: Source = Digits()
     annotations: Policy = Full()
     detector: AnyDetector
     weights: Weights = Scratch()
     dminer: DMiner | None = None
+    method: AnyMethod = None
     augmentation: Augmentation
     recipe: Recipe
     evaluation: Evaluation = Evaluation()
@@ -205,6 +209,9 @@ class Experiment(Value):
         if self.weights.kind == "published" and self.data.kind == "digits":
             message = "weights.kind published needs data with COCO's categories; use digits, checkpoint or none"
             raise ValueError(message)
+        refusal = None if self.method is None else self.method.refusal(self.detector)
+        if refusal is not None:
+            raise ValueError(refusal)
         if self.recipe.batch_size % self.compute.workers:
             message = (
                 f"recipe.batch_size {self.recipe.batch_size} does not divide by compute.workers {self.compute.workers}"

@@ -14,15 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 from siod.data.loader import train_batches
 from siod.detectors.zoo import build
 from siod.errors import RunError
+from siod.methods.method import Moment
+from siod.methods.zoo import build_method
 from siod.training import checkpoint
 from siod.training.context import stop_requested
 from siod.training.cost import epoch_cost
 from siod.training.distributed import agree, sum_over_workers
 from siod.training.evaluate import detect, score_aware_metrics
-from siod.training.mining_log import MiningLog
+from siod.training.mining_log import FigureLog, MiningLog
 from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import Phase, phases, total_epochs
-from siod.training.step import batch_loss, refuse_nonfinite
+from siod.training.step import DetectorAndMiners, normalised, refuse_nonfinite
 from siod.training.weights import load_initial_weights
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from siod.data.source import PreparedData
     from siod.detectors.detector import Detector
+    from siod.methods.method import Method
     from siod.training.context import Context
     from siod.training.evaluate import DetectionArrays
     from siod.training.experiment import Experiment
@@ -50,6 +53,7 @@ class Learner:
     """What one phase trains with."""
 
     detector: Detector
+    method: Method
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
@@ -59,6 +63,7 @@ class Learner:
         """Everything a resumed phase needs."""
         return {
             "model": self.detector.state_dict(),
+            "method": self.method.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -80,7 +85,12 @@ class Trained:
 
 
 def run(
-    experiment: Experiment, data: PreparedData, context: Context, *, initial_weights: Path | None = None
+    experiment: Experiment,
+    data: PreparedData,
+    context: Context,
+    *,
+    initial_weights: Path | None = None,
+    teacher: Path | None = None,
 ) -> Trained:
     """Train, evaluate after every epoch, checkpoint, report; resume when the run folder has a checkpoint.
 
@@ -89,6 +99,7 @@ def run(
         data: Its prepared files.
         context: This worker's place; all workers call this with equal arguments.
         initial_weights: The file ``siod.training.weights.ensure`` returned, if the experiment needs one.
+        teacher: The checkpoint ``siod.training.teacher.ensure_teacher`` returned, if the method needs one.
 
     Returns:
         The history, one entry an epoch. On every worker the same; the detections are this worker's share.
@@ -98,12 +109,16 @@ def run(
         Stopped: A stop was requested; the last epoch is saved.
     """
     detector = _build_detector(experiment, data, context, initial_weights)
+    method = build_method(experiment.method, detector)
+    if teacher is not None:
+        method.receive_teacher(checkpoint.load(teacher, device=context.device)["model"])
     folder = checkpoint.CheckpointFolder(context.run_dir / "checkpoints")
     latest = folder.latest()
     resumed = None if latest is None else checkpoint.load(latest, device=context.device)
     history: list[dict[str, float]] = []
     if resumed is not None:
         detector.load_state_dict(resumed["model"])
+        method.load_state_dict(resumed.get("method", {}))
         history = resumed["history"]
         log.info("resuming after epoch %d of %d", len(history), total_epochs(experiment))
         context.report(len(history), history[-1])
@@ -112,7 +127,7 @@ def run(
         start = max(len(history) + 1, phase.first_epoch)
         if start > phase.last_epoch:
             continue
-        learner = _learner(experiment, detector, data, context, phase)
+        learner = _learner(experiment, method, data, context, phase)
         if resumed is not None and start > phase.first_epoch:
             learner.restore(resumed)
         for epoch in range(start, phase.last_epoch + 1):
@@ -121,7 +136,7 @@ def run(
                 experiment, learner, data, context, phase=phase.at(epoch), epoch=epoch, folder=folder
             )
             if epoch % experiment.evaluation.every_epochs == 0 or epoch == total_epochs(experiment):
-                detections, judged = _evaluate(experiment, detector, data, context)
+                detections, judged = _evaluate(experiment, method.judged(), data, context)
                 metrics |= judged
             history = [*history, metrics | epoch_cost(began, context.device)]
             log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
@@ -132,7 +147,7 @@ def run(
             ):
                 raise Stopped(f"stopped after epoch {epoch} of {total_epochs(experiment)}; run again to continue")
     if detections is None:
-        detections, _ = _evaluate(experiment, detector, data, context)
+        detections, _ = _evaluate(experiment, method.judged(), data, context)
     return Trained(history, detections)
 
 
@@ -146,7 +161,8 @@ def _build_detector(
     return detector.to(context.device).to(memory_format=torch.channels_last)
 
 
-def _learner(experiment: Experiment, detector: Detector, data: PreparedData, context: Context, phase: Phase) -> Learner:
+def _learner(experiment: Experiment, method: Method, data: PreparedData, context: Context, phase: Phase) -> Learner:
+    detector = method.detector
     model: nn.Module = detector
     if context.world_size > 1:
         model = DistributedDataParallel(detector, device_ids=_device_ids(context))
@@ -158,7 +174,7 @@ def _learner(experiment: Experiment, detector: Detector, data: PreparedData, con
         )
     schedule = build_schedule(optimiser, experiment.recipe, steps_per_epoch=steps, epochs=phase.epochs)
     scaler = torch.amp.GradScaler(context.device.type, enabled=experiment.recipe.precision == "fp16")
-    return Learner(detector, model, optimiser, schedule, scaler)
+    return Learner(detector, method, model, optimiser, schedule, scaler)
 
 
 def _device_ids(context: Context) -> list[torch.device] | None:
@@ -195,31 +211,40 @@ def _train_epoch(
     torch.manual_seed((experiment.seed * 100_003 + epoch) * 4_096)
     learner.model.train()
     sums: dict[str, torch.Tensor] = {}
-    mining = MiningLog()
+    mining, figures = MiningLog(), FigureLog()
     began, steps = time.perf_counter(), 0
     learning_rate = learner.schedule.get_last_lr()[0]
-    for batch in _batches(experiment, data, context, epoch=epoch):
+    batches, epochs = _batches(experiment, data, context, epoch=epoch), total_epochs(experiment)
+    for batch in batches:
+        moment = Moment(experiment.seed, epoch, steps, len(batches), epochs)
         batch_on_device = batch.to(context.device)
         with torch.autocast(
             context.device.type,
             dtype=PRECISIONS.get(experiment.recipe.precision),
             enabled=experiment.recipe.precision in PRECISIONS,
         ):
-            outputs = learner.model(batch_on_device.images, batch_on_device.targets)
-            loss = batch_loss(learner.detector, outputs, batch_on_device.targets, phase, world_size=context.world_size)
-        parts = {name: part.detach() for name, part in loss.parts.items()}
+            views = learner.method.views(batch_on_device, moment)
+            outputs = learner.model(views.images, views.targets)
+            criterion = DetectorAndMiners(learner.detector, phase)
+            objective = learner.method.objective(views, outputs, criterion)
+            losses = normalised(objective.parts, context.world_size)
+        parts = {name: part.detach() for name, part in losses.items()}
         steps += 1
         refuse_nonfinite(_as_numbers(parts), epoch=epoch, step=steps, last_good=str(folder.latest() or "none yet"))
-        _update(learner, loss.total() * context.world_size, clip_norm=experiment.recipe.clip_norm)
+        total = torch.stack(list(losses.values())).sum()
+        _update(learner, total * context.world_size, clip_norm=experiment.recipe.clip_norm)
+        learner.method.after_update(moment)
         for name, part in parts.items():
             sums[name] = sums[name] + part if name in sums else part
-        mining.add(loss.mining, batch_on_device.targets)
+        for mined, targets in criterion.mined:
+            mining.add(mined, targets)
+        figures.add(objective.figures)
     means = sum_over_workers(torch.stack([*sums.values()]) / steps, context.world_size)
     metrics = {f"train/{name}": value for name, value in zip(sums, means.tolist(), strict=True)}
     metrics["train/loss"] = sum(metrics.values())
     metrics["train/learning_rate"] = learning_rate
     metrics["train/images_per_second"] = steps * experiment.recipe.batch_size / (time.perf_counter() - began)
-    return metrics | mining.metrics(context.world_size)
+    return metrics | mining.metrics(context.world_size) | figures.metrics(context.world_size)
 
 
 def _in_words(metrics: dict[str, float]) -> str:

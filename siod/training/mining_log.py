@@ -1,17 +1,21 @@
-"""What the miners found over an epoch, and how much of it is true."""
+"""What miners and methods found over an epoch, and how much of it is true."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from siod.dminer.mining_quality import MiningCounts
 from siod.training.distributed import sum_over_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
 
     from siod.dminer.dminer import Mining
-    from siod.types import Target
+    from siod.types import LossTerm, Target
 
 
 class MiningLog:
@@ -40,3 +44,27 @@ class MiningLog:
             whole = MiningCounts.from_tensor(sum_over_workers(counts.as_tensor(), world_size))
             figures |= whole.metrics(miner)
         return figures
+
+
+class FigureLog:
+    """Shares that a method reports, over the batches of an epoch.
+
+    Which figures there are is the same for all batches and workers of an epoch.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, figures: Mapping[str, LossTerm]) -> None:
+        """Count one batch: of each figure its sum, and what it is a share of."""
+        for name, term in figures.items():
+            pair = torch.stack([term.total.detach().float(), term.count.detach().float()])
+            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+
+    def metrics(self, world_size: int) -> dict[str, float]:
+        """Figures over all workers as ``mining/<name>``; a share of nothing is 0. All workers call this."""
+        metrics = {}
+        for name, pair in self.sums.items():
+            total, count = sum_over_workers(pair, world_size).tolist()
+            metrics[f"mining/{name}"] = total / max(count, 1.0)
+        return metrics

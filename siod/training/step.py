@@ -1,4 +1,4 @@
-"""The loss of one batch: where detector and miners meet.
+"""The loss of one batch: where detector, miners and method meet.
 
 B images, C classes, H x W positions of a dense map.
 """
@@ -6,17 +6,18 @@ B images, C classes, H x W positions of a dense map.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from siod.dminer.dminer import mine
 from siod.errors import RunError
+from siod.methods.method import Weighted
 from siod.training.distributed import sum_over_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -59,19 +60,52 @@ def batch_loss(
 
     Source: Li et al., SIOD, CVPR 2022, Eq. 2.
     """
-    encoded = detector.encode(targets, outputs)
-    levels = detector.levels(outputs, encoded)
-    mining = mine(levels, splg=phase.splg, pgcl=phase.pgcl)
-    # Eq. 2: L = L_splg + lambda_pgcl L_pgcl + lambda_off L_off + lambda_size L_size
-    terms = {**detector.losses(outputs, encoded, mining.mined), **mining.terms}
-    weights = {**detector.loss_weights, "pgcl": phase.pgcl.weight if phase.pgcl else 0.0}
-    counts = torch.stack([term.count.float() for term in terms.values()])
-    divisors = sum_over_workers(counts, world_size).clamp(min=1)
-    parts = {
-        name: weights[name] * term.total / divisor
-        for (name, term), divisor in zip(terms.items(), divisors, strict=True)
-    }
+    criterion = DetectorAndMiners(detector, phase)
+    parts = normalised(criterion(outputs, targets), world_size)
+    ((mining, _),) = criterion.mined
     return BatchLoss(parts, mining)
+
+
+@dataclass
+class DetectorAndMiners:
+    """The loss terms of images with targets (Eq. 2), for a method to call on each of its views.
+
+    ``mined`` has what was mined at each call, with the targets of that call.
+    """
+
+    detector: Detector
+    phase: Phase
+    mined: list[tuple[Mining, Sequence[Target]]] = field(default_factory=list)
+
+    def __call__(self, outputs: Any, targets: Sequence[Target]) -> dict[str, Weighted]:
+        """Encode, mine, compare."""
+        encoded = self.detector.encode(targets, outputs)
+        levels = self.detector.levels(outputs, encoded)
+        splg, pgcl = self.phase.splg, self.phase.pgcl
+        mining = mine(levels, splg=splg, pgcl=pgcl)
+        self.mined.append((mining, targets))
+        # Eq. 2: L = L_splg + lambda_pgcl L_pgcl + lambda_off L_off + lambda_size L_size
+        terms = {**self.detector.losses(outputs, encoded, mining.mined), **mining.terms}
+        weights = {**self.detector.loss_weights, "pgcl": pgcl.weight if pgcl else 0.0}
+        return {name: Weighted(weights[name], term) for name, term in terms.items()}
+
+
+def normalised(parts: Mapping[str, Weighted], world_size: int) -> dict[str, Tensor]:
+    """Divide each term by its count over the global batch.
+
+    Args:
+        parts: The same names in the same order on every worker.
+        world_size: Workers that share the global batch.
+
+    Returns:
+        The weighted parts; their sum over names and workers is the loss of the global batch.
+    """
+    counts = torch.stack([term.count.float() for _, term in parts.values()])
+    divisors = sum_over_workers(counts, world_size).clamp(min=1)
+    return {
+        name: weight * term.total / divisor
+        for (name, (weight, term)), divisor in zip(parts.items(), divisors, strict=True)
+    }
 
 
 def refuse_nonfinite(parts: dict[str, float], *, epoch: int, step: int, last_good: str) -> None:

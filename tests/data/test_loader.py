@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from siod.data import coco
-from siod.data.annotation_sets import Full, Keep
+from siod.data.annotation_sets import Full, Keep, WholeImages
+from siod.data.digits import Digits
 from siod.data.loader import eval_batches, train_batches
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, prepare
 from siod.data.transforms import Augmentation, ShortEdge
@@ -230,3 +231,20 @@ def test_images_of_one_short_edge_are_padded_to_the_largest_of_their_batch(mixed
     assert batch.images[place, 0, :64, :85].eq(1).all()
     shapes = {tuple(batch.images.shape[2:]) for batch in eval_batches(mixed, batch_size=8, short_edge=edge)}
     assert shapes == {(64, 96), (64, 128), (160, 64)}
+
+
+def test_a_set_of_annotated_and_bare_images_tells_them_apart(tmp_path: Path) -> None:
+    data = prepare(Digits(train_images=24, val_images=1), WholeImages(), tmp_path)
+    keep = {image["id"]: image["keep"] for image in json.loads(data.train.read_text())["images"]}
+    assert set(keep.values()) == {0, 1}
+    for workers in (0, 1):
+        (batch,) = train(data, PLAIN, batch_size=24, workers=workers)
+        assert batch.annotated is not None
+        assert batch.annotated == tuple(keep[image_id] == 1 for image_id in batch.image_ids)
+        for annotated, target in zip(batch.annotated, batch.targets, strict=True):
+            assert (len(target.labels) > 0) == annotated
+            assert (len(target.hidden_labels) > 0) != annotated
+
+
+def test_other_sets_do_not_tell(digits: PreparedData) -> None:
+    assert train(digits)[0].annotated is None
