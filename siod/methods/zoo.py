@@ -10,7 +10,9 @@ from siod.errors import closest
 from siod.methods.annotated import AnnotatedOnly, AnnotatedOnlyMethod
 from siod.methods.comining import CoMining, CoMiningMethod
 from siod.methods.csd import CSD, CSDMethod
+from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
 from siod.methods.method import Method, MethodSpec
+from siod.methods.teacher_student import TeacherStudent, TeacherStudentMethod
 from siod.value import first_problem
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def add_method(spec: type[MethodSpec], method: Callable[[Any, Detector], Method]
 add_method(AnnotatedOnly, AnnotatedOnlyMethod)
 add_method(CSD, CSDMethod)
 add_method(CoMining, CoMiningMethod)
+add_method(TeacherStudent, TeacherStudentMethod)
+add_method(MeanTeacher, MeanTeacherMethod)
 
 
 def _of_its_kind(data: object) -> object:

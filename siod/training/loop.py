@@ -99,7 +99,7 @@ def run(
         data: Its prepared files.
         context: This worker's place; all workers call this with equal arguments.
         initial_weights: The file ``siod.training.weights.ensure`` returned, if the experiment needs one.
-        teacher: The checkpoint ``siod.training.teacher.ensure_teacher`` returned, if the method needs one.
+        teacher: The checkpoint ``siod.training.run.ensure_teacher`` returned, if the method needs one.
 
     Returns:
         The history, one entry an epoch. On every worker the same; the detections are this worker's share.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from siod.errors import UserError
 from siod.json_file import read_json, write_json
+from siod.methods.annotated import AnnotatedOnly
 from siod.training import loop, results, weights
-from siod.training.context import STOP_FILE, InProcess, stop_requested
+from siod.training.checkpoint import CheckpointFolder
+from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from siod.data.source import PreparedData
@@ -36,7 +39,7 @@ def train(
         experiment: What to learn and with which carrier.
         data: Its prepared files.
         run_dir: Folder of the run; on several nodes it must be on storage they share.
-        cache_dir: Where pretrained weights are kept.
+        cache_dir: Where pretrained weights and teachers are kept.
         listener: Called on rank 0 after each epoch; picklable when the carrier is Ray Train.
 
     Returns:
@@ -55,12 +58,13 @@ def train(
         _claim(run_dir, experiment, data)
         (run_dir / STOP_FILE).unlink(missing_ok=True)
         initial = weights.ensure(experiment, cache_dir)
+        teacher = ensure_teacher(experiment, data, cache_dir, run_dir=run_dir)
         if experiment.compute.in_process():
-            carry_out(experiment, data, InProcess(run_dir, listener), initial)
+            carry_out(experiment, data, InProcess(run_dir, listener), initial, teacher)
         else:
             from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
 
-            fit(experiment, data, run_dir, initial_weights=initial, listener=listener)
+            fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
     result = results.read_result(run_dir)
     if result is None and stop_requested(run_dir):
         raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
@@ -69,7 +73,51 @@ def train(
     return result
 
 
-def carry_out(experiment: Experiment, data: PreparedData, context: Context, initial_weights: Path | None) -> None:
+def ensure_teacher(experiment: Experiment, data: PreparedData, cache_dir: Path, *, run_dir: Path) -> Path | None:
+    """Have the teacher trained that a method needs before its own run can start.
+
+    The teacher is the same experiment on the annotated images alone: once per seed, for all methods that ask. One of
+    several processes that ask at once trains it, from its last checkpoint if it was interrupted; the others wait.
+
+    Args:
+        experiment: Its ``method`` says whether there is one.
+        data: Its prepared files.
+        cache_dir: Teachers are kept here as finished runs, by identity.
+        run_dir: Of the run that asks; a stop that is requested there stops the teacher's training too.
+
+    Returns:
+        The teacher's checkpoint after its last epoch, or None when the method needs none.
+
+    Raises:
+        Stopped: A stop was requested; the teacher continues when asked for again.
+    """
+    if experiment.method is None or not experiment.method.needs_teacher():
+        return None
+    teacher = experiment.with_changes({"method": AnnotatedOnly()})
+    folder = cache_dir / "teachers" / teacher.identity(data.fingerprint)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        train(teacher, data, folder, cache_dir=cache_dir, listener=partial(_pass_on_stop, run_dir, folder))
+    latest = CheckpointFolder(folder / "checkpoints").latest()
+    if latest is None:
+        raise UserError(f"{folder}: holds a result but no checkpoint; delete the folder to train the teacher again")
+    return latest
+
+
+def _pass_on_stop(asked: Path, training: Path, epoch: int, metrics: Mapping[str, float]) -> None:
+    """An epoch's listener for a run on behalf of another one."""
+    del epoch, metrics
+    if stop_requested(asked):
+        request_stop(training)
+
+
+def carry_out(
+    experiment: Experiment,
+    data: PreparedData,
+    context: Context,
+    initial_weights: Path | None,
+    teacher: Path | None = None,
+) -> None:
     """Run the loop on one worker and let rank 0 write what it leaves behind.
 
     Args:
@@ -77,9 +125,10 @@ def carry_out(experiment: Experiment, data: PreparedData, context: Context, init
         data: Its prepared files.
         context: This worker's place.
         initial_weights: From ``siod.training.weights.ensure``.
+        teacher: From :func:`ensure_teacher`.
     """
     with _log_file(context):
-        trained = loop.run(experiment, data, context, initial_weights=initial_weights)
+        trained = loop.run(experiment, data, context, initial_weights=initial_weights, teacher=teacher)
         results.finish(trained, context)
 
 

@@ -55,6 +55,7 @@ def fit(
     run_dir: Path,
     *,
     initial_weights: Path | None,
+    teacher: Path | None,
     listener: EpochListener | None,
 ) -> None:
     """Train an experiment with a ``TorchTrainer``; Ray must be running or is started on this machine.
@@ -67,6 +68,7 @@ def fit(
         data: Prepared files, readable on every node.
         run_dir: Folder of the run, on storage that all nodes share.
         initial_weights: From ``siod.training.weights.ensure``.
+        teacher: From ``siod.training.run.ensure_teacher``.
         listener: Called in the process of rank 0 after each epoch; picklable.
 
     Raises:
@@ -83,6 +85,7 @@ def fit(
             "data": data,
             "run_dir": run_dir,
             "initial_weights": initial_weights,
+            "teacher": teacher,
             "listener": listener,
         },
         scaling_config=train.ScalingConfig(
@@ -126,4 +129,4 @@ def _work(config: dict[str, Any]) -> None:
     )
     # A stop that was asked for is no failure: Ray Train must not start the workers again.
     with suppress(Stopped):
-        carry_out(experiment, config["data"], worker, config["initial_weights"])
+        carry_out(experiment, config["data"], worker, config["initial_weights"], config["teacher"])

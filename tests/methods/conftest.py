@@ -11,10 +11,30 @@ import torch
 from siod.data.annotation_sets import WholeImages
 from siod.data.digits import Digits
 from siod.data.source import PreparedData, prepare
+from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.zoo import build
 from siod.training.experiment import Experiment, Scratch
 from siod.training.presets import digits_centernet
 
 Prepare = Callable[[Experiment], PreparedData]
+
+
+def eager_detector(spec: DetectorSpec) -> Detector:
+    """A fresh detector that finds something: scores about a quarter, boxes of a few positions."""
+    torch.manual_seed(0)
+    detector = build(spec, num_classes=5)
+    biases = {"cls_logits.bias": -1.0, "heatmap_head.2.bias": -1.0, "bbox_reg.bias": 1.0, "size_head.2.bias": 4.0}
+    with torch.no_grad():
+        for name, parameter in detector.named_parameters():
+            for ending, value in biases.items():
+                if name.endswith(ending) and not (spec.family == "retinanet" and ending == "bbox_reg.bias"):
+                    parameter.fill_(value)
+    return detector
+
+
+@pytest.fixture(scope="session")
+def eager() -> Callable[[DetectorSpec], Detector]:
+    return eager_detector
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +70,8 @@ def siod_run() -> Experiment:
 def ssod_run(siod_run: Experiment) -> Experiment:
     """The same with wholly annotated and bare images."""
     return siod_run.with_changes({"annotations": WholeImages()})
+
+
+@pytest.fixture(scope="session")
+def both_sets(siod_run: Experiment, ssod_run: Experiment) -> dict[str, Experiment]:
+    return {"siod": siod_run, "ssod": ssod_run}

@@ -16,8 +16,8 @@ import torch
 
 from siod.data.loader import train_batches
 from siod.data.source import PreparedData
-from siod.detectors.detector import DetectorSpec
-from siod.detectors.zoo import CENTERNET_TINY, FASTER_RCNN_TINY, FCOS_TINY, RETINANET_TINY, build
+from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.zoo import CENTERNET_TINY, FASTER_RCNN_TINY, FCOS_TINY, RETINANET_TINY
 from siod.dminer.dminer import DMiner
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
@@ -25,13 +25,15 @@ from siod.errors import UserError
 from siod.methods.annotated import AnnotatedOnly
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
+from siod.methods.mean_teacher import MeanTeacher
 from siod.methods.method import MethodSpec, Moment
 from siod.methods.pseudo import PseudoBoxes
+from siod.methods.teacher_student import TeacherStudent
 from siod.methods.zoo import METHODS, build_method
-from siod.training import loop
+from siod.training import checkpoint, loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess, request_stop
-from siod.training.experiment import Experiment
+from siod.training.experiment import Experiment, FromCheckpoint
 from siod.training.phases import Phase
 from siod.training.step import DetectorAndMiners, normalised
 from siod.types import Batch
@@ -39,8 +41,8 @@ from siod.types import Batch
 CPU = torch.device("cpu")
 FIRST = Moment(seed=0, epoch=1, step=0, steps=2, epochs=2)
 Prepare = Callable[[Experiment], PreparedData]
-# A fresh detector calls everything an object with a score near 0.1.
-EAGER = PseudoBoxes(min_score=0.05)
+Eager = Callable[[DetectorSpec], Detector]
+EAGER = PseudoBoxes(min_score=0.2)
 
 
 class Asked(NamedTuple):
@@ -56,8 +58,10 @@ class Asked(NamedTuple):
 
 
 METHODS_ASKED = [
-    Asked(CSD(foreground_score=0.05), (CENTERNET_TINY,)),
+    Asked(CSD(foreground_score=0.2), (CENTERNET_TINY,)),
     Asked(CoMining(pseudo=EAGER), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)),
+    Asked(TeacherStudent(pseudo=EAGER), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)),
+    Asked(MeanTeacher(pseudo=EAGER, start_epoch=0, decay=0.5), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)),
 ]
 EACH = [(asked.spec, detector) for asked in METHODS_ASKED for detector in asked.detectors]
 each = pytest.mark.parametrize(
@@ -71,31 +75,44 @@ def test_every_method_that_experiments_know_is_asked() -> None:
     assert asked == METHODS.keys() - {"mirror_too"}
 
 
+def per_image(spec: DetectorSpec) -> DetectorSpec:
+    """With statistics of one image at a time, so that a batch may be split."""
+    return spec.with_changes({"norm": "group"})
+
+
 def a_batch(experiment: Experiment, prepared: Prepare) -> Batch:
     return next(iter(train_batches(prepared(experiment), experiment.augmentation, batch_size=4, seed=0, epoch=1)))
 
 
-def losses(
-    detector_spec: DetectorSpec, spec: MethodSpec | None, batch: Batch, phase: Phase | None = None
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The parts of one step with fresh weights, and the gradients."""
-    torch.manual_seed(0)
-    detector = build(detector_spec.with_changes({"norm": "group"}), num_classes=5)
+class Step(NamedTuple):
+    parts: dict[str, torch.Tensor]
+    gradients: dict[str, torch.Tensor]
+    figures: dict[str, float]
+
+
+def losses(detector: Detector, spec: MethodSpec | None, batch: Batch, phase: Phase | None = None) -> Step:
+    """The parts of one step, the gradients, and what was found."""
+    detector.zero_grad(set_to_none=True)
     method = build_method(spec, detector)
+    if spec is not None and spec.needs_teacher():
+        method.receive_teacher(detector.state_dict())
     views = method.views(batch, FIRST)
     criterion = DetectorAndMiners(detector, phase or Phase(1, 2))
-    parts = normalised(method.objective(views, detector(views.images, views.targets), criterion).parts, 1)
+    objective = method.objective(views, detector(views.images, views.targets), criterion)
+    parts = normalised(objective.parts, 1)
     torch.stack(list(parts.values())).sum().backward()
-    return parts, {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
+    gradients = {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
+    figures = {name: float(term.mean()) for name, term in objective.figures.items()}
+    return Step(parts, gradients, figures)
 
 
 @each
 def test_with_its_weight_at_zero_the_loss_is_the_base_s_to_the_bit(
-    spec: MethodSpec, detector: DetectorSpec, siod_run: Experiment, prepared: Prepare
+    spec: MethodSpec, detector: DetectorSpec, siod_run: Experiment, prepared: Prepare, eager: Eager
 ) -> None:
-    batch = a_batch(siod_run, prepared)
-    idle, idle_gradients = losses(detector, spec.with_changes({"weight": 0.0}), batch)
-    base, base_gradients = losses(detector, None, batch)
+    batch, student = a_batch(siod_run, prepared), eager(per_image(detector))
+    idle, idle_gradients, _ = losses(student, spec.with_changes({"weight": 0.0}), batch)
+    base, base_gradients, _ = losses(student, None, batch)
     assert idle.keys() == base.keys()
     assert all(torch.equal(idle[name], base[name]) for name in base)
     assert idle_gradients.keys() == base_gradients.keys()
@@ -104,40 +121,43 @@ def test_with_its_weight_at_zero_the_loss_is_the_base_s_to_the_bit(
 
 @every_method
 def test_with_bare_images_and_weight_zero_the_loss_is_that_of_annotated_images(
-    asked: Asked, ssod_run: Experiment, prepared: Prepare
+    asked: Asked, ssod_run: Experiment, prepared: Prepare, eager: Eager
 ) -> None:
-    batch = a_batch(ssod_run, prepared)
+    batch, student = a_batch(ssod_run, prepared), eager(per_image(asked.detectors[0]))
     assert batch.annotated is not None
     assert set(batch.annotated) == {True, False}
-    idle, _ = losses(asked.detectors[0], asked.idle, batch)
-    base, _ = losses(asked.detectors[0], AnnotatedOnly(), batch)
+    idle = losses(student, asked.idle, batch).parts
+    base = losses(student, AnnotatedOnly(), batch).parts
     assert all(torch.equal(idle[name], base[name]) for name in base)
 
 
 @each
 def test_at_work_it_adds_terms_and_every_parameter_learns(
-    spec: MethodSpec, detector: DetectorSpec, siod_run: Experiment, ssod_run: Experiment, prepared: Prepare
+    spec: MethodSpec, detector: DetectorSpec, both_sets: dict[str, Experiment], prepared: Prepare, eager: Eager
 ) -> None:
-    for experiment in (siod_run, ssod_run):
-        parts, gradients = losses(detector, spec, a_batch(experiment, prepared))
-        base, base_gradients = losses(detector, None, a_batch(siod_run, prepared))
+    student = eager(per_image(detector))
+    for experiment in both_sets.values():
+        parts, gradients, figures = losses(student, spec, a_batch(experiment, prepared))
+        base, base_gradients, _ = losses(student, None, a_batch(both_sets["siod"], prepared))
         assert parts.keys() > base.keys()
+        assert all(figure > 0 for name, figure in figures.items() if name == "pseudo_per_image")
+        assert bool(figures) == hasattr(spec, "pseudo")
         assert all(part.isfinite() for part in parts.values())
         assert gradients.keys() == base_gradients.keys()
         assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
 @every_method
-def test_it_works_beside_dminer(asked: Asked, siod_run: Experiment, prepared: Prepare) -> None:
+def test_it_works_beside_dminer(asked: Asked, siod_run: Experiment, prepared: Prepare, eager: Eager) -> None:
     miners = Phase(1, 2, splg=SPLG(), pgcl=PGCL(top_m=8))
-    parts, _ = losses(asked.detectors[0], asked.spec, a_batch(siod_run, prepared), miners)
+    parts = losses(eager(asked.detectors[0]), asked.spec, a_batch(siod_run, prepared), miners).parts
     assert "pgcl" in parts
     assert all(part.isfinite() for part in parts.values())
 
 
 @every_method
 def test_a_batch_of_bare_images_alone_counts_no_annotation(
-    asked: Asked, ssod_run: Experiment, prepared: Prepare
+    asked: Asked, ssod_run: Experiment, prepared: Prepare, eager: Eager
 ) -> None:
     """As a worker may get them: nothing is known, something must pass through the detector."""
     batch = a_batch(ssod_run, prepared)
@@ -150,17 +170,19 @@ def test_a_batch_of_bare_images_alone_counts_no_annotation(
         batch.to_original[rows],
         (False,) * len(rows),
     )
+    student = eager(per_image(asked.detectors[0]))
     for spec in (asked.idle, AnnotatedOnly()):
-        parts, _ = losses(asked.detectors[0], spec, bare)
-        assert {float(part.detach()) for part in parts.values()} == {0.0}
-    parts, _ = losses(asked.detectors[0], asked.spec, bare)
+        step = losses(student, spec, bare)
+        assert {float(part.detach()) for part in step.parts.values()} == {0.0}
+        assert step.gradients.keys() == dict(student.named_parameters()).keys()
+    parts = losses(student, asked.spec, bare).parts
     assert all(part.isfinite() for part in parts.values())
 
 
-def test_without_it_bare_images_teach_background(ssod_run: Experiment, prepared: Prepare) -> None:
-    batch = a_batch(ssod_run, prepared)
-    base, _ = losses(CENTERNET_TINY, None, batch)
-    annotated, _ = losses(CENTERNET_TINY, AnnotatedOnly(), batch)
+def test_without_it_bare_images_teach_background(ssod_run: Experiment, prepared: Prepare, eager: Eager) -> None:
+    batch, student = a_batch(ssod_run, prepared), eager(per_image(CENTERNET_TINY))
+    base = losses(student, None, batch).parts
+    annotated = losses(student, AnnotatedOnly(), batch).parts
     assert base["heatmap"] > annotated["heatmap"]
     torch.testing.assert_close(base["size"], annotated["size"])
 
@@ -217,62 +239,75 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def start_file(experiment: Experiment, folder: Path, eager: Eager) -> Path:
+    """Weights that find something from the first step on, for the student and for the teacher it may need."""
+    path = folder / f"start-{experiment.detector.family}.pt"
+    checkpoint.save(path, {"model": eager(experiment.detector).state_dict()})
+    return path
+
+
+def run(experiment: Experiment, data: PreparedData, context: InProcess, start: Path) -> loop.Trained:
+    needs = experiment.method is not None and experiment.method.needs_teacher()
+    return loop.run(experiment, data, context, initial_weights=start, teacher=start if needs else None)
+
+
 @every_method
 def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
-    asked: Asked, ssod_run: Experiment, prepared: Prepare, tmp_path: Path
+    asked: Asked, ssod_run: Experiment, prepared: Prepare, eager: Eager, tmp_path: Path
 ) -> None:
-    experiment = ssod_run.with_changes({"method": asked.spec})
+    start = start_file(ssod_run, tmp_path, eager)
+    experiment = ssod_run.with_changes({"method": asked.spec, "weights": FromCheckpoint(file=start)})
     data = prepared(experiment)
-    unbroken = loop.run(experiment, data, InProcess(tmp_path / "a", device=CPU))
+    unbroken = run(experiment, data, InProcess(tmp_path / "a", device=CPU), start)
+    stopping = InProcess(tmp_path / "b", lambda epoch, metrics: request_stop(tmp_path / "b"), device=CPU)
     with pytest.raises(loop.Stopped):
-        loop.run(
-            experiment,
-            data,
-            InProcess(tmp_path / "b", lambda epoch, metrics: request_stop(tmp_path / "b"), device=CPU),
-        )
-    resumed = loop.run(experiment, data, InProcess(tmp_path / "b", device=CPU))
+        run(experiment, data, stopping, start)
+    resumed = run(experiment, data, InProcess(tmp_path / "b", device=CPU), start)
     assert resumed.history[-1]["ap_s"] == unbroken.history[-1]["ap_s"]
     one, other = final(tmp_path / "a"), final(tmp_path / "b")
     assert same(one["model"], other["model"])
     assert same(one["method"], other["method"])
 
 
-def _one_of_two(rank: int, port: int, runs: dict[str, Experiment], data: dict[str, PreparedData], folder: Path) -> None:
+Runs = dict[str, tuple[Experiment, PreparedData, Path]]
+
+
+def _one_of_two(rank: int, port: int, runs: Runs, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    for name, experiment in runs.items():
-        loop.run(experiment, data[name], InProcess(folder / name, device=CPU, rank=rank, world_size=2))
+    for name, (experiment, data, start) in runs.items():
+        run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2), start)
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one(
-    siod_run: Experiment, ssod_run: Experiment, prepared: Prepare, tmp_path: Path, free_port: int
+    both_sets: dict[str, Experiment], prepared: Prepare, eager: Eager, tmp_path: Path, free_port: int
 ) -> None:
     """On one step of eight images; after an update scores on either side of a threshold may change sides."""
-    runs = {}
+    runs: Runs = {}
     for asked in METHODS_ASKED:
-        for name, experiment in (("siod", siod_run), ("ssod", ssod_run)):
+        for name, experiment in both_sets.items():
             changes = {
                 "method": asked.spec,
                 "recipe.epochs": 1,
                 "recipe.batch_size": 8,
                 "detector": asked.detectors[-1],
             }
-            runs[f"{asked.spec.kind}-{name}"] = experiment.with_changes(changes | {"detector.norm": "group"})
-    data = {name: prepared(experiment) for name, experiment in runs.items()}
+            one = experiment.with_changes(changes).with_changes({"detector.norm": "group"})
+            start = start_file(one, tmp_path, eager)
+            one = one.with_changes({"weights": FromCheckpoint(file=start)})
+            runs[f"{asked.spec.kind}-{name}"] = (one, prepared(one), start)
     spawn = multiprocessing.get_context("spawn")
-    workers = [
-        spawn.Process(target=_one_of_two, args=(rank, free_port, runs, data, tmp_path / "two")) for rank in range(2)
-    ]
+    workers = [spawn.Process(target=_one_of_two, args=(rank, free_port, runs, tmp_path / "two")) for rank in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(timeout=300)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    for name, experiment in runs.items():
-        (alone,) = loop.run(experiment, data[name], InProcess(tmp_path / "one" / name, device=CPU)).history
+    for name, (experiment, data, start) in runs.items():
+        (alone,) = run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU), start).history
         (together,) = final(tmp_path / "two" / name)["history"]
         measured = {key for key in alone if key.startswith(("train/", "mining/")) and "per_second" not in key}
         for key in measured:

@@ -1,0 +1,55 @@
+"""A teacher: a copy of the detector that looks without learning, fixed or following the student."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from siod.detectors.detector import Detector
+    from siod.types import Detections
+
+
+class Teacher:
+    """A detector in evaluation mode.
+
+    Args:
+        student: Copied as it is now.
+    """
+
+    def __init__(self, student: Detector) -> None:
+        self.detector = deepcopy(student).eval().requires_grad_(requires_grad=False)
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> list[Detections]:
+        """Detect in the input's frame.
+
+        Args:
+            images: uint8 ``[B, 3, H, W]``.
+
+        Returns:
+            One per image, best first.
+        """
+        return self.detector.decode(self.detector(images))
+
+    @torch.no_grad()
+    def follow(self, student: Detector, decay: float) -> None:
+        """Move all weights and running statistics towards the student's; whole numbers are copied.
+
+        Args:
+            student: Of the same architecture.
+            decay: What stays of the teacher's own, in [0, 1]; 0 copies.
+
+        Source: Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017, Eq. 2.
+        """
+        theirs = student.state_dict()
+        for name, own in self.detector.state_dict().items():
+            # Eq. 2: theta' <- decay theta' + (1 - decay) theta
+            if own.is_floating_point():
+                own.lerp_(theirs[name].to(own), 1 - decay)
+            else:
+                own.copy_(theirs[name])

@@ -1,0 +1,212 @@
+"""Teachers: the average is its closed form, labels enter where they belong, a teacher is trained once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from siod.data.loader import train_batches
+from siod.data.source import PreparedData
+from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.zoo import CENTERNET_TINY, build
+from siod.json_file import read_json
+from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
+from siod.methods.method import Moment
+from siod.methods.pseudo import PseudoBoxes
+from siod.methods.strong import StrongView
+from siod.methods.teacher import Teacher
+from siod.methods.teacher_student import TeacherStudent, TeacherStudentMethod
+from siod.training import loop
+from siod.training.checkpoint import CheckpointFolder, load
+from siod.training.context import request_stop, stop_requested
+from siod.training.experiment import Experiment
+from siod.training.run import ensure_teacher, train
+from siod.types import Batch
+
+Prepare = Callable[[Experiment], PreparedData]
+Eager = Callable[[DetectorSpec], Detector]
+FIRST = Moment(seed=0, epoch=1, step=0, steps=2, epochs=2)
+AS_IT_IS = StrongView(jitter=0, grey=0, blur=0, cutouts=(0, 0))
+
+
+def shift(student: torch.nn.Module, value: float) -> None:
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.fill_(value)
+
+
+def test_the_average_is_its_closed_form() -> None:
+    """From 1 with decay d, students at 2, 3, 5: d^3 + (1 - d)(2 d^2 + 3 d + 5)."""
+    student = build(CENTERNET_TINY, num_classes=2)
+    shift(student, 1.0)
+    teacher, decay = Teacher(student), 0.9
+    for value in (2.0, 3.0, 5.0):
+        shift(student, value)
+        teacher.follow(student, decay)
+    expected = decay**3 + (1 - decay) * (2 * decay**2 + 3 * decay + 5)
+    for parameter in teacher.detector.parameters():
+        torch.testing.assert_close(parameter, torch.full_like(parameter, expected))
+
+
+def test_running_statistics_follow_and_whole_numbers_are_copied() -> None:
+    student = build(CENTERNET_TINY, num_classes=2)
+    teacher = Teacher(student)
+    state = student.state_dict()
+    state["backbone.bn1.running_mean"].fill_(4.0)
+    state["backbone.bn1.num_batches_tracked"].fill_(7)
+    teacher.follow(student, 0.75)
+    followed = teacher.detector.state_dict()
+    assert set(followed["backbone.bn1.running_mean"].tolist()) == {1.0}
+    assert followed["backbone.bn1.num_batches_tracked"] == 7
+
+
+def test_until_it_starts_a_mean_teacher_is_a_copy_that_labels_nothing() -> None:
+    student = build(CENTERNET_TINY, num_classes=2)
+    method = MeanTeacherMethod(MeanTeacher(start_epoch=1, decay=0.9), student)
+    shift(student, 2.0)
+    method.after_update(FIRST)
+    assert all((parameter == 2).all() for parameter in method.teacher.detector.parameters())
+    assert method.teacher_at(FIRST) is None
+    second = Moment(seed=0, epoch=2, step=0, steps=2, epochs=2)
+    shift(student, 3.0)
+    method.after_update(second)
+    for parameter in method.teacher.detector.parameters():
+        torch.testing.assert_close(parameter, torch.full_like(parameter, 2.1))
+    assert method.teacher_at(second) is method.teacher
+    assert method.judged() is method.teacher.detector
+    assert MeanTeacherMethod(MeanTeacher(judged="student"), student).judged() is student
+
+
+def a_batch(experiment: Experiment, prepared: Prepare) -> Batch:
+    return next(iter(train_batches(prepared(experiment), experiment.augmentation, batch_size=8, seed=0, epoch=1)))
+
+
+def student_of(spec: TeacherStudent, detector: Detector) -> TeacherStudentMethod:
+    method = TeacherStudentMethod(spec, detector)
+    method.receive_teacher(detector.state_dict())
+    return method
+
+
+def test_bare_images_are_learnt_from_the_teacher_s_boxes_alone(
+    ssod_run: Experiment, prepared: Prepare, eager: Eager
+) -> None:
+    batch = a_batch(ssod_run, prepared)
+    assert batch.annotated is not None
+    method = student_of(TeacherStudent(pseudo=PseudoBoxes(min_score=0.2), strong=AS_IT_IS), eager(CENTERNET_TINY))
+    known, strong = method.views(batch, FIRST).views
+    pairs = list(zip(batch.targets, batch.annotated, strict=True))
+    assert known.targets == tuple(target for target, annotated in pairs if annotated)
+    bare = [row for row, annotated in enumerate(batch.annotated) if not annotated]
+    assert torch.equal(strong.images, batch.images[bare])
+    assert method.teacher is not None
+    looked = method.teacher.look(batch.images[bare])
+    for target, found in zip(strong.targets, looked, strict=True):
+        chosen = method.spec.pseudo.choose(found, (96, 96))
+        assert len(chosen.labels) > 0
+        assert torch.equal(target.boxes_xyxy, chosen.boxes_xyxy)
+        assert torch.equal(target.labels, chosen.labels)
+
+
+def test_where_any_image_may_lack_instances_boxes_join_the_annotated_ones_in_both_views(
+    siod_run: Experiment, prepared: Prepare, eager: Eager
+) -> None:
+    batch = a_batch(siod_run, prepared)
+    method = student_of(TeacherStudent(pseudo=PseudoBoxes(min_score=0.2), strong=AS_IT_IS), eager(CENTERNET_TINY))
+    views = method.views(batch, FIRST)
+    known, strong = views.views
+    assert known.targets == strong.targets
+    for before, after in zip(batch.targets, known.targets, strict=True):
+        assert len(after.labels) > len(before.labels)
+        assert torch.equal(after.boxes_xyxy[: len(before.labels)], before.boxes_xyxy)
+    added = sum(len(target.labels) for target in known.targets) - sum(len(target.labels) for target in batch.targets)
+    assert float(views.figures["pseudo_per_image"].mean()) == pytest.approx(added / 8)
+
+
+def test_a_threshold_no_score_reaches_leaves_the_annotated_boxes(
+    siod_run: Experiment, prepared: Prepare, eager: Eager
+) -> None:
+    batch = a_batch(siod_run, prepared)
+    spec = TeacherStudent(pseudo=PseudoBoxes(min_score=1.0), strong=AS_IT_IS)
+    views = student_of(spec, eager(CENTERNET_TINY)).views(batch, FIRST)
+    for view in views.views:
+        assert [target.labels.tolist() for target in view.targets] == [t.labels.tolist() for t in batch.targets]
+
+
+def test_a_student_without_its_teacher_is_refused(siod_run: Experiment, prepared: Prepare) -> None:
+    method = TeacherStudentMethod(TeacherStudent(), build(CENTERNET_TINY, num_classes=5))
+    with pytest.raises(ValueError, match="must have been given a teacher's weights"):
+        method.views(a_batch(siod_run, prepared), FIRST)
+
+
+# Two stages.
+
+
+@pytest.fixture
+def taught(ssod_run: Experiment) -> Experiment:
+    return ssod_run.with_changes({"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.05)), "recipe.epochs": 1})
+
+
+def _train(experiment: Experiment, data: PreparedData, run_dir: Path, cache_dir: Path) -> None:
+    torch.set_num_threads(1)
+    train(experiment, data, run_dir, cache_dir=cache_dir)
+
+
+@pytest.mark.slow
+def test_a_teacher_is_trained_once_for_all_that_ask_at_the_same_time(
+    taught: Experiment, prepared: Prepare, tmp_path: Path
+) -> None:
+    data, cache = prepared(taught), tmp_path / "cache"
+    arms = {"one": taught, "other": taught.with_changes({"method.weight": 0.5})}
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=_train, args=(experiment, data, tmp_path / name, cache))
+        for name, experiment in arms.items()
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    (teacher,) = (path for path in (cache / "teachers").iterdir() if path.is_dir())
+    assert (teacher / "train.log").read_text().count("epoch 1 of 1") == 1
+    assert read_json(teacher / "experiment.json")["experiment"]["method"] == {"kind": "annotated_only"}
+    for name in arms:
+        (history,) = read_json(tmp_path / name / "history.json")
+        assert {"train/heatmap", "train/strong_heatmap", "mining/pseudo_precision"} <= history.keys()
+
+
+def test_another_seed_has_another_teacher_and_another_weight_the_same(
+    taught: Experiment, prepared: Prepare, tmp_path: Path
+) -> None:
+    data = prepared(taught)
+    files = [
+        ensure_teacher(taught.with_changes(changes), data, tmp_path / "cache", run_dir=tmp_path / "run")
+        for changes in ({}, {"method.weight": 0.5, "method.pseudo.min_score": 0.4}, {"seed": 1})
+    ]
+    assert files[0] == files[1]
+    assert files[0] is not None
+    assert files[2] is not None
+    assert files[0] != files[2]
+    assert load(files[0])["epoch"] == 1
+    idle = taught.with_changes({"method.weight": 0.0})
+    assert ensure_teacher(idle, data, tmp_path / "cache", run_dir=tmp_path / "run") is None
+
+
+def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
+    taught: Experiment, prepared: Prepare, tmp_path: Path
+) -> None:
+    experiment, run_dir = taught.with_changes({"recipe.epochs": 2}), tmp_path / "run"
+    data = prepared(experiment)
+    request_stop(run_dir)
+    with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
+        ensure_teacher(experiment, data, tmp_path / "cache", run_dir=run_dir)
+    assert stop_requested(run_dir)
+    file = ensure_teacher(experiment, data, tmp_path / "cache", run_dir=tmp_path / "another")
+    assert file is not None
+    assert load(file)["epoch"] == 2
+    (folder,) = (path for path in (tmp_path / "cache" / "teachers").iterdir() if path.is_dir())
+    assert len(CheckpointFolder(folder / "checkpoints").epochs()) == 2
