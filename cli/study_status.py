@@ -21,19 +21,22 @@ def status(
 ) -> None:
     """Show where every trial of a study stands, also while it runs and from another machine."""
     from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
+    from siod.tuning.lock import abandoned  # noqa: PLC0415
     from siod.tuning.study import load_study  # noqa: PLC0415
 
     loaded = load_study(study)
     record = Store(store_uri(tracking, absolute(runs))).read_study(loaded.name)
-    typer.echo("\n".join(lines(loaded, record)))
+    running = not abandoned(absolute(runs) / "studies" / loaded.name)
+    typer.echo("\n".join(lines(loaded, record, running=running)))
 
 
-def lines(study: Study, record: StudyRecord) -> list[str]:
+def lines(study: Study, record: StudyRecord, *, running: bool = True) -> list[str]:
     """One line for every declared trial, and what they add up to.
 
     Args:
         study: Declares the trials.
         record: What became of them.
+        running: Whether somebody may be running the study; if not, what looks like it was cut off.
     """
     from siod.tuning.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 
@@ -44,6 +47,7 @@ def lines(study: Study, record: StudyRecord) -> list[str]:
     for place, name in names.items():
         trial = known.get(place)
         state = "waiting" if trial is None else trial.status
+        state = "interrupted" if state == "running" and not running else state
         epoch = str(trial.epoch) if trial is not None and trial.epoch else ""
         value = None if trial is None else trial.metrics.get(study.objective)
         error = f"  {trial.error}" if trial is not None and trial.error else ""

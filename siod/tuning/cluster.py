@@ -28,6 +28,8 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU sees none
 }
+# Ray on this machine does not come back once it is gone; its default waits a minute for that.
+ALONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "15"}
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
     if ray.is_initialized():
         yield _nodes()
         return
-    for name, value in QUIET.items():
+    for name, value in (QUIET if address is not None else QUIET | ALONE).items():
         os.environ.setdefault(name, value)
     if address is not None:
         refuse_unreachable(address)

@@ -7,13 +7,12 @@ import logging
 import shutil
 import time
 import traceback
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
 from ray import tune
 
 from siod.errors import RunError, UserError
@@ -21,13 +20,14 @@ from siod.training.phases import total_epochs
 from siod.tuning import cluster
 from siod.tuning.board import DONE, Board
 from siod.tuning.jobs import ensure_weights, forget, prepare_jobs
+from siod.tuning.lock import alone
 from siod.tuning.plan import concurrency, plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
 from siod.tuning.trial import carry_out, complete_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ray.tune.experiment import Trial as TuneTrial
 
@@ -105,7 +105,7 @@ def run_study(
     board = Board.of(
         study.name, {trial.name: total_epochs(trial.experiment) for trial in trials}, objective=study.objective
     )
-    with _alone(folder), shown(board) if progress else nullcontext():
+    with alone(folder), shown(board) if progress else nullcontext():
         board.doing("preparing the data")
         jobs = prepare_jobs(
             trials,
@@ -321,17 +321,3 @@ def _status(board: Board) -> Status:
     if board.count(*DONE) < len(board.rows):
         return "interrupted"
     return "failed" if board.count("failed") else "finished"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second driver away from a study; the system frees the lock when this process ends in any way."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder of runs") from error
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise UserError(f"{folder}: another process is running this study; wait for it or stop it") from error

@@ -1,0 +1,167 @@
+"""Studies whose driver, worker or whole Ray session is killed end like one that was never disturbed.
+
+Each case is killed at a random moment, another one in each of ``SIOD_CRASH_ROUNDS`` rounds (one if not set):
+``SIOD_CRASH_ROUNDS=20 python -m pytest tests/tuning/test_crashes.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from siod.tracking.mlflow import Store
+from siod.tuning.lock import abandoned
+from siod.tuning.runner import run_study
+from siod.tuning.study import load_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROUNDS = int(os.environ.get("SIOD_CRASH_ROUNDS", "1"))
+EPOCHS, TRIALS = 3, 3
+MEASURED = ("train/images_per_second", "cost/epoch_seconds", "cost/peak_memory_mib")
+DECLARED = f"""
+from siod.data.digits import Digits
+from siod.training.experiment import Scratch
+from siod.training.presets import DIGITS_DMINER, digits_centernet
+from siod.tuning.study import Arm, Study
+
+TINY = {{
+    "data": Digits(train_images=16, val_images=6),
+    "weights": Scratch(),
+    "recipe.epochs": {EPOCHS},
+    "recipe.batch_size": 4,
+}}
+STUDY = Study(
+    name="tiny",
+    question="Does it survive?",
+    base=digits_centernet().with_changes(TINY),
+    arms=(
+        Arm(name="base"),
+        Arm(name="dminer", changes={{"dminer": DIGITS_DMINER}}),
+        Arm(name="slow", changes={{"recipe.learning_rate": 1e-4}}),
+    ),
+    baseline="base",
+)
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study is declared, where it runs, and the data it shares with others."""
+
+    declared: Path
+    runs: Path
+    cache: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from siod.cli.main import main; main()", "study", "run", str(self.declared)]
+        folders = ["--runs", str(self.runs), "--cache", str(self.cache)]
+        return subprocess.Popen(
+            [*command, *folders], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+    def finish(self) -> str:
+        """Run the study to its end; returns what it said."""
+        driver = self.start()
+        said, _ = driver.communicate(timeout=300)
+        assert driver.returncode == 0, said
+        return said
+
+    def results(self) -> dict[str, dict[str, float]]:
+        """Final metrics by the trial's folder, without how fast it was."""
+        found = {path.parent.name: json.loads(path.read_text()) for path in self.runs.glob("trials/*/result.json")}
+        return {name: {key: figures[key] for key in figures if key not in MEASURED} for name, figures in found.items()}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Place:
+    del ray_session
+    folder = tmp_path_factory.mktemp("unbroken")
+    (folder / "tiny.py").write_text(DECLARED)
+    place = Place(folder / "tiny.py", folder / "runs", folder / "cache")
+    study, store = load_study(str(place.declared)), f"sqlite:///{folder / 'mlflow.db'}"
+    outcome = run_study(study, runs_dir=place.runs, cache_dir=place.cache, store_uri=store, progress=False)
+    assert len(outcome.finished) == len(place.results()) == TRIALS
+    return place
+
+
+def read_until(driver: subprocess.Popen[str], enough: Callable[[str], bool]) -> str:
+    """What the driver says up to a line."""
+    assert driver.stdout is not None
+    said = ""
+    for line in driver.stdout:
+        said += line
+        if enough(line):
+            return said
+    raise AssertionError(f"the study ended before it could be disturbed:\n{said}")
+
+
+def kill_driver(driver: subprocess.Popen[str]) -> None:
+    driver.kill()
+
+
+def kill_worker(driver: subprocess.Popen[str]) -> None:
+    """Kill a process that trains."""
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        if "ImplicitFunc" in " ".join(process.cmdline()):
+            process.kill()
+            return
+    raise AssertionError("no process trains")
+
+
+def kill_ray(driver: subprocess.Popen[str]) -> None:
+    """Kill everything that Ray started, at once."""
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def settle(driver: subprocess.Popen[str]) -> str:
+    """Wait for the driver's own end; returns what it still said."""
+    said, _ = driver.communicate(timeout=300)
+    return said
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("kill", [kill_driver, kill_worker, kill_ray])
+def test_a_killed_study_ends_as_an_unbroken_one(
+    unbroken: Place, tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None], round_: int
+) -> None:
+    chance = random.Random(f"{kill.__name__} {round_}")  # noqa: S311  (moments, not secrets)
+    epochs, pause = chance.randrange(TRIALS * EPOCHS - 1), chance.random()
+    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+    driver = place.start()
+    lines = iter(range(epochs + 1))
+    said = read_until(driver, lambda line: ("started" in line or "epoch" in line) and next(lines) == epochs)
+    time.sleep(pause)
+    kill(driver)
+    said += settle(driver)
+    if kill is kill_driver:
+        assert driver.returncode == -signal.SIGKILL
+        assert abandoned(place.runs / "studies" / "tiny")
+    if driver.returncode != 0:
+        said += place.finish()
+    assert place.results() == unbroken.results(), said
+    record = Store(f"sqlite:///{place.runs / 'mlflow.db'}").read_study("tiny")
+    assert [(trial.arm, trial.status) for trial in record.trials] == [
+        (arm, "finished") for arm in ("base", "dminer", "slow")
+    ], said
+    for trial in record.trials:
+        assert [step for step, _ in trial.history["ap_s"]] == list(range(1, EPOCHS + 1)), said
+        assert trial.metrics["ap_s"] == place.results()[trial.identity]["ap_s"]
