@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
 from siod.tuning.lock import abandoned
@@ -67,11 +68,11 @@ class Place:
     runs: Path
     cache: Path
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from siod.cli.main import main; main()", "study", "run", str(self.declared)]
-        folders = ["--runs", str(self.runs), "--cache", str(self.cache)]
+        command += ["--runs", str(self.runs), "--cache", str(self.cache), *words]
         return subprocess.Popen(
-            [*command, *folders], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
 
     def finish(self) -> str:
@@ -157,6 +158,11 @@ def test_a_killed_study_ends_as_an_unbroken_one(
         assert abandoned(place.runs / "studies" / "tiny")
     if driver.returncode != 0:
         said += place.finish()
+    agree(place, unbroken, said)
+
+
+def agree(place: Place, unbroken: Place, said: str) -> None:
+    """The same trials with the same figures, each recorded once with each of its epochs."""
     assert place.results() == unbroken.results(), said
     record = Store(f"sqlite:///{place.runs / 'mlflow.db'}").read_study("tiny")
     assert [(trial.arm, trial.status) for trial in record.trials] == [
@@ -165,3 +171,24 @@ def test_a_killed_study_ends_as_an_unbroken_one(
     for trial in record.trials:
         assert [step for step, _ in trial.history["ap_s"]] == list(range(1, EPOCHS + 1)), said
         assert trial.metrics["ap_s"] == place.results()[trial.identity]["ap_s"]
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+def test_the_trials_of_a_lost_node_move_to_another(
+    unbroken: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round_: int
+) -> None:
+    chance = random.Random(f"node {round_}")  # noqa: S311  (moments, not secrets)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        driver = place.start("--address", cluster.address)
+        said = read_until(driver, lambda line: "epoch" in line)
+        time.sleep(chance.random())
+        cluster.remove_node(chance.choice(nodes), allow_graceful=False)
+        said += settle(driver)
+        assert driver.returncode == 0, said
+        agree(place, unbroken, said)
+    finally:
+        cluster.shutdown()
