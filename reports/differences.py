@@ -22,11 +22,13 @@ class Difference:
     """One arm against the baseline in the study's objective.
 
     Args:
-        label: Of the arm.
+        arm: Its name.
+        label: What tables call it, with its group.
         comparison: Over the seeds with which both arms are finished.
         p_holm: Sign-flip p, corrected for the number of arms; None for a single seed.
     """
 
+    arm: str
     label: str
     comparison: Comparison
     p_holm: float | None
@@ -42,9 +44,9 @@ class Difference:
         return (
             signed_percent(found.mean),
             "" if interval is None else f"{signed_percent(interval[0])} to {signed_percent(interval[1])}",
-            _p(found.p_sign_flip),
-            _p(self.p_holm),
-            _p(found.p_wilcoxon),
+            p_text(found.p_sign_flip),
+            p_text(self.p_holm),
+            p_text(found.p_wilcoxon),
             "" if found.effect is None else f"{found.effect:.1f}".replace("inf", "∞").replace("-", MINUS),
             str(found.n),
             _needed(found),
@@ -69,7 +71,7 @@ def differences(study: StudyRecord) -> tuple[Difference, ...]:
             comparisons[arm.name] = compare([values[arm.name][seed] - values[baseline][seed] for seed in shared])
     adjusted = holm({name: found.p_sign_flip for name, found in comparisons.items() if found.p_sign_flip is not None})
     labels = {arm.name: arm.title for arm in study.arms}
-    return tuple(Difference(labels[name], found, adjusted.get(name)) for name, found in comparisons.items())
+    return tuple(Difference(name, labels[name], found, adjusted.get(name)) for name, found in comparisons.items())
 
 
 def reading(study: StudyRecord, found: tuple[Difference, ...]) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ def reading(study: StudyRecord, found: tuple[Difference, ...]) -> tuple[str, ...
     if corrected < SIGNIFICANCE:
         return (first,)
     limit = (
-        f"{fewest} seeds cannot go below p = {_p(reach)}, and after the correction not below {_p(corrected)}: "
+        f"{fewest} seeds cannot go below p = {p_text(reach)}, and after the correction not below {p_text(corrected)}: "
         f"no difference can be significant at 5% here; {_seeds_for(len(found))} seeds can reach it."
     )
     return first, limit
@@ -111,11 +113,11 @@ def _by_seed(study: StudyRecord, arm: str) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if math.isfinite(value)}
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
     """At most three significant digits, and no less than a thousandth.
 
     Example:
-        >>> _p(0.0625), _p(0.25), _p(0.00001), _p(None)
+        >>> p_text(0.0625), p_text(0.25), p_text(0.00001), p_text(None)
         ('0.0625', '0.25', '<0.001', '')
     """
     if value is None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import mimetypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siod.tracking.records import FoundBox, Gallery, GalleryImage, StudyRecord, TrueBox
+    from siod.tracking.records import ArmRecord, Found, FoundBox, Gallery, GalleryImage, StudyRecord, TrueBox
 
 # Okabe and Ito's bright colours, which show on most photographs.
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff7043")
+TRUTH = "ground truth"
+# What a page can hold and a reader compare: a sweep's other arms and a crowd's least certain boxes are left out.
+MOST_ARMS = 12
+MOST_BOXES = 60
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,53 @@ def draw_gallery(study: StudyRecord) -> tuple[Strip, ...]:
     )
 
 
+def gallery_data(study: StudyRecord) -> dict[str, Any]:
+    """What the page's script draws for any score threshold.
+
+    Args:
+        study: As for :func:`draw_gallery`.
+
+    Returns:
+        Plain data: names and colours by label, and by image id one list of boxes for each panel; a box is x, y,
+        width, height, score (null for ground truth), label; empty for a study without a gallery.
+    """
+    gallery = study.gallery
+    if gallery is None:
+        return {}
+    boxes = {}
+    for image in gallery.images:
+        if image.id in study.gallery_files:
+            true = [[*_rounded(box[:4]), None, box.label] for box in image.ground_truth]
+            found = [[_row(box) for box in _kept(found, image)] for _, found in shown_arms(study)]
+            boxes[str(image.id)] = [true, *found]
+    return {
+        "categories": list(gallery.categories),
+        "colours": [_colour(label) for label in range(len(gallery.categories))],
+        "boxes": boxes,
+    }
+
+
+def shown_arms(study: StudyRecord) -> list[tuple[ArmRecord, Found]]:
+    """The first arms with recorded detections, as many as a page shows."""
+    found = [(arm, trial.found) for arm in study.arms for trial in study.trials_of(arm.name)]
+    return [(arm, boxes) for arm, boxes in found if boxes][:MOST_ARMS]
+
+
+def _kept(found: Found, image: GalleryImage) -> list[FoundBox]:
+    return sorted(found.get(image.id, ()), key=lambda box: -box.score)[:MOST_BOXES]
+
+
+def _row(box: FoundBox) -> list[float]:
+    return [*_rounded(box[:4]), round(box.score, 3), box.label]
+
+
+def _rounded(edges: Sequence[float]) -> list[float]:
+    return [round(edge, 1) for edge in edges]
+
+
 def _panels(study: StudyRecord, gallery: Gallery, image: GalleryImage) -> tuple[Panel, ...]:
-    trials = [(arm.title, trial.found) for arm in study.arms for trial in study.trials_of(arm.name)]
-    panels = [Panel(label, _found_boxes(found.get(image.id, ()), gallery)) for label, found in trials if found]
-    return (Panel("ground truth", _true_boxes(image.ground_truth, gallery)), *panels)
+    panels = [Panel(arm.title, _found_boxes(_kept(found, image), gallery)) for arm, found in shown_arms(study)]
+    return (Panel(TRUTH, _true_boxes(image.ground_truth, gallery)), *panels)
 
 
 def _true_boxes(boxes: Sequence[TrueBox], gallery: Gallery) -> tuple[DrawnBox, ...]:

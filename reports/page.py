@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from siod.reports.aggregate import of_status
+from siod.reports.answer import answers
 from siod.reports.caveats import tagged
+from siod.reports.cost import HEADINGS as COST_HEADINGS
+from siod.reports.cost import costs
 from siod.reports.differences import HEADINGS, differences, reading
-from siod.reports.gallery import draw_gallery
+from siod.reports.gallery import draw_gallery, gallery_data, shown_arms
 from siod.reports.table import MISSING, percent
 from siod.tracking.records import flatten
 
@@ -25,6 +31,10 @@ if TYPE_CHECKING:
     from siod.tracking.records import StudyRecord, TrialRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
+# Only this script may run on a page, whatever stands in the records.
+SCRIPT = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+SCRIPT_HASH = f"sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}"
+LOCAL = "http://127.0.0.1:"
 
 
 def render_page(
@@ -39,8 +49,45 @@ def render_page(
         drawings: Figures by group.
 
     Returns:
-        An HTML document without scripts, links or references to other files; all text is escaped.
+        An HTML document that needs no other file and no network: complete as it is, with a script of its own for
+        sorting, zooming and the gallery's slider, and links to the runs in MLflow; all text is escaped.
     """
+    found = differences(study)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            study=study,
+            answers=answers(study),
+            differences=found,
+            difference_headings=HEADINGS,
+            difference_notes=reading(study, found),
+            table=table,
+            notes=notes,
+            missing=MISSING,
+            drawings=drawings,
+            strips=draw_gallery(study),
+            gallery_data=gallery_data(study),
+            hidden_arms=_hidden_arms(study),
+            labels={arm.name: arm.title for arm in study.arms},
+            counts=_counts(study),
+            duration=_duration,
+            local=study.address.startswith(LOCAL),
+            costs=costs(study),
+            cost_headings=COST_HEADINGS,
+            environment=_machine(study.environment),
+            packages=sorted(study.environment.get("packages", {}).items()),
+            settings=flatten(study.experiment),
+            fingerprints={arm.name: tagged(study.trials_of(arm.name), "data_fingerprint") for arm in study.arms},
+            commits=tagged(study.trials, "git_commit"),
+            flat=flatten,
+            script=SCRIPT,
+            script_hash=SCRIPT_HASH,
+        )
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -53,27 +100,31 @@ def render_page(
         "subscript": _subscript,
         "percent": percent,
         "moment": _moment,
+        "json": _json,
+        "milliseconds": _milliseconds,
         "svg": Markup,  # drawn here, with its text escaped
     }
-    found = differences(study)
-    return environment.get_template("page.html").render(
-        study=study,
-        differences=found,
-        difference_headings=HEADINGS,
-        difference_notes=reading(study, found),
-        table=table,
-        notes=notes,
-        missing=MISSING,
-        drawings=drawings,
-        strips=draw_gallery(study),
-        labels={arm.name: arm.title for arm in study.arms},
-        counts=_counts(study),
-        duration=_duration,
-        settings=flatten(study.experiment),
-        fingerprints={arm.name: tagged(study.trials_of(arm.name), "data_fingerprint") for arm in study.arms},
-        commits=tagged(study.trials, "git_commit"),
-        flat=flatten,
-    )
+    return environment
+
+
+def _json(data: Any) -> Markup:
+    """JSON that cannot end the element it stands in."""
+    return Markup(json.dumps(data, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704  (escaped here)
+
+
+def _hidden_arms(study: StudyRecord) -> int:
+    """How many arms with detections the gallery has no place for."""
+    recorded = [arm for arm in study.arms if any(trial.found for trial in study.trials_of(arm.name))]
+    return len(recorded) - len(shown_arms(study))
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    """Where a trial ran, in one line."""
+    said = [f"Python {environment['python']}"] if "python" in environment else []
+    said += [str(environment["platform"])] if "platform" in environment else []
+    said += [f"{environment['cpus']} CPUs"] if "cpus" in environment else []
+    said += [f"GPU {name}" for name in environment.get("gpus", ())]
+    return ", ".join(said)
 
 
 def _counts(study: StudyRecord) -> dict[str, int]:
@@ -95,6 +146,11 @@ def _moment(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _milliseconds(trial: TrialRecord) -> str:
+    """From the first start to the end; empty while it runs."""
+    return "" if trial.started_ms is None or trial.ended_ms is None else str(trial.ended_ms - trial.started_ms)
 
 
 def _duration(trial: TrialRecord) -> str:

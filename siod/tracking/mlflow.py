@@ -22,7 +22,7 @@ from siod.errors import RunError, UserError, closest
 from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUSES, StudyReader
 from siod.tracking.records import flatten
-from siod.tracking.view import page_of, view_tags
+from siod.tracking.view import page_of, server_of, view_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -292,7 +292,7 @@ class Store:
         with explained(self.uri):
             experiment_id = self._experiment(name)
             study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
-            return StudyReader(client, study, self._children(study)).read()
+            return StudyReader(client, study, self._children(study), server=server_of(self.uri)).read()
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""

@@ -7,7 +7,8 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -30,6 +31,7 @@ STATUSES: dict[Status, str] = {
 }
 STATUS_OF: dict[str, Status] = {name: status for status, name in STATUSES.items()} | {"SCHEDULED": "running"}
 HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
+ENVIRONMENT = "environment.json"
 MOST_POINTS = 2**31 - 1
 
 
@@ -40,10 +42,11 @@ class StudyReader:
         client: Of the store.
         study: The study's own run.
         children: The runs of its trials; those of earlier declarations are left out.
+        server: Root of the address under which a browser finds the store.
     """
 
-    def __init__(self, client: MlflowClient, study: Run, children: Sequence[Run]) -> None:
-        self.client, self.study = client, study
+    def __init__(self, client: MlflowClient, study: Run, children: Sequence[Run], *, server: str = "") -> None:
+        self.client, self.study, self.server = client, study, server
         self.runs = [run for run in children if not run.data.tags.get("superseded")]
 
     def read(self) -> StudyRecord:
@@ -70,6 +73,8 @@ class StudyReader:
             started_ms=self.study.info.start_time,
             gallery=gallery,
             gallery_files={} if gallery is None else self._images(gallery),
+            environment=self._environment(trials),
+            address=f"{self.server}/#/experiments/{self.study.info.experiment_id}" if self.server else "",
         )
 
     def _trial(self, run: Run, history: Mapping[str, Points]) -> TrialRecord:
@@ -134,13 +139,25 @@ class StudyReader:
         files = {image.id: self._artifact(self.study, f"{IMAGES}/{image.file}") for image in gallery.images}
         return {image_id: data for image_id, data in files.items() if data is not None}
 
+    def _environment(self, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+        """Where the first finished trial ran; nothing when it did not say."""
+        first = next((trial.run_id for trial in trials if trial.status == "finished"), None)
+        run = next((run for run in self.runs if run.info.run_id == first), None)
+        data = None if run is None else self._artifact(run, ENVIRONMENT)
+        return {} if data is None else msgspec.json.decode(data, type=dict[str, Any])
+
     def _artifact(self, run: Run, path: str) -> bytes | None:
         """Contents of an artifact, or None where there is none."""
+        place = urlsplit(run.info.artifact_uri)
+        if place.scheme == "file":  # no detour over the client, which asks the store about each file
+            root = Path(unquote(place.path)).resolve()
+            file = (root / path).resolve()
+            return file.read_bytes() if file.is_relative_to(root) and file.is_file() else None
         folder, _, _ = path.rpartition("/")
         if path not in {entry.path for entry in self.client.list_artifacts(run.info.run_id, folder or None)}:
             return None
-        with tempfile.TemporaryDirectory() as place:
-            return Path(self.client.download_artifacts(run.info.run_id, path, place)).read_bytes()
+        with tempfile.TemporaryDirectory() as copy:
+            return Path(self.client.download_artifacts(run.info.run_id, path, copy)).read_bytes()
 
 
 def _told(value: float) -> float:

@@ -65,12 +65,14 @@ class Gallery:
     Args:
         categories: Names by label.
         images: In the order they are shown.
-        score_threshold: Detections with a lower score are not drawn.
+        score_threshold: Detections with a lower score are not drawn unless a reader asks for them.
+        recorded_from: Lowest score of the detections that trials keep for it.
     """
 
     categories: tuple[str, ...]
     images: tuple[GalleryImage, ...]
     score_threshold: float = 0.3
+    recorded_from: float = 0.3
 
 
 # What a trial found, by image id; stored as ``gallery.json`` of its run: {"<image id>": [[x, y, w, h, score, label]]}.
@@ -188,6 +190,8 @@ class StudyRecord(StudyHeader):
         started_ms: When it was first started.
         gallery: The images its arms are compared on, if it has any.
         gallery_files: Contents of the gallery's image files by image id.
+        environment: Where its first finished trial ran: ``python``, ``platform``, ``packages`` and more.
+        address: Of its experiment on a tracking server, which need not run; empty when unknown.
     """
 
     run_id: str
@@ -196,6 +200,8 @@ class StudyRecord(StudyHeader):
     started_ms: int | None = None
     gallery: Gallery | None = None
     gallery_files: Mapping[int, bytes] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
 
     def trials_of(self, arm: str) -> tuple[TrialRecord, ...]:
         """The trials of one arm with the seeds the study declares."""

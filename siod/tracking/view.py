@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 # MLflow's pages read a view from a tag of the experiment and name it in the address.
 VIEW_TAG = "mlflow.sharedViewState.arms"
 KIND_TAG = "mlflow.experimentKind"
+# Where ``siod ui`` shows a store.
+LOCAL = "http://127.0.0.1:5000"
 # The runs of trials as they are declared now; an empty tag because MLflow cannot ask for an absent one.
 TRIALS = "tags.role = 'trial' and tags.superseded = ''"
 
@@ -36,6 +39,22 @@ def view_tags(objective: str, columns: Sequence[str]) -> dict[str, str]:
         "runsHiddenMode": "SHOW_ALL",
     }
     return {VIEW_TAG: json.dumps(state), KIND_TAG: "custom_model_development"}
+
+
+def server_of(uri: str) -> str:
+    """Root of the address under which a browser finds a store; that of ``siod ui`` for a store without a server.
+
+    Args:
+        uri: Of the store.
+
+    Example:
+        >>> server_of("http://me:secret@host:80/"), server_of("sqlite:////runs/mlflow.db")
+        ('http://host:80', 'http://127.0.0.1:5000')
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in {"http", "https"}:
+        return LOCAL
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
 def page_of(experiment_id: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 GALLERY_IMAGES = 8
 SCORE_THRESHOLD = 0.3
+# What is kept for a reader who lowers the threshold; below it lie many boxes of no meaning.
+RECORDED_FROM = 0.05
 
 
 def choose_images(dataset: CocoDataset, *, count: int = GALLERY_IMAGES) -> tuple[int, ...]:
@@ -48,7 +50,9 @@ def study_gallery(dataset: CocoDataset, image_ids: Sequence[int]) -> Gallery:
         rows = [row for row in dataset.rows_of_image(places[image_id]).tolist() if not dataset.iscrowd[row]]
         truth = tuple(_true_box(dataset, row) for row in rows)
         chosen.append(GalleryImage(image.id, image.file_name, image.width, image.height, truth))
-    return Gallery(tuple(category.name for category in dataset.categories), tuple(chosen), SCORE_THRESHOLD)
+    return Gallery(
+        tuple(category.name for category in dataset.categories), tuple(chosen), SCORE_THRESHOLD, RECORDED_FROM
+    )
 
 
 def _true_box(dataset: CocoDataset, row: int) -> TrueBox:
@@ -59,7 +63,7 @@ def _true_box(dataset: CocoDataset, row: int) -> TrueBox:
 def found_in(
     detections: Sequence[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
 ) -> dict[str, list[list[float]]]:
-    """Pick what a gallery draws from a COCO results list.
+    """Pick what a gallery may draw from a COCO results list: detections scored ``RECORDED_FROM`` or higher.
 
     Args:
         detections: COCO results, boxes x, y, width, height in pixels.
@@ -78,7 +82,7 @@ def found_in(
     drawn: dict[str, list[list[float]]] = {str(image_id): [] for image_id in image_ids}
     for found in detections:
         rows = drawn.get(str(found["image_id"]))
-        if rows is not None and found["score"] >= SCORE_THRESHOLD:
+        if rows is not None and found["score"] >= RECORDED_FROM:
             rows.append([*found["bbox"], found["score"], label_of[found["category_id"]]])
     for rows in drawn.values():
         rows.sort(key=lambda row: -row[4])

@@ -40,7 +40,8 @@ def draw_predictions(
         left, top = GAP_PX + place % COLUMNS * step, GAP_PX + place // COLUMNS * 2 * step
         names = gallery.categories
         true = [(box[:4], names[box.label]) for box in image.ground_truth]
-        hits = [(row[:4], f"{names[int(row[5])]} {100 * row[4]:.0f}") for row in found.get(str(image.id), ())]
+        sure = [row for row in found.get(str(image.id), ()) if row[4] >= gallery.score_threshold]
+        hits = [(row[:4], f"{names[int(row[5])]} {100 * row[4]:.0f}") for row in sure]
         sheet.paste(_cell(image, folder, true, TRUE_COLOUR), (left, top))
         sheet.paste(_cell(image, folder, hits, FOUND_COLOUR), (left, top + step))
     temporary = picture.with_name(f".{picture.name}.{os.getpid()}.tmp")

@@ -53,6 +53,7 @@ def epoch_metrics(arm: str, epoch: int, rng: np.random.Generator) -> dict[str, f
     metrics = thresholds(level * learnt, fall, rng)
     heatmap, size, offset = 2.4 / epoch + 0.6, 3.1 / epoch + 1.2, 0.25 + 0.05 / epoch
     metrics |= {"train/heatmap": heatmap, "train/size": size, "train/offset": offset, "train/lr": 2e-3 / epoch}
+    metrics |= {"cost/epoch_seconds": 5.0 if arm == "dminer" else 4.0, "cost/peak_memory_mib": 500.0 + 20 * len(arm)}
     metrics["train/loss"] = heatmap + 0.1 * size + offset + float(rng.normal(0, 0.02))
     for miner in ("splg", "pgcl"):
         if arm in {miner, "dminer"}:
@@ -80,7 +81,7 @@ def gallery(rng: np.random.Generator) -> tuple[Gallery, dict[int, bytes]]:
         canvas.save(data, "PNG")
         files[number + 1] = data.getvalue()
         images.append(GalleryImage(number + 1, f"{number + 1}.png", 96, 96, tuple(boxes)))
-    return Gallery(("zero", "one"), tuple(images)), files
+    return Gallery(("zero", "one"), tuple(images), recorded_from=0.05), files
 
 
 def found_in(shown: Gallery, arm: str, rng: np.random.Generator) -> dict[int, tuple[FoundBox, ...]]:
@@ -135,6 +136,8 @@ def study(seeds: tuple[int, ...] = (0, 1, 2)) -> StudyRecord:
         started_ms=START_MS,
         gallery=shown,
         gallery_files=files,
+        environment={"python": "3.12.1", "platform": "Linux", "cpus": 2, "gpus": [], "packages": {"numpy": "2.1.0"}},
+        address="http://127.0.0.1:5000/#/experiments/7",
     )
 
 

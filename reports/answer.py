@@ -1,0 +1,114 @@
+"""The answer to a study's question in one sentence, computed from its statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siod.comparison import SIGNIFICANCE
+from siod.reports.aggregate import Spread, aggregate, by_group
+from siod.reports.differences import differences, p_text
+from siod.reports.table import heading, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.reports.aggregate import ArmRow
+    from siod.reports.differences import Difference
+    from siod.tracking.records import StudyRecord
+
+# Arms that learn from other annotations than the baseline are what the others try to reach, not answers.
+ANNOTATIONS = "annotations"
+
+
+def answers(study: StudyRecord) -> tuple[str, ...]:
+    """Say which arm is ahead of the baseline, by how much, and whether that can be believed.
+
+    Args:
+        study: Finished or not.
+
+    Returns:
+        One sentence, or one for each group of arms; what cannot be said yet says why.
+    """
+    found = {one.arm: one for one in differences(study)}
+    return tuple(_sentence(group, name, found, study) for name, group in by_group(study).items())
+
+
+def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole: StudyRecord) -> str:
+    lead = f"{name}: " if name else ""
+    rows = {row.arm.name: row for row in aggregate(group)}
+    baseline = rows[group.baseline]
+    rivals = [row for row in rows.values() if row.arm.name in found and _same_annotations(row, baseline)]
+    rivals = rivals or [row for row in rows.values() if row.arm.name in found]
+    if not rivals:
+        done = sum(len(row.finished()) for row in rows.values())
+        total = len(group.arms) * len(group.seeds)
+        if done and len(group.arms) == 1:
+            return f"{lead}{_alone(baseline, whole)}"
+        why = f"{done} of {total} trials are finished, and no arm shares a finished seed with {baseline.arm.label}"
+        return f"{lead}There is no answer yet: {why}."
+    best = max(rivals, key=lambda row: found[row.arm.name].comparison.mean)
+    parts = [_difference(best, baseline, found[best.arm.name], whole)]
+    gap = _gap(best, baseline, [row for row in rows.values() if not _same_annotations(row, baseline)], group.objective)
+    return f"{lead}{', and '.join((*parts, *gap))}."
+
+
+def _alone(row: ArmRow, study: StudyRecord) -> str:
+    spread = row.cells.get(study.objective) or Spread.of(
+        trial.metrics[study.objective] for trial in row.finished() if study.objective in trial.metrics
+    )
+    if spread is None:
+        return f"{row.arm.label} has no {heading(study.objective)}."
+    reached = f"{_points(spread.mean, spread.std)} {heading(study.objective)}"
+    return f"{row.arm.label} reaches {reached} over {_seeds(spread.n)}."
+
+
+def _difference(best: ArmRow, baseline: ArmRow, one: Difference, study: StudyRecord) -> str:
+    comparison = one.comparison
+    size = f"{_points(comparison.mean, comparison.std)} {heading(study.objective)} over {_seeds(comparison.n)}"
+    if comparison.mean > 0:
+        return f"{best.arm.label} beats {baseline.arm.label} by {size} ({_belief(one)})"
+    return f"No arm beats {baseline.arm.label}: the closest, {best.arm.label}, differs by {size} ({_belief(one)})"
+
+
+def _belief(one: Difference) -> str:
+    if one.p_holm is None:
+        return "one seed cannot be tested"
+    p = f"p {_is(one.comparison.p_sign_flip)}"
+    if one.p_holm != one.comparison.p_sign_flip:
+        p = f"{p}, {p_text(one.p_holm)} after Holm's correction"
+    if one.significant():
+        return p
+    reach = "; so few seeds cannot show it" if one.comparison.smallest_p >= SIGNIFICANCE else ""
+    return f"{p}: not significant at 5%{reach}"
+
+
+def _is(p: float | None) -> str:
+    text = p_text(p)
+    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
+
+
+def _gap(best: ArmRow, baseline: ArmRow, others: Sequence[ArmRow], metric: str) -> tuple[str, ...]:
+    """How much of the way to the best arm with other annotations is done."""
+    above = [(cell.mean, row) for row in others if (cell := row.cells.get(metric)) is not None]
+    low, own = baseline.cells.get(metric), best.cells.get(metric)
+    if not above or low is None or own is None:
+        return ()
+    high, row = max(above, key=lambda entry: entry[0])
+    if not low.mean < own.mean < high:
+        return ()
+    return (f"closes {100 * (own.mean - low.mean) / (high - low.mean):.0f}% of the gap to {row.arm.label}",)
+
+
+def _same_annotations(row: ArmRow, baseline: ArmRow) -> bool:
+    def own(arm: ArmRow) -> dict[str, object]:
+        return {path: value for path, value in arm.arm.changes.items() if path.partition(".")[0] == ANNOTATIONS}
+
+    return own(row) == own(baseline)
+
+
+def _points(mean: float, std: float | None) -> str:
+    return percent(mean) + ("" if std is None else f" ± {percent(std)}")
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed" if n == 1 else f"{n} seeds"

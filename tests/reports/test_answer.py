@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from siod.reports.answer import answers
+from siod.reports.cost import costs
+from siod.tracking.records import ArmRecord, StudyRecord
+
+Change = Callable[..., StudyRecord]
+
+
+def with_values(study: StudyRecord, change: Change, values: dict[str, tuple[float, ...]]) -> StudyRecord:
+    for arm, figures in values.items():
+        for seed, figure in zip(study.seeds, figures, strict=True):
+            study = change(study, arm, seed, metrics={"ap_s": figure})
+    return study
+
+
+def test_the_answer_is_computed_from_the_differences(study: StudyRecord, change: Change) -> None:
+    # DMiner gains 3.0, 3.0, 3.3: mean 3.1, deviation 0.2 (0.173). 2 of 2^3 sign patterns: p = 0.25, for four arms 1.
+    # Base to FSOD: from 11 to 21; DMiner is at 14.1.
+    values = {"fsod": (0.20, 0.21, 0.22), "base": (0.10, 0.11, 0.12), "dminer": (0.13, 0.14, 0.153)}
+    told = (
+        "SIOD (DMiner) beats SIOD (base) by 3.1 ± 0.2 AP@S over 3 seeds (p = 0.25, 1 after Holm's correction: not "
+        "significant at 5%; so few seeds cannot show it), and closes 31% of the gap to FSOD."
+    )
+    values |= {"splg": (0.12, 0.12, 0.12), "pgcl": (0.11, 0.11, 0.11)}
+    assert answers(with_values(study, change, values)) == (told,)
+
+
+def test_a_difference_that_many_seeds_show_is_said_without_a_reservation(study: StudyRecord) -> None:
+    seeds = tuple(range(8))
+    few = replace(study, arms=tuple(arm for arm in study.arms if arm.name in {"base", "dminer"}), seeds=seeds)
+    first = {trial.arm: trial for trial in study.trials}
+    trials = [
+        replace(first[arm], seed=seed, metrics={"ap_s": level + seed / 1000})
+        for arm, level in (("base", 0.1), ("dminer", 0.2))
+        for seed in seeds
+    ]
+    # 2 of 2^8 sign patterns.
+    assert answers(replace(few, trials=tuple(trials))) == (
+        "SIOD (DMiner) beats SIOD (base) by 10.0 ± 0.0 AP@S over 8 seeds (p = 0.00781).",
+    )
+
+
+def test_no_arm_ahead_is_an_answer_too(study: StudyRecord, change: Change) -> None:
+    values = dict.fromkeys(("splg", "pgcl", "dminer"), (0.10, 0.10, 0.10)) | {"base": (0.11, 0.12, 0.13)}
+    (answer,) = answers(with_values(study, change, values))
+    assert answer.startswith("No arm beats SIOD (base): the closest, SIOD + SPLG, differs by \N{MINUS SIGN}2.0 ± 1.0")
+
+
+def test_a_study_in_the_middle_has_no_answer_yet(study: StudyRecord) -> None:
+    assert answers(replace(study, trials=())) == (
+        "There is no answer yet: 0 of 15 trials are finished, and no arm shares a finished seed with SIOD (base).",
+    )
+
+
+def test_one_seed_is_not_tested(study: StudyRecord) -> None:
+    (answer,) = answers(replace(study, seeds=(0,)))
+    assert "over 1 seed (one seed cannot be tested)" in answer
+
+
+def test_every_group_has_its_answer(study: StudyRecord) -> None:
+    arms = (
+        ArmRecord("base", "SIOD (base)", group="A"),
+        ArmRecord("dminer", "SIOD (DMiner)", group="A"),
+        ArmRecord("splg", "SIOD (base)", group="B"),
+        ArmRecord("pgcl", "SIOD (DMiner)", group="B"),
+    )
+    told = answers(replace(study, arms=arms, baselines={"B": "splg"}))
+    assert [sentence.partition(":")[0] for sentence in told] == ["A", "B"]
+
+
+def test_costs_are_medians_of_epochs_and_sums_of_hours(study: StudyRecord, change: Change) -> None:
+    for seed in study.seeds:
+        history = {"cost/epoch_seconds": ((1, 90.0), (2, 4.0), (3, 6.0)), "cost/peak_memory_mib": ((1, 100.0),)}
+        study = change(study, "base", seed, history=history, started_ms=0, ended_ms=1_800_000)
+    rows = {one.label: one for one in costs(study)}
+    assert rows["SIOD (base)"].cells() == ("6.0 ± 0.0", "", "100 ± 0", "1.50")
+    assert rows["SIOD (DMiner)"].slower == pytest.approx(5 / 6)
+
+
+def test_trials_that_did_not_measure_their_cost_show_none(study: StudyRecord) -> None:
+    bare = tuple(replace(trial, history={}, ended_ms=None) for trial in study.trials)
+    assert costs(replace(study, trials=bare)) == ()
