@@ -30,16 +30,17 @@ class Value(BaseModel):
     @classmethod
     def _refuse_unknown_names(cls, data: object) -> object:
         if isinstance(data, dict):
+            fields = cls.model_fields
             for name in data:
-                if name not in cls.model_fields:
-                    message = f"unknown setting {name!r} in {cls.__name__}{closest(str(name), cls.model_fields)}"
+                if name not in fields:
+                    message = f"unknown setting {name!r} in {cls.__name__}{closest(str(name), fields)}"
                     raise ValueError(message)
         return data
 
     @model_serializer(mode="wrap")
     def _leave_unsaid(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        if info.mode != "json":
+        if info.mode != "json" or not self.unsaid_by_default:
             return data
         fields = type(self).model_fields
         unsaid = {name for name in self.unsaid_by_default if getattr(self, name) == fields[name].default}

@@ -1,7 +1,7 @@
 """What a study will cost, before it is started: judged by earlier runs of the same shape.
 
 Two runs have the same shape when a step of one costs what a step of the other costs: same data, detector,
-batch, precision, evaluation, compute, and the same miners; annotation set, seed, epochs, learning rate and the
+batch, precision, evaluation, compute, miners and method; annotation set, seed, epochs, learning rate and the
 miners' settings do not count.
 """
 
@@ -83,12 +83,12 @@ def shape_of(experiment: Experiment) -> str:
 
 
 def _shape(settings: Mapping[str, Any]) -> str:
-    recipe, dminer = settings["recipe"], settings["dminer"] or {}
+    recipe, dminer, method = settings["recipe"], settings["dminer"] or {}, settings.get("method") or {}
     miners = [name for name in ("splg", "pgcl") if dminer.get(name) is not None]
     parts = {name: settings[name] for name in ("data", "detector", "augmentation", "evaluation")}
     compute = {name: settings["compute"][name] for name in ("carrier", "workers", "cpus_per_worker", "gpus_per_worker")}
     batch = {name: recipe[name] for name in ("batch_size", "precision")}
-    return digest({**parts, "batch": batch, "miners": miners, "compute": compute})
+    return digest({**parts, "batch": batch, "miners": miners, "method": method.get("kind"), "compute": compute})
 
 
 def measure_runs(runs_dir: Path) -> dict[str, Measured]:

@@ -45,8 +45,10 @@ def prepare_jobs(
         UserError: The data is missing or refused.
     """
     prepared: dict[str, PreparedData] = {}
+    # Seeds share their arm's data.
+    keys = {trial.arm.name: _data_key(trial) for trial in {trial.arm.name: trial for trial in trials}.values()}
     for trial in trials:
-        key = _data_key(trial)
+        key = keys[trial.arm.name]
         if key not in prepared:
             prepared[key] = prepare(
                 trial.experiment.data,
@@ -56,11 +58,11 @@ def prepare_jobs(
                 progress=progress,
             )
     reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
-    shown = prepared[_data_key(reference)]
+    shown = prepared[keys[reference.arm.name]]
     ids = choose_images(coco.read(shown.val))
     jobs = []
     for trial in trials:
-        data = prepared[_data_key(trial)]
+        data = prepared[keys[trial.arm.name]]
         identity = trial.experiment.identity(data.fingerprint)
         jobs.append(
             Job(

@@ -54,8 +54,10 @@ def plan(
     if foreign:
         known = ", ".join(map(str, study.seeds))
         raise UserError(f"study {study.name!r} has no seed {foreign[0]}; its seeds are {known}")
+    # An arm is validated with one seed; every other differs by that number alone.
+    experiments = {arm.name: study.experiment(arm, study.seeds[0]) for arm in study.arms if arm.name in chosen_arms}
     trials = tuple(
-        Trial(arm, seed, study.experiment(arm, seed))
+        Trial(arm, seed, experiments[arm.name].model_copy(update={"seed": seed}))
         for seed in study.seeds
         if seed in chosen_seeds
         for arm in study.arms
