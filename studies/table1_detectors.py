@@ -20,14 +20,8 @@ from siod.training.presets import (
     coco_retinanet_r50_fpn,
     coco_root,
 )
-from siod.tuning.arms import table1_rows
-from siod.tuning.study import COLUMNS, Study
-
-
-def percent(*values: float) -> dict[str, float]:
-    """The figures of one row of the table, as fractions by metric."""
-    return {name: value / 100 for name, value in zip(COLUMNS, values, strict=True)}
-
+from siod.tuning.arms import percent, table1_rows
+from siod.tuning.study import Study
 
 PUBLISHED = {
     "centernet_r18": {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from siod.data.annotation_sets import Full
 from siod.errors import UserError
 from siod.tracking.records import flatten
-from siod.tuning.study import Arm
+from siod.tuning.study import COLUMNS, Arm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,6 +116,23 @@ def table1_rows(
         )
         for task, label, changes in rows
     )
+
+
+def percent(*values: float, columns: Sequence[str] = COLUMNS) -> dict[str, float]:
+    """The figures of one row of a published table, as an arm wants them.
+
+    Args:
+        values: In percent, one for each column.
+        columns: Metrics in the order of the table's columns.
+
+    Returns:
+        Fractions by metric.
+
+    Example:
+        >>> percent(50.0, 12.5, columns=("ap_s", "ap_s0"))
+        {'ap_s': 0.5, 'ap_s0': 0.125}
+    """
+    return {name: value / 100 for name, value in zip(columns, values, strict=True)}
 
 
 def confounded(study: Study) -> dict[str, tuple[str, ...]]:

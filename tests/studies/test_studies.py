@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 
+from siod.tuning.arms import confounded
 from siod.tuning.plan import plan
 from siod.tuning.study import list_studies, load_study, study_names
 
@@ -13,7 +14,17 @@ NAMES = study_names()
 
 
 def test_all_studies_are_found() -> None:
-    assert NAMES == ("demo", "digits_detectors", "digits_mask", "digits_modules", "table1_detectors")
+    assert NAMES == (
+        "demo",
+        "digits_comining",
+        "digits_detectors",
+        "digits_mask",
+        "digits_methods",
+        "digits_modules",
+        "table1_detectors",
+        "table2_methods",
+        "table6_comining",
+    )
     assert [study.name for study in list_studies()] == list(NAMES)
 
 
@@ -56,3 +67,55 @@ def test_digits_modules_has_the_rows_of_table_3_and_five_seeds() -> None:
         "dminer": (True, True),
     }
     assert [arm.name for arm in study.arms if study.experiment(arm, 0).annotations.policy == "full"] == ["fsod"]
+
+
+@pytest.mark.parametrize("name", ["table2_methods", "digits_methods"])
+def test_every_method_of_table_2_learns_from_its_own_kind_of_annotations(name: str) -> None:
+    study = load_study(name)
+    rows = {
+        arm.name: (experiment.annotations.policy, None if experiment.method is None else experiment.method.kind)
+        for arm in study.arms
+        for experiment in [study.experiment(arm, 0)]
+    }
+    expected = {
+        "ssod-base": ("ssod", "annotated_only"),
+        "saod-base": ("matched", None),
+        "base": ("keep", None),
+        "csd": ("ssod", "csd"),
+        "teacher_student": ("ssod", "teacher_student"),
+        "comining": ("matched", "comining"),
+        "dminer": ("keep", None),
+    }
+    assert {arm: rows[arm] for arm in expected} == expected
+    assert [arm.name for arm in study.arms if study.experiment(arm, 0).dminer is not None] == [
+        "dminer",
+        "dminer-mean_teacher",
+    ]
+    assert confounded(study) == {}
+
+
+def test_the_published_rows_of_tables_2_and_6_are_the_paper_s() -> None:
+    table2, table6 = load_study("table2_methods"), load_study("table6_comining")
+    assert {arm.name: arm.published["ap_s"] for arm in table2.arms if arm.published} == pytest.approx(
+        {
+            "ssod-base": 0.144,
+            "saod-base": 0.140,
+            "base": 0.139,
+            "csd": 0.151,
+            "teacher_student": 0.158,
+            "comining": 0.148,
+            "dminer": 0.168,
+        }
+    )
+    assert {arm.name: arm.published["ap_s"] for arm in table6.arms if arm.published} == pytest.approx(
+        {"saod-comining": 0.194, "comining": 0.236}
+    )
+    assert [arm.published["ap_s5"] for arm in table6.arms if arm.published] == pytest.approx([0.167, 0.236])
+
+
+def test_the_arms_that_share_a_teacher_ask_for_the_same_one() -> None:
+    study = load_study("digits_methods")
+    needing = [arm.name for arm in study.arms if (method := study.experiment(arm, 0).method) and method.needs_teacher()]
+    assert needing == ["teacher_student"]
+    teacher = study.experiment(study.arm("teacher_student"), 0).with_changes({"method": {"kind": "annotated_only"}})
+    assert teacher.identity("data") == study.experiment(study.arm("ssod-base"), 0).identity("data")

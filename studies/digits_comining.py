@@ -1,0 +1,31 @@
+"""Table 6 in small: Co-mining on the small RetinaNet, with half of the boxes or with one per category.
+
+Command: siod study run digits_comining
+"""
+
+from __future__ import annotations
+
+from siod.data.annotation_sets import Sparse
+from siod.methods.comining import CoMining
+from siod.methods.pseudo import PseudoBoxes
+from siod.training.presets import DIGITS_FPN_DMINER, digits_retinanet
+from siod.tuning.study import Arm, Study
+
+HARD = {"annotations": Sparse(level="hard")}
+COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.3), start_epoch=1)
+
+STUDY = Study(
+    name="digits_comining",
+    question="Does Co-mining gain more from one box per category than from half of the boxes of every image?",
+    base=digits_retinanet(),
+    arms=(
+        Arm(name="saod-base", label="Base (SAOD hard)", changes=HARD),
+        Arm(name="saod-comining", label="Co-mining (SAOD hard)", changes=HARD | {"method": COMINING}),
+        Arm(name="base", label="Base (SIOD)"),
+        Arm(name="comining", label="Co-mining (SIOD)", changes={"method": COMINING}),
+        Arm(name="dminer", label="DMiner (SIOD)", changes={"dminer": DIGITS_FPN_DMINER}),
+    ),
+    baseline="base",
+    factors=("annotations", "method", "dminer"),
+    seeds=(0, 1, 2),
+)

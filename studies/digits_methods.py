@@ -1,0 +1,52 @@
+"""Table 2 in small: rivals of DMiner on their own annotation sets of as many boxes, all on the small CenterNet.
+
+Command: siod study run digits_methods
+Every arm has the steps, the augmentation and the boxes of the others; only where the boxes are differs: in whole
+images (SSOD), anywhere (SAOD), or one per category (SIOD). Thresholds are the best of a few tried on one seed, and so
+are DMiner's (docs/methods.md).
+"""
+
+from __future__ import annotations
+
+from siod.data.annotation_sets import Matched, WholeImages
+from siod.methods.annotated import AnnotatedOnly
+from siod.methods.comining import CoMining
+from siod.methods.csd import CSD
+from siod.methods.mean_teacher import MeanTeacher
+from siod.methods.pseudo import PseudoBoxes
+from siod.methods.teacher_student import TeacherStudent
+from siod.training.presets import DIGITS_DMINER, digits_centernet
+from siod.tuning.study import Arm, Study
+
+SSOD, SAOD = {"annotations": WholeImages()}, {"annotations": Matched()}
+COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.3), start_epoch=2)
+MEAN_TEACHER = MeanTeacher(pseudo=PseudoBoxes(min_score=0.3), weight=1.0, decay=0.99, start_epoch=2)
+
+STUDY = Study(
+    name="digits_methods",
+    question="How do semi-supervised and sparse methods compare with DMiner for the same number of boxes?",
+    base=digits_centernet(),
+    arms=(
+        Arm(name="ssod-base", label="Base (SSOD)", changes=SSOD | {"method": AnnotatedOnly()}),
+        Arm(name="saod-base", label="Base (SAOD)", changes=SAOD),
+        Arm(name="base", label="Base (SIOD)"),
+        Arm(name="csd", label="CSD (SSOD)", changes=SSOD | {"method": CSD()}),
+        Arm(
+            name="teacher_student",
+            label="Teacher-student (SSOD)",
+            changes=SSOD | {"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.3))},
+        ),
+        Arm(name="comining", label="Co-mining (SAOD)", changes=SAOD | {"method": COMINING}),
+        Arm(name="dminer", label="DMiner (SIOD)", changes={"dminer": DIGITS_DMINER}),
+        Arm(name="comining-siod", label="Co-mining (SIOD)", changes={"method": COMINING}),
+        Arm(name="mean_teacher", label="Mean teacher (SIOD)", changes={"method": MEAN_TEACHER}),
+        Arm(
+            name="dminer-mean_teacher",
+            label="DMiner + mean teacher (SIOD)",
+            changes={"dminer": DIGITS_DMINER, "method": MEAN_TEACHER},
+        ),
+    ),
+    baseline="base",
+    factors=("annotations", "method", "dminer"),
+    seeds=(0, 1, 2),
+)
