@@ -12,9 +12,11 @@ import typer
 import siod
 from siod.cli import (
     data_annotate,
+    data_cache,
     data_check,
     data_convert,
     data_digits,
+    data_resize,
     data_stats,
     doctor,
     evaluate,
@@ -41,8 +43,10 @@ report_app = typer.Typer(no_args_is_help=True, help="Turn finished trials into t
 app.add_typer(data_app, name="data")
 data_app.command("digits")(data_digits.digits)
 data_app.command("annotate")(data_annotate.annotate)
+data_app.command("cache")(data_cache.cache)
 data_app.command("check")(data_check.check)
 data_app.command("convert")(data_convert.convert)
+data_app.command("resize")(data_resize.resize)
 data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)

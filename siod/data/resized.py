@@ -1,0 +1,223 @@
+"""Small copies of a data set's images on disk, so that studies at low resolution do not decode large files each epoch.
+
+A copy holds the images shrunk to a longest side and an annotation file with boxes and areas to match. It is kept
+under a name made of the content it came from, made once whoever asks first, and the least recently used copies
+are deleted when all of them take more than a limit.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from filelock import FileLock
+from PIL import Image
+
+from siod.data import coco
+from siod.data.images import decode_record
+from siod.errors import UserError
+from siod.value import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from siod.data.coco import CocoDataset, ImageRecord
+
+    Progress = Callable[[int, int], None]
+
+FORMAT_VERSION = 1
+FOLDER = "resized"
+LIMIT_BYTES = 20 * 2**30
+"""What all copies may take together."""
+
+GRACE_SECONDS = 24 * 3600.0
+"""A copy used more recently than this is not deleted to make room: a run may be reading it."""
+
+THREADS = 2
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A small copy: its annotation file and its folder of images."""
+
+    annotations: Path
+    images: Path
+
+
+def resized(
+    annotations: Path,
+    images: Path,
+    longest_px: int,
+    cache_dir: Path,
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+    progress: Progress | None = None,
+) -> Resized:
+    """Find or make the small copy of a data set.
+
+    Images whose longer side is shorter already are copied as they are. Boxes and areas are scaled; segmentations
+    are left out, for they would no longer fit. AP by object size then counts in pixels of the copy.
+
+    Args:
+        annotations: A COCO file.
+        images: Folder of its images.
+        longest_px: Longest side of a copied image, at least 32.
+        cache_dir: Copies are kept below it.
+        limit_bytes: Copies not used for a day are deleted, least recently used first, until all take no more.
+        progress: Called with the number of images done and of all.
+
+    Returns:
+        Files to train or evaluate on.
+
+    Raises:
+        UserError: The annotation file is broken, an image does not decode, or the cache cannot be written.
+        ValueError: ``longest_px`` is below 32.
+    """
+    if longest_px < 32:  # noqa: PLR2004  (the least input of a detector)
+        raise ValueError(f"longest_px must be at least 32, not {longest_px}")
+    dataset = coco.read(annotations)
+    root = cache_dir.expanduser().resolve() / FOLDER
+    copy = root / _name_of(dataset, images, longest_px)
+    with _locked(root, copy.name):
+        if not copy.exists():
+            with tempfile.TemporaryDirectory(dir=root, prefix=".unfinished.") as unfinished:
+                whole = Path(unfinished) / "whole"
+                _make(dataset, images, longest_px, whole, progress)
+                whole.rename(copy)
+        (copy / "used").touch()
+    _make_room(root, limit_bytes, spare=copy)
+    return Resized(copy / "annotations.json", copy / "images")
+
+
+def clear(cache_dir: Path) -> tuple[int, int]:
+    """Delete all small copies.
+
+    Returns:
+        How many copies and bytes are gone.
+    """
+    root = cache_dir.expanduser().resolve() / FOLDER
+    sizes = [_delete(root, copy) for copy in _copies(root)]
+    return len(sizes), sum(sizes)
+
+
+def usage(cache_dir: Path) -> tuple[int, int]:
+    """How many small copies there are and how many bytes they take."""
+    copies = _copies(cache_dir.expanduser().resolve() / FOLDER)
+    return len(copies), sum(map(_bytes_in, copies))
+
+
+def _name_of(dataset: CocoDataset, images: Path, longest_px: int) -> str:
+    """Of the annotation file's content and of every listed image file's state."""
+    files = []
+    for image in dataset.images:
+        try:
+            stat = (images / image.file_name).stat()
+        except OSError as error:
+            raise UserError(f"{images / image.file_name}: no such image; add the file or remove its record") from error
+        files.append([image.file_name, stat.st_size, stat.st_mtime_ns])
+    content = {"version": FORMAT_VERSION, "annotations": dataset.sha256, "files": files, "longest_px": longest_px}
+    return digest(content)
+
+
+@contextmanager
+def _locked(root: Path, name: str) -> Iterator[None]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root}: cannot be made ({error.strerror}); name another cache folder") from error
+    with FileLock(root / f".{name}.lock"):
+        yield
+
+
+def _make(dataset: CocoDataset, images: Path, longest_px: int, folder: Path, progress: Progress | None) -> None:
+    sizes: dict[int, tuple[int, int]] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+
+        def shrink(record: ImageRecord) -> tuple[int, tuple[int, int]]:
+            return record.id, _shrink(record, images, folder / "images", longest_px)
+
+        for done, (image_id, size) in enumerate(pool.map(shrink, dataset.images), start=1):
+            sizes[image_id] = size
+            if progress is not None:
+                progress(done, len(dataset.images))
+    coco.write(folder / "annotations.json", _scaled(dataset, sizes))
+
+
+def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> tuple[int, int]:
+    """Write one small image; returns its width and height."""
+    pixels = decode_record(images, record)
+    target = out / record.file_name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    share = longest_px / max(record.width, record.height)
+    if share >= 1:
+        shutil.copyfile(images / record.file_name, target)
+        return record.width, record.height
+    size = (max(1, round(record.width * share)), max(1, round(record.height * share)))
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.BICUBIC)
+    jpeg = target.suffix.lower() in {".jpg", ".jpeg"}
+    image.save(target, **({"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": 0} if jpeg else {"format": "PNG"}))
+    return size
+
+
+def _scaled(dataset: CocoDataset, sizes: dict[int, tuple[int, int]]) -> dict[str, Any]:
+    """The document with sizes, boxes and areas of the small images."""
+    images = [
+        {**msgspec.json.decode(record), "width": sizes[image.id][0], "height": sizes[image.id][1]}
+        for record, image in zip(dataset.image_records(), dataset.images, strict=True)
+    ]
+    annotations = []
+    for row, record in enumerate(dataset.annotation_records()):
+        image = dataset.images[dataset.image_index[row]]
+        width, height = sizes[image.id]
+        x_share, y_share = width / image.width, height / image.height
+        x, y, w, h = dataset.boxes_xywh[row].tolist()
+        entry = msgspec.json.decode(record)
+        entry.pop("segmentation", None)
+        entry["bbox"] = [x * x_share, y * y_share, w * x_share, h * y_share]
+        entry["area"] = float(dataset.area[row]) * x_share * y_share
+        annotations.append(entry)
+    info = {**dataset.info(), "resized_from_sha256": dataset.sha256}
+    return {**dataset.sections, "info": info, "images": images, "annotations": annotations}
+
+
+def _make_room(root: Path, limit_bytes: int, *, spare: Path) -> None:
+    copies = sorted((path for path in _copies(root) if path != spare), key=_last_used)
+    taken = sum(map(_bytes_in, [*copies, spare]))
+    for copy in copies:
+        if taken <= limit_bytes or time.time() - _last_used(copy) < GRACE_SECONDS:
+            return
+        taken -= _delete(root, copy)
+
+
+def _copies(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _last_used(copy: Path) -> float:
+    marker = copy / "used"
+    return marker.stat().st_mtime if marker.exists() else 0.0
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _delete(root: Path, copy: Path) -> int:
+    """Delete one copy, out of sight first so that nobody finds half of it; returns its bytes."""
+    with _locked(root, copy.name):
+        if not copy.exists():
+            return 0
+        size = _bytes_in(copy)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".deleted.") as bin_:
+            copy.rename(Path(bin_) / "copy")
+    return size
