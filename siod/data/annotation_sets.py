@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import msgspec
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -214,5 +213,8 @@ def _whole_images(dataset: CocoDataset, policy: WholeImages) -> NDArray[np.bool_
 
 def _with_keep_flags(dataset: CocoDataset, policy: WholeImages) -> list[dict[str, Any]]:
     flags = _whole_images(dataset, policy).astype(int).tolist()
-    records = (msgspec.json.decode(record) for record in dataset.image_records())
-    return [{**record, "keep": flag} for record, flag in zip(records, flags, strict=True)]
+    records = dataset.image_records()
+    return [
+        {**coco.decode_entry(record, dataset.path, f"images[{place}]"), "keep": flag}
+        for place, (record, flag) in enumerate(zip(records, flags, strict=True))
+    ]

@@ -7,8 +7,6 @@ one by one as whatever the file holds, and each defect is counted under its kind
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from PIL import Image
 from siod.data.coco import EDGE_TOLERANCE_PX, leaves_folder
 from siod.data.entries import Fields, Section, is_box, is_id, is_length, is_name, is_number
 from siod.data.images import BrokenImageError, decode_rgb
+from siod.data.salvage import UnreadableError, as_utf8, decoded, loads
 from siod.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLES = 3
+LONGEST_EXAMPLE, LONGEST_VALUE = 160, 40  # characters
+SECTIONS = ("images", "categories", "annotations")
 AREA_TOLERANCE = 1.01  # masks are counted in pixels, boxes measured between edges
 EXIF_ORIENTATION = 0x0112
 
@@ -34,8 +35,9 @@ KINDS = {
     "not-json": "the file is not JSON",
     "not-coco": "the file is not one JSON object",
     "section-missing": "images, annotations or categories is missing or no list",
-    "not-finite": "a number is NaN or infinite",
-    "entry-type": "an entry is no JSON object",
+    "not-unicode": "the text is not UTF-8, starts with a byte order mark or has half a surrogate pair",
+    "not-finite": "a number is NaN, infinite or beyond what JSON readers can hold",
+    "entry-type": "an entry is no JSON object, or cannot be read",
     "key-missing": "an entry lacks a key",
     "wrong-type": "a field has the wrong type or an impossible value",
     "image-id-twice": "several images have the same id",
@@ -55,6 +57,11 @@ KINDS = {
     "image-unreadable": "an image file does not decode",
     "image-size": "an image file has another size than stated",
     "image-rotated": "an image file asks to be rotated for display (EXIF); boxes are taken in its stored frame",
+}
+
+REPLACEMENTS = {
+    "not-finite": "numbers that are not finite set to null",
+    "not-unicode": "characters that are no Unicode replaced",
 }
 
 
@@ -124,7 +131,7 @@ class _Examiner:
     def note(self, kind: str, example: str) -> None:
         self.counts[kind] += 1
         if self.counts[kind] <= EXAMPLES:
-            self.examples.setdefault(kind, []).append(example)
+            self.examples.setdefault(kind, []).append(_cut(example, LONGEST_EXAMPLE))
 
     def drop(self, section: Section, place: int, kind: str, detail: str = "") -> None:
         """Note a defect that costs the entry."""
@@ -150,44 +157,49 @@ class _Examiner:
         sections = self._sections(content)
         if sections is None:
             return None
-        lists = {name: self._section(sections, name) for name in ("images", "categories", "annotations")}
+        lists = {name: self._section(sections, name) for name in SECTIONS}
         sizes = self._images(lists["images"])
         names = self._categories(lists["categories"])
         self._annotations(lists["annotations"], sizes, names)
         return {**sections, **{name: section.output() for name, section in lists.items()}}
 
     def _sections(self, content: bytes) -> dict[str, Any] | None:
+        text, complaint = as_utf8(content)
         try:
-            return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+            found: Any = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         except msgspec.ValidationError:
+            found = None
+        except (msgspec.DecodeError, RecursionError):
+            try:
+                found = loads(text, "", self.replaced)
+            except UnreadableError as error:
+                self.note("not-json", str(error))
+                return None
+        if not isinstance(found, dict):
             self.note("not-coco", "the file")
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            reason = str(error)
-        try:
-            document = json.loads(content)  # lets NaN and Infinity pass
-        except (ValueError, RecursionError):
-            self.note("not-json", reason)
-            return None
-        if not isinstance(document, dict):
-            self.note("not-coco", "the file")
-            return None
-        return {name: self._finite(name, item) for name, item in document.items()}
+        if complaint:
+            self.note("not-unicode", complaint)
+            self.changes["text written as UTF-8"] += 1
+        return {name: item if name in SECTIONS else self._aside(name, item) for name, item in found.items()}
 
-    def _finite(self, where: str, data: Any) -> Any:
-        """The data with null in place of numbers JSON cannot hold."""
-        if isinstance(data, float) and not math.isfinite(data):
-            self.note("not-finite", where)
-            self.changes["numbers that are not finite set to null"] += 1
+    def _aside(self, name: str, item: Any) -> Any:
+        """A section nobody looks at, as it is if a strict reader accepts it."""
+        try:
+            data, sound = decoded(item, name, self.replaced)
+        except UnreadableError as error:
+            self.note("wrong-type", f"{name} ({error})")
+            self.changes["sections that cannot be read set to null"] += 1
             return None
-        if isinstance(data, dict):
-            return {key: self._finite(f"{where}.{key}", item) for key, item in data.items()}
-        if isinstance(data, list):
-            return [self._finite(f"{where}[{place}]", item) for place, item in enumerate(data)]
-        return data
+        return item if sound else data
+
+    def replaced(self, kind: str, where: str) -> None:
+        """Note what reading replaced."""
+        self.note(kind, where)
+        self.changes[REPLACEMENTS[kind]] += 1
 
     def _section(self, sections: dict[str, Any], name: str) -> Section:
-        section = Section.read(name, sections.get(name))
+        section = Section.read(name, sections.get(name), self.replaced)
         if section is None:
             self.note("section-missing", name)
             return Section(name, [], {})
@@ -218,6 +230,7 @@ class _Examiner:
     def _categories(self, section: Section) -> dict[int, str]:
         """Name of each usable category by id."""
         names: dict[int, str] = {}
+        taken: set[str] = set()
         for place, fields in section.fields.items():
             if not self._complete(section, place, id=is_id):
                 continue
@@ -227,9 +240,10 @@ class _Examiner:
             if not is_name(name):
                 name = f"category {fields.id}"
                 self.mend(section, place, "category-unnamed", f"id {fields.id}", name=name)
-            elif name in names.values():
+            elif name in taken:
                 self.note("category-name-twice", _where(section, place, repr(name)))
             names[fields.id] = name
+            taken.add(name)
         return names
 
     def _images(self, section: Section) -> dict[int, tuple[int, int]]:
@@ -341,5 +355,8 @@ def _where(section: Section, place: int, detail: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."  # noqa: PLR2004  (a line of a terminal)
+    return _cut(repr(value), LONGEST_VALUE)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."

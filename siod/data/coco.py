@@ -6,6 +6,7 @@ file, so segmentations and unknown fields pass through a derived file untouched 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
@@ -127,8 +128,22 @@ class CocoDataset:
 
     def info(self) -> dict[str, Any]:
         """The file's ``info`` entry; empty where it has none."""
-        found = msgspec.json.decode(self.sections["info"]) if "info" in self.sections else {}
+        found = decode_entry(self.sections["info"], self.path, "info") if "info" in self.sections else {}
         return found if isinstance(found, dict) else {"source_info": found}
+
+
+def decode_entry(raw: msgspec.Raw, path: Path, where: str) -> Any:
+    """Decode a slice that reading the file left alone.
+
+    Raises:
+        UserError: It has a number beyond what JSON readers can hold.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UserError(
+            f"{path}: {where} cannot be read ({error}); mend the file with siod data check --fix"
+        ) from error
 
 
 def read(path: Path) -> CocoDataset:
@@ -230,6 +245,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _sections(content: bytes, path: Path) -> dict[str, msgspec.Raw]:
+    _check_utf8(content, path)
     try:
         sections = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
@@ -241,6 +257,18 @@ def _sections(content: bytes, path: Path) -> dict[str, msgspec.Raw]:
         if name not in sections:
             raise UserError(f"{path}: lacks the key {name!r}; a COCO file has images, annotations and categories")
     return sections
+
+
+def _check_utf8(content: bytes, path: Path) -> None:
+    """Slices nobody decodes would carry other bytes into derived files."""
+    if content.isascii():
+        return
+    decoder, step = codecs.getincrementaldecoder("utf-8")(), 2**20
+    try:
+        for start in range(0, len(content), step):
+            decoder.decode(content[start : start + step], final=start + step >= len(content))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not JSON (not in UTF-8); mend it with siod data check --fix") from error
 
 
 def _explain_malformed(content: bytes, path: Path, reason: str) -> NoReturn:

@@ -6,12 +6,16 @@ For ``siod.data.check``, which must not stumble over what it is to report.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
 from siod.data.coco import LARGEST_ID, LARGEST_LENGTH
+from siod.data.salvage import UnreadableError, decoded
+
+if TYPE_CHECKING:
+    from siod.data.salvage import Report
 
 LARGEST_NUMBER = 1e300  # sums and products of a few stay finite or are cut at the image's edge
 
@@ -31,13 +35,16 @@ class Fields(msgspec.Struct):
     iscrowd: Any = UNSET
 
 
+FIELD_NAMES = Fields.__struct_fields__
+
+
 @dataclass
 class Section:
     """One list of the file, and what a repair changes in it.
 
     Attributes:
         name: Its key in the file.
-        originals: The entries, undecoded if the file is JSON.
+        originals: The entries, undecoded where a strict reader of JSON accepts them.
         fields: What is looked at, by the place of the entry; entries that are no objects have none.
         updates: Fields to set, by place.
         dropped: Places of entries to leave out.
@@ -50,7 +57,7 @@ class Section:
     dropped: set[int] = field(default_factory=set)
 
     @classmethod
-    def read(cls, name: str, found: object) -> Section | None:
+    def read(cls, name: str, found: object, report: Report) -> Section | None:
         """Take apart one section of a file, undecoded or plain; None if it is no list."""
         originals: list[Any]
         try:
@@ -60,8 +67,20 @@ class Section:
                 originals = msgspec.convert(found, list[Any])
         except (msgspec.MsgspecError, RecursionError):
             return None
-        looked_at = ((place, fields_of(original)) for place, original in enumerate(originals))
-        return cls(name, originals, {place: fields for place, fields in looked_at if fields is not None})
+        section = cls(name, originals, {})
+        for place in range(len(originals)):
+            section._look_at(place, report)
+        return section
+
+    def _look_at(self, place: int, report: Report) -> None:
+        try:
+            entry, sound = decoded(self.originals[place], f"{self.name}[{place}]", report)
+        except UnreadableError:
+            return
+        if not sound:
+            self.originals[place] = entry
+        if isinstance(entry, dict):
+            self.fields[place] = Fields(**{name: entry[name] for name in FIELD_NAMES if name in entry})
 
     def update(self, place: int, **changes: Any) -> None:
         """Set fields of one entry."""
@@ -75,18 +94,8 @@ class Section:
         original = self.originals[place]
         if place not in self.updates:
             return original
-        decoded = msgspec.json.decode(original) if isinstance(original, msgspec.Raw) else original
-        return {**decoded, **self.updates[place]}
-
-
-def fields_of(original: Any) -> Fields | None:
-    """What is looked at in an entry, or None if it is no object."""
-    try:
-        if isinstance(original, msgspec.Raw):
-            return msgspec.json.decode(original, type=Fields)
-        return msgspec.convert(original, Fields)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
+        entry = msgspec.json.decode(original) if isinstance(original, msgspec.Raw) else original
+        return {**entry, **self.updates[place]}
 
 
 def is_id(value: Any) -> bool:

@@ -5,13 +5,14 @@ H, W: height and width of the file in pixels.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from siod.errors import UserError
@@ -35,18 +36,32 @@ def decode_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
 
     An EXIF rotation is not applied: boxes are in the frame of the stored pixels, as in COCO.
 
+    Pillow decodes: torchvision's own decoders are deprecated, give the same bits, and save a quarter of the time at
+    best. The pixels keep the order they come in (interleaved), in which resizing takes half as long.
+
     Raises:
         BrokenImageError: The file is missing or damaged.
     """
     try:
+        _refuse_special(path)
         with Image.open(path) as file:
             pixels = np.array(_as_rgb(file))
     except FileNotFoundError as error:
         raise BrokenImageError(f"{path}: no such image; add the file or remove its record") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(f" {str(path)!r}", "")
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else _first_line(error)
         raise BrokenImageError(f"{path}: does not decode ({reason}); replace the file or remove its record") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _refuse_special(path: Path) -> None:
+    """Opening a pipe would wait for somebody to write into it."""
+    if not os.path.isfile(path):  # noqa: PTH113  (unlike Path.is_file it never raises)
+        raise FileNotFoundError(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -54,7 +69,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def decode_record(folder: Path, record: ImageRecord) -> UInt8[Tensor, "3 H W"]:

@@ -8,15 +8,12 @@ are deleted when all of them take more than a limit.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from filelock import FileLock
 from PIL import Image
 
@@ -27,6 +24,7 @@ from siod.value import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from siod.data.coco import CocoDataset, ImageRecord
 
@@ -37,8 +35,8 @@ FOLDER = "resized"
 LIMIT_BYTES = 20 * 2**30
 """What all copies may take together."""
 
-GRACE_SECONDS = 24 * 3600.0
-"""A copy used more recently than this is not deleted to make room: a run may be reading it."""
+GRACE_SECONDS = 7 * 24 * 3600.0
+"""A copy asked for more recently than this is not deleted to make room: a run may be reading it."""
 
 THREADS = 2
 JPEG_QUALITY = 95
@@ -71,7 +69,7 @@ def resized(
         images: Folder of its images.
         longest_px: Longest side of a copied image, at least 32.
         cache_dir: Copies are kept below it.
-        limit_bytes: Copies not used for a day are deleted, least recently used first, until all take no more.
+        limit_bytes: Copies nobody asked for in a week are deleted, the oldest first, until all take no more.
         progress: Called with the number of images done and of all.
 
     Returns:
@@ -88,10 +86,15 @@ def resized(
     copy = root / _name_of(dataset, images, longest_px)
     with _locked(root, copy.name):
         if not copy.exists():
-            with tempfile.TemporaryDirectory(dir=root, prefix=".unfinished.") as unfinished:
-                whole = Path(unfinished) / "whole"
-                _make(dataset, images, longest_px, whole, progress)
-                whole.rename(copy)
+            unfinished = _unfinished(copy)
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
+            try:
+                _make(dataset, images, longest_px, unfinished, progress)
+                unfinished.rename(copy)
+            except OSError as error:
+                raise UserError(f"{copy}: cannot be written ({error.strerror}); free space in the cache") from error
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
         (copy / "used").touch()
     _make_room(root, limit_bytes, spare=copy)
     return Resized(copy / "annotations.json", copy / "images")
@@ -104,7 +107,10 @@ def clear(cache_dir: Path) -> tuple[int, int]:
         How many copies and bytes are gone.
     """
     root = cache_dir.expanduser().resolve() / FOLDER
-    sizes = [_delete(root, copy) for copy in _copies(root)]
+    sizes = [_delete(root, copy, unused_since=time.time() + 1) for copy in _copies(root)]
+    for unfinished in root.glob(".unfinished.*"):
+        with _locked(root, unfinished.name.removeprefix(".unfinished.")):
+            shutil.rmtree(unfinished, ignore_errors=True)
     return len(sizes), sum(sizes)
 
 
@@ -170,8 +176,12 @@ def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> tu
 def _scaled(dataset: CocoDataset, sizes: dict[int, tuple[int, int]]) -> dict[str, Any]:
     """The document with sizes, boxes and areas of the small images."""
     images = [
-        {**msgspec.json.decode(record), "width": sizes[image.id][0], "height": sizes[image.id][1]}
-        for record, image in zip(dataset.image_records(), dataset.images, strict=True)
+        {
+            **coco.decode_entry(record, dataset.path, f"images[{place}]"),
+            "width": sizes[image.id][0],
+            "height": sizes[image.id][1],
+        }
+        for place, (record, image) in enumerate(zip(dataset.image_records(), dataset.images, strict=True))
     ]
     annotations = []
     for row, record in enumerate(dataset.annotation_records()):
@@ -179,7 +189,7 @@ def _scaled(dataset: CocoDataset, sizes: dict[int, tuple[int, int]]) -> dict[str
         width, height = sizes[image.id]
         x_share, y_share = width / image.width, height / image.height
         x, y, w, h = dataset.boxes_xywh[row].tolist()
-        entry = msgspec.json.decode(record)
+        entry = coco.decode_entry(record, dataset.path, f"annotations[{row}]")
         entry.pop("segmentation", None)
         entry["bbox"] = [x * x_share, y * y_share, w * x_share, h * y_share]
         entry["area"] = float(dataset.area[row]) * x_share * y_share
@@ -192,9 +202,9 @@ def _make_room(root: Path, limit_bytes: int, *, spare: Path) -> None:
     copies = sorted((path for path in _copies(root) if path != spare), key=_last_used)
     taken = sum(map(_bytes_in, [*copies, spare]))
     for copy in copies:
-        if taken <= limit_bytes or time.time() - _last_used(copy) < GRACE_SECONDS:
+        if taken <= limit_bytes:
             return
-        taken -= _delete(root, copy)
+        taken -= _delete(root, copy, unused_since=time.time() - GRACE_SECONDS)
 
 
 def _copies(root: Path) -> list[Path]:
@@ -212,12 +222,17 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _delete(root: Path, copy: Path) -> int:
+def _delete(root: Path, copy: Path, *, unused_since: float) -> int:
     """Delete one copy, out of sight first so that nobody finds half of it; returns its bytes."""
     with _locked(root, copy.name):
-        if not copy.exists():
+        if not copy.exists() or _last_used(copy) > unused_since:
             return 0
         size = _bytes_in(copy)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".deleted.") as bin_:
-            copy.rename(Path(bin_) / "copy")
+        copy.rename(_unfinished(copy))
+        shutil.rmtree(_unfinished(copy))
     return size
+
+
+def _unfinished(copy: Path) -> Path:
+    """Where a copy is while it is made or deleted, under its lock."""
+    return copy.with_name(f".unfinished.{copy.name}")

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from filelock import FileLock
 from pydantic import Field
@@ -19,6 +19,7 @@ from siod.data.annotation_sets import Full, Policy, annotate, without_images
 from siod.data.check import examine
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
 from siod.data.images import broken_images, refuse_broken
+from siod.data.resized import resized
 from siod.errors import UserError
 from siod.value import Value, digest
 
@@ -31,6 +32,7 @@ LAYOUT_VERSION = 1
 """Raised when the files under ``cache_dir`` change their meaning."""
 
 Check = Literal["refuse", "skip", "off"]
+LongestSide = Annotated[int, Field(ge=32)] | None
 
 
 class CocoFolder(Value):
@@ -38,16 +40,26 @@ class CocoFolder(Value):
 
     ``annotations/instances_{train,val}2017.json`` with ``{train,val}2017/``, perhaps inside ``images/``; or
     the same without the year. Annotation files with defects are refused, or repaired copies used
-    (``siod.data.check``); COCO2017 itself has two boxes without area among its training annotations.
+    (``siod.data.check``); COCO2017 itself has two boxes without area among its training annotations. With
+    ``longest_px`` a run trains and is judged on copies of both splits shrunk to that longest side, made once in the
+    cache (``siod.data.resized``).
     """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px"})
 
     kind: Literal["coco_folder"] = "coco_folder"
     root: Path
     defects: Literal["refuse", "repair"] = "refuse"
+    longest_px: LongestSide = None
 
 
 class CocoFiles(Value):
-    """Any COCO-format data set, by its two annotation files and image folders; ``defects`` as in CocoFolder."""
+    """Any COCO-format data set, by its two annotation files and image folders.
+
+    ``defects`` and ``longest_px`` as in CocoFolder.
+    """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px"})
 
     kind: Literal["coco_files"] = "coco_files"
     train_annotations: Path
@@ -55,6 +67,7 @@ class CocoFiles(Value):
     val_annotations: Path
     val_images: Path
     defects: Literal["refuse", "repair"] = "refuse"
+    longest_px: LongestSide = None
 
 
 Source = Annotated[Digits | CocoFolder | CocoFiles, Field(discriminator="kind")]
@@ -117,6 +130,9 @@ def prepare(
         "train": _broken(files.train_annotations, files.train_images, cache_dir, check_images, progress),
         "val": _broken(files.val_annotations, files.val_images, cache_dir, check_images, progress),
     }
+    if files.longest_px is not None:
+        files = _shrunk(files, files.longest_px, broken, cache_dir, progress)
+        broken = {"train": [], "val": []}
     made = _derived(files, annotations, broken, cache_dir)
     summary = json.loads((made / "summary.json").read_text())
     return PreparedData(
@@ -148,7 +164,9 @@ def locate(source: Source, cache_dir: Path, progress: Progress | None = None) ->
     if isinstance(source, Digits):
         files = _in_folder(_drawn(source, cache_dir, progress))
     elif isinstance(source, CocoFolder):
-        files = _in_folder(source.root.expanduser().resolve()).with_changes({"defects": source.defects})
+        files = _in_folder(source.root.expanduser().resolve()).with_changes(
+            {"defects": source.defects, "longest_px": source.longest_px}
+        )
     else:
         paths = {name: path.expanduser().resolve() for name, path in source if isinstance(path, Path)}
         files = source.with_changes(paths)
@@ -234,6 +252,29 @@ def _broken(annotations: Path, folder: Path, cache_dir: Path, check: Check, prog
     if check == "refuse":
         refuse_broken(dict(outcome["broken"]), folder, outcome["total"])
     return [image_id for image_id, _ in outcome["broken"]]
+
+
+def _shrunk(
+    files: CocoFiles, longest_px: int, broken: dict[str, list[int]], cache_dir: Path, progress: Progress | None
+) -> CocoFiles:
+    """Small copies of both splits, without the images that cannot be used."""
+    paths: dict[str, Path] = {}
+    for split in ("train", "val"):
+        annotations = _cleaned(getattr(files, f"{split}_annotations"), broken[split], cache_dir)
+        copy = resized(annotations, getattr(files, f"{split}_images"), longest_px, cache_dir, progress=progress)
+        paths |= {f"{split}_annotations": copy.annotations, f"{split}_images": copy.images}
+    return files.with_changes(paths)
+
+
+def _cleaned(path: Path, broken: list[int], cache_dir: Path) -> Path:
+    """The annotation file, or a copy without its broken images when there are any."""
+    if not broken:
+        return path
+    copy = cache_dir / "cleaned" / f"{digest({'source': _sha256(path), 'broken': broken})}.json"
+    with _made_once(copy) as missing:
+        if missing:
+            _usable(path, broken, copy)
+    return copy
 
 
 def _derived(files: CocoFiles, policy: Policy, broken: dict[str, list[int]], cache_dir: Path) -> Path:

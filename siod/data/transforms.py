@@ -244,7 +244,7 @@ def warp_image(image: UInt8[Tensor, "3 H W"], geometry: Geometry) -> UInt8[Tenso
         The input, black where the image does not reach.
     """
     if geometry.is_identity:
-        return image
+        return image.contiguous()
     if geometry.size != geometry.source:
         image = tv.resize(image, list(geometry.size), antialias=True)
     if geometry.flip:

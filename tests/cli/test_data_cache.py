@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def test_a_small_copy_is_made_shown_and_cleared(siod: Siod, tmp_path: Path) -> None:
-    siod("data", "digits", "digits", "--images", 3, "--val-images", 1)
+    siod("data", "digits", "digits", "--images", 12, "--val-images", 1)
     done = siod("data", "resize", "digits/annotations/instances_train.json", "digits/train", "--longest", 48)
     annotations, images = map(Path, done.out.split())
     assert siod("data", "check", annotations, "--images", images).code == 0

@@ -133,7 +133,7 @@ def test_numbers_that_are_not_finite_are_named_and_the_rest_is_kept(document: di
         (b"[" * 100_000, "not-coco"),
         (b'{"a": ' + b"[" * 100_000, "not-json"),
         (b"[]", "not-coco"),
-        (b"NaN", "not-coco"),
+        (b'"a"', "not-coco"),
         (b"3", "not-coco"),
     ],
 )
@@ -163,7 +163,7 @@ def test_images_are_looked_at_when_their_folder_is_given(document: dict[str, Any
     (tmp_path / "x.json").write_text(json.dumps(document))
     examination = examine(tmp_path / "x.json", tmp_path, progress=lambda done, total: told.append((done, total)))
     assert told == [(i + 1, 7) for i in range(7)]
-    assert kinds(examination) == {"image-missing": 1, "image-unreadable": 3, "image-size": 1, "image-rotated": 1}
+    assert kinds(examination) == {"image-missing": 3, "image-unreadable": 1, "image-size": 1, "image-rotated": 1}
     assert examination.changes["annotations dropped with their image"] == 1
     mended = repaired(examination, tmp_path)
     assert {image.id: (image.width, image.height) for image in mended.images} == {
@@ -172,6 +172,31 @@ def test_images_are_looked_at_when_their_folder_is_given(document: dict[str, Any
         30: (8, 8),
     }
     assert 50 not in mended.annotation_ids
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_other_encodings_are_a_defect_and_written_as_utf_8(
+    document: dict[str, Any], tmp_path: Path, encoding: str
+) -> None:
+    document["info"]["title"] = "Köln"
+    (tmp_path / "x.json").write_bytes(json.dumps(document, ensure_ascii=False).encode(encoding))
+    examination = examine(tmp_path / "x.json")
+    assert kinds(examination) == {"not-unicode": 1}
+    assert examination.changes == {"text written as UTF-8": 1}
+    assert repaired(examination, tmp_path).raw == document
+
+
+def test_what_readers_cannot_hold_is_found_in_fields_nobody_looks_at(document: dict[str, Any], tmp_path: Path) -> None:
+    text = json.dumps(document).replace("2026", "1e999").replace("[[5, 5, 10", "[[5, -1e999, 10").encode()
+    (tmp_path / "x.json").write_bytes(text.replace(b"CC0", b"CC\xff").replace(b"animal", b"\\ud800nimal"))
+    examination = examine(tmp_path / "x.json")
+    assert kinds(examination) == {"not-unicode": 2, "not-finite": 2}
+    examples = {defect.kind: defect.examples for defect in examination.defects}
+    assert examples["not-finite"] == ("info.year", "annotations[2].segmentation[0][1]")
+    mended = repaired(examination, tmp_path).raw
+    assert mended["licenses"][0]["name"] == "CC\ufffd"
+    assert mended["categories"][1]["supercategory"] == "\ufffdnimal"
+    assert mended["annotations"][2]["segmentation"] == [[5, None, 10, 5, 10, 10]]
 
 
 JSON = st.recursive(
@@ -239,3 +264,42 @@ def test_what_reading_refuses_the_check_explains(tmp_path: Path, document: Any) 
 def test_any_bytes_at_all_are_reported_not_raised(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
     assert examine(tmp_path / "x.json").defects
+
+
+SCRAPS = [
+    b"\xff",
+    b"\xc3",
+    b"\\ud800",
+    b"1e999",
+    b"9" * 5000,
+    b"NaN",
+    b"[" * 600,
+    b"]",
+    b"{",
+    b",",
+    b'"',
+    b"-",
+    b"0",
+    b"\0",
+]
+MUTATION = st.tuples(st.floats(0, 1), st.integers(0, 12), st.sampled_from(SCRAPS) | st.binary(max_size=3))
+
+
+@given(changes=st.lists(MUTATION, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_damaged_anywhere_is_examined_and_what_is_repaired_is_sound(
+    document: dict[str, Any], tmp_path: Path, changes: list[tuple[float, int, bytes]]
+) -> None:
+    content = json.dumps(document).encode()
+    for share, cut, scrap in changes:
+        place = int(share * len(content))
+        content = content[:place] + scrap + content[place + cut :]
+    (tmp_path / "x.json").write_bytes(content)
+    examination = examine(tmp_path / "x.json")
+    try:
+        coco.read(tmp_path / "x.json")
+    except UserError:
+        assert examination.defects
+    if examination.repaired is not None:
+        repaired(examination, tmp_path)
+        json.loads((tmp_path / "repaired.json").read_bytes())

@@ -239,3 +239,15 @@ def written(folder: Path, document: Document) -> Path:
 def test_records_are_slices_of_the_file(coco_file: Path) -> None:
     records = coco.read(coco_file).annotation_records()
     assert [msgspec.json.decode(record)["id"] for record in records] == [5, 3, 4, 9]
+
+
+def test_bytes_that_are_no_utf_8_are_refused_wherever_they_are(coco_file: Path) -> None:
+    coco_file.write_bytes(coco_file.read_bytes().replace(b"CC0", b"CC\xff"))
+    with pytest.raises(UserError, match=r"is not JSON \(not in UTF-8\); mend it with siod data check --fix"):
+        coco.read(coco_file)
+
+
+def test_a_number_too_large_for_readers_is_named_when_its_entry_is_needed(coco_file: Path) -> None:
+    coco_file.write_bytes(coco_file.read_bytes().replace(b"2026", b"1e999"))
+    with pytest.raises(UserError, match="info cannot be read"):
+        coco.read(coco_file).info()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
 from siod.data.coco import ImageRecord
 from siod.data.images import BrokenImageError, broken_images, decode_record, decode_rgb, refuse_broken
@@ -40,6 +42,19 @@ def test_an_exif_rotation_is_not_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # "rotate by 90 degrees to display"
     Image.fromarray(RAMP).save(tmp_path / "x.jpg", exif=exif, quality=95)
     assert decode_rgb(tmp_path / "x.jpg").shape == (3, 5, 4)
+
+
+def test_resizing_does_not_depend_on_the_order_pixels_lie_in(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (97, 151, 3), dtype=np.uint8)).save(tmp_path / "x.png")
+    interleaved = decode_rgb(tmp_path / "x.png")
+    for size in ([48, 75], [120, 190], [97, 60]):
+        assert torch.equal(resize(interleaved, size), resize(interleaved.contiguous(), size))
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jpg")
+    with pytest.raises(BrokenImageError, match=r"x\.jpg: no such image"):
+        decode_rgb(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n1234", b"\xff\xd8\xff\xe0garbage"])

@@ -80,7 +80,7 @@ def test_trials_that_ask_at_once_get_the_same_copy(source: Path) -> None:
     assert usage(source.parent / "cache")[0] == 1
 
 
-def test_room_is_made_of_copies_not_used_for_a_day(source: Path) -> None:
+def test_room_is_made_of_copies_nobody_asked_for_in_a_week(source: Path) -> None:
     old, recent = copy_of(source, 40), copy_of(source, 60)
     os.utime(old.annotations.parent / "used", (LONG_AGO, LONG_AGO))
     new = copy_of(source, 50, limit=1)
@@ -106,3 +106,16 @@ def test_a_broken_image_leaves_no_half_copy(source: Path) -> None:
         copy_of(source)
     left = [path.name for path in (source.parent / "cache" / "resized").iterdir() if not path.name.endswith(".lock")]
     assert left == []
+
+
+def test_what_a_killed_process_left_is_made_anew_or_cleared(source: Path) -> None:
+    copy = copy_of(source)
+    folder = copy.annotations.parent
+    half = folder.rename(folder.with_name(f".unfinished.{folder.name}"))
+    (half / "stray").touch()
+    assert usage(source.parent / "cache")[0] == 0
+    assert copy_of(source) == copy
+    assert sorted(path.name for path in folder.iterdir()) == ["annotations.json", "images", "used"]
+    half.mkdir()
+    clear(source.parent / "cache")
+    assert not half.exists()

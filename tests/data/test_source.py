@@ -234,3 +234,36 @@ def test_an_unusable_cache_folder_is_named(digits_folder: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file.*cannot be made .*; name another cache folder"):
         prepare(CocoFolder(root=digits_folder), Full(), tmp_path / "file")
+
+
+def test_a_run_can_stand_on_small_copies(digits_folder: Path, tmp_path: Path) -> None:
+    small = prepare(CocoFolder(root=digits_folder, longest_px=48), Keep(), tmp_path)
+    large = prepare(CocoFolder(root=digits_folder), Keep(), tmp_path)
+    assert small.fingerprint != large.fingerprint
+    for path in ("train", "train_full", "val"):
+        shrunk, whole = coco.read(getattr(small, path)), coco.read(getattr(large, path))
+        # 96 px to 48, and the same boxes are kept.
+        assert {(image.width, image.height) for image in shrunk.images} == {(48, 48)}
+        assert shrunk.annotation_ids.tolist() == whole.annotation_ids.tolist()
+        assert (shrunk.boxes_xywh * 2 == whole.boxes_xywh).all()
+    assert prepare(CocoFolder(root=digits_folder, longest_px=48), Keep(), tmp_path) == small
+
+
+def test_broken_images_are_left_out_of_small_copies(digits_folder: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(digits_folder, tmp_path / "digits")
+    broken = coco.read(root / "annotations/instances_train.json").images[0]
+    (root / "train" / broken.file_name).write_bytes(b"none")
+    source = CocoFolder(root=root, longest_px=48)
+    with pytest.raises(UserError, match="1 of 24 images cannot be used"):
+        prepare(source, Keep(), tmp_path / "cache")
+    skipped = prepare(source, Keep(), tmp_path / "cache", check_images="skip")
+    left = coco.read(skipped.train_full)
+    assert len(left.images) == 23
+    assert broken.id not in {image.id for image in left.images}
+    assert sorted(path.name for path in skipped.train_images.iterdir()) == [image.file_name for image in left.images]
+
+
+def test_a_source_at_full_size_is_written_as_before_there_were_small_copies() -> None:
+    plain = CocoFolder(root=Path("/x")).model_dump(mode="json")
+    assert plain == {"kind": "coco_folder", "root": "/x", "defects": "refuse"}
+    assert CocoFolder(root=Path("/x"), longest_px=64).model_dump(mode="json")["longest_px"] == 64
