@@ -31,7 +31,7 @@ def write_file(path: Path, scale: float) -> None:
     images, annotations = int(IMAGES * scale), int(ANNOTATIONS * scale)
     sides = rng.integers(300, 641, (images, 2))
     owner = np.sort(rng.integers(0, images, annotations))
-    # A few categories per image, so that keep-1 leaves about two fifths.
+    # A few categories per image, as in COCO; keep-1 leaves rather more than half of the boxes.
     category = (owner * 7 + rng.geometric(0.35, annotations)) % CATEGORIES + 1
     fractions = rng.uniform(0.01, 0.5, (annotations, 4))
     boxes = np.round(fractions * np.tile(sides[owner], 2), 2)
