@@ -18,25 +18,33 @@ if TYPE_CHECKING:
     from siod.tuning.study import Study
 
 
-def sweep(path: str, values: Iterable[Any], *, note: str = "") -> tuple[Arm, ...]:
+def sweep(
+    path: str, values: Iterable[Any], *, note: str = "", published: Sequence[Mapping[str, float]] = ()
+) -> tuple[Arm, ...]:
     """One arm for each value of one setting, all else as in the base experiment.
 
     Args:
         path: Dotted path of the setting, such as ``dminer.splg.min_similarity``.
         values: In the order of the table's rows.
         note: Put on every arm.
+        published: A paper's figures, fractions by metric, one entry for each value; none at all if empty.
 
     Returns:
         Arms named by the setting's last word and the value.
 
     Raises:
-        UserError: There is no value.
+        UserError: There is no value, or figures are published for another number of values.
 
     Example:
         >>> [arm.name for arm in sweep("dminer.splg.min_similarity", (0.5, 0.6))]
         ['min_similarity-0.5', 'min_similarity-0.6']
     """
-    return grid({path: tuple(values)}, note=note)
+    arms = grid({path: tuple(values)}, note=note)
+    if not published:
+        return arms
+    if len(published) != len(arms):
+        raise UserError(f"a sweep of {path!r} has {len(arms)} values and published figures for {len(published)}")
+    return tuple(arm.model_copy(update={"published": dict(row)}) for arm, row in zip(arms, published, strict=True))
 
 
 def grid(values: Mapping[str, Sequence[Any]], *, note: str = "") -> tuple[Arm, ...]:

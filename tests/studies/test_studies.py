@@ -21,9 +21,15 @@ def test_all_studies_are_found() -> None:
         "digits_mask",
         "digits_methods",
         "digits_modules",
+        "digits_pgcl",
+        "digits_splg",
         "table1_detectors",
         "table2_methods",
+        "table3_modules",
+        "table4_splg",
+        "table5_pgcl",
         "table6_comining",
+        "table7_ap_change",
     )
     assert [study.name for study in list_studies()] == list(NAMES)
 
@@ -119,3 +125,46 @@ def test_the_arms_that_share_a_teacher_ask_for_the_same_one() -> None:
     assert needing == ["teacher_student"]
     teacher = study.experiment(study.arm("teacher_student"), 0).with_changes({"method": {"kind": "annotated_only"}})
     assert teacher.identity("data") == study.experiment(study.arm("ssod-base"), 0).identity("data")
+
+
+def test_the_published_rows_of_tables_3_to_5_are_the_paper_s() -> None:
+    table3, table4, table5 = (load_study(name) for name in ("table3_modules", "table4_splg", "table5_pgcl"))
+    assert {arm.name: arm.published["ap_s"] for arm in table3.arms if "dminer" in arm.name} == pytest.approx(
+        {"centernet_r18-dminer": 0.168, "centernet_r101-dminer": 0.197}
+    )
+    assert {arm.name: arm.published["ap_s"] for arm in table4.arms} == pytest.approx(
+        {
+            "paper": 0.158,
+            "min_similarity-0.5": 0.162,
+            "min_similarity-0.55": 0.160,
+            "min_similarity-0.65": 0.155,
+            "min_similarity-0.7": 0.154,
+            "scale-0.8": 0.154,
+            "scale-0.9": 0.158,
+            "scale-1.1": 0.016,
+            "scale-1.2": 0.0,
+        }
+    )
+    assert table5.arm("temperature-0.01").published == {"ap_s": 0.0, "ap_s0": 0.0}
+    assert table5.arm("top_m-96").published["ap_s"] == pytest.approx(0.163)
+    for study in (table3, table4, table5):
+        assert confounded(study) == {}
+
+
+def test_trials_that_tables_1_3_and_7_share_are_trained_once() -> None:
+    def identities(name: str, arms: tuple[str, ...]) -> list[str]:
+        study = load_study(name)
+        return [study.experiment(study.arm(arm), 0).identity("data") for arm in arms]
+
+    rows = ("centernet_r18-base", "centernet_r101-base", "centernet_r18-dminer", "centernet_r101-dminer")
+    assert identities("table3_modules", rows) == identities("table1_detectors", rows)
+    rows = ("centernet_r18-fsod", "centernet_r101-base")
+    assert identities("table7_ap_change", rows) == identities("table1_detectors", rows)
+
+
+def test_the_twins_of_tables_4_and_5_share_a_row_with_digits_modules() -> None:
+    modules = load_study("digits_modules")
+    for name, arm in (("digits_splg", "splg"), ("digits_pgcl", "pgcl")):
+        study = load_study(name)
+        shared = modules.experiment(modules.arm(arm), 0).identity("data")
+        assert study.experiment(study.arm(study.baseline), 0).identity("data") == shared

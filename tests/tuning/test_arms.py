@@ -72,3 +72,10 @@ def test_without_declared_factors_nothing_is_confounded(small: Experiment) -> No
 def test_a_factor_no_experiment_has_is_answered_with_the_closest(small: Experiment) -> None:
     with pytest.raises(ValidationError, match="did you mean 'dminer'"):
         declared(small, (Arm(name="base"),), ("dmine.splg",))
+
+
+def test_published_figures_of_a_sweep_stand_beside_their_values() -> None:
+    arms = sweep("recipe.epochs", (1, 2), published=[{"ap_s": 0.1}, {"ap_s": 0.2}])
+    assert [arm.published for arm in arms] == [{"ap_s": 0.1}, {"ap_s": 0.2}]
+    with pytest.raises(UserError, match=r"'recipe\.epochs' has 3 values and published figures for 2"):
+        sweep("recipe.epochs", (1, 2, 3), published=[{"ap_s": 0.1}, {"ap_s": 0.2}])
