@@ -35,7 +35,7 @@ def write_figures(statistics: Mapping[str, Any], folder: Path) -> list[Path]:
     Raises:
         UserError: The folder cannot be written to.
     """
-    rows = sorted(statistics["categories"], key=lambda row: row["instances"])
+    rows = sorted(statistics["categories"], key=_shown_instances)
     height = 1.0 + LINE_IN * max(len(rows), 4)
     figures = {
         "instances": _figure(height, lambda axes: _instances(axes, statistics, rows)),
@@ -56,15 +56,21 @@ def _figure(height: float, draw: Callable[[Axes], None]) -> Figure:
     return figure
 
 
+def _shown_instances(row: Mapping[str, Any]) -> int:
+    """Of a category in the sample."""
+    return round(row["instances"] * (row["sample_ratio"] or 0))
+
+
 def _instances(axes: Axes, statistics: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
     """Instances of each category in the sample: all, and those kept."""
     names = [row["name"] for row in rows]
-    all_of_it = [round(row["instances"] * (row["sample_ratio"] or 0)) for row in rows]
+    all_of_it = [_shown_instances(row) for row in rows]
     kept = [round(count * (row["keep_ratio"] or 0)) for count, row in zip(all_of_it, rows, strict=True)]
     places = range(len(rows))
     axes.barh(places, all_of_it, color="#bbbbbb", label=statistics["full"]["name"])
     axes.barh(places, kept, height=0.45, color=COLOURS[0], label=statistics["kept"]["name"])
     axes.set_yticks(places, names, fontsize=7)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xlabel(f"instances in {statistics['sampled_images']} images")
     if max(all_of_it, default=0) > 100 * max(1, min(all_of_it, default=0)):
         axes.set_xscale("symlog", linthresh=1)
@@ -76,6 +82,7 @@ def _keep_ratio(axes: Axes, rows: list[dict[str, Any]]) -> None:
     places = range(len(rows))
     axes.barh(places, [row["keep_ratio"] or 0 for row in rows], color=COLOURS[0])
     axes.set_yticks(places, [row["name"] for row in rows], fontsize=7)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of instances kept")
 

@@ -14,9 +14,16 @@ from siod.tuning.study import load_study, study_names
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-CONSOLE = "\n".join(re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL))
-COMMANDS = [line.removeprefix("$ ").split("#")[0].split() for line in CONSOLE.splitlines() if line.startswith("$ ")]
+
+
+def commands(text: str) -> list[list[str]]:
+    console = "\n".join(re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL))
+    return [line.removeprefix("$ ").split("#")[0].split() for line in console.splitlines() if line.startswith("$ ")]
+
+
+COMMANDS = commands(README)
 SIOD = [words[1:] for words in COMMANDS if words[0] == "siod"]
+DATA = [words[1:] for words in commands((ROOT / "docs" / "data.md").read_text()) if words[0] == "siod"]
 MAKE = [words[1] for words in COMMANDS if words[0] == "make"]
 
 
@@ -29,8 +36,8 @@ def test_the_readme_shows_the_commands_it_is_about() -> None:
     assert len(SIOD) >= 10
 
 
-@pytest.mark.parametrize("words", SIOD, ids=" ".join)
-def test_a_command_of_the_readme_exists_with_its_options(words: list[str]) -> None:
+@pytest.mark.parametrize("words", SIOD + DATA, ids=" ".join)
+def test_a_command_of_the_readme_or_the_data_page_exists_with_its_options(words: list[str]) -> None:
     names = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
     shown = CliRunner(env={"TERMINAL_WIDTH": "200", "COLUMNS": "200"}).invoke(app, [*names, "--help"])
     if shown.exit_code != 0:

@@ -29,11 +29,12 @@ def kwcoco(*words: object) -> None:
 @pytest.mark.slow
 def test_shapes_of_kwcoco_are_checked_annotated_trained_on_and_evaluated(siod: Siod, tmp_path: Path) -> None:
     toy = tmp_path / "toy"
-    kwcoco("toydata", "--key", "shapes4", "--dst", toy / "absolute.json", "--bundle_dpath", toy)
-    kwcoco("reroot", "--src", toy / "absolute.json", "--dst", toy / "all.json", "--absolute=False")
+    kwcoco("toydata", "--key", "shapes4", "--bundle_dpath", toy)
+    written = toy / "data.kwcoco.json"
+    kwcoco("reroot", "--src", written, "--dst", toy / "all.json", "--absolute=False")
 
     # kwcoco writes absolute paths unless told otherwise, and a category it never draws.
-    assert "path-escape x 4" in siod("data", "check", toy / "absolute.json").out
+    assert "path-escape x 4" in siod("data", "check", written).out
     checked = siod("data", "check", toy / "all.json", "--images", toy)
     assert [line.partition(" ")[0] for line in checked.out.splitlines() if line[0] != " "] == ["category-unused"]
 
