@@ -58,7 +58,8 @@ def _figure(height: float, draw: Callable[[Axes], None]) -> Figure:
 
 def _shown_instances(row: Mapping[str, Any]) -> int:
     """Of a category in the sample."""
-    return round(row["instances"] * (row["sample_ratio"] or 0))
+    shown: float = row["instances"] * (row["sample_ratio"] or 0.0)
+    return round(shown)
 
 
 def _instances(axes: Axes, statistics: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
