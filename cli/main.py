@@ -21,6 +21,7 @@ from siod.cli import (
     doctor,
     evaluate,
     report_build,
+    report_index,
     study_list,
     study_new,
     study_plan,
@@ -58,6 +59,7 @@ study_app.command("run")(study_run.run)
 study_app.command("status")(study_status.status)
 app.add_typer(report_app, name="report")
 report_app.command("build")(report_build.build)
+report_app.command("index")(report_index.index)
 app.command("ui")(ui_command.ui)
 app.command("doctor")(doctor.doctor)
 

@@ -1,40 +1,65 @@
-"""``siod report build``: a study's table, page and figures from its records."""
+"""``siod report build``: tables, pages and figures of studies from their records."""
 
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from siod.cli.options import RUNS, Runs, Tracking, absolute, refuse_occupied, store_uri
+from siod.errors import RunError, UserError
 
-# A folder with this file holds a report already, which is written again.
-MARKER = "table.md"
+if TYPE_CHECKING:
+    from siod.reports.build import ReportFiles
+    from siod.tracking.mlflow import Store
+    from siod.tracking.records import StudyRecord
+
+# A folder with one of these holds a report already, or several, and is written again.
+MARKERS = ("table.md", "index.html")
 
 
 def build(
-    study: Annotated[str, typer.Argument(help="Name of a study that was run, or its Python file.")],
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Names of studies that were run, or their Python files.")
+    ],
     *,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write; reports/NAME in the folder of runs when not given.", show_default=False),
+        typer.Option(
+            help="Folder to write, with one folder for each of several studies; reports/NAME in the folder of runs "
+            "when not given.",
+            show_default=False,
+        ),
     ] = None,
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Keep page and tables among the artifacts of the study's run, too.")
+    ] = True,
     runs: Runs = RUNS,
     tracking: Tracking = None,
 ) -> None:
-    """Write a study's table (Markdown, LaTeX), figures and page (HTML), and print the table; also while it runs."""
-    if out is not None and not (out / MARKER).exists():
+    """Write tables (Markdown, LaTeX, CSV, Parquet), figures and page (HTML) of studies; also while they run."""
+    if out is not None and not any((out / marker).exists() for marker in MARKERS):
         refuse_occupied(out)
-    from siod.reports.build import build_report  # noqa: PLC0415  (keeps --help fast)
+    from siod.reports.build import build_report, write  # noqa: PLC0415  (keeps --help fast)
+    from siod.reports.index import render_index  # noqa: PLC0415
     from siod.reports.terminal import print_study  # noqa: PLC0415
     from siod.tracking.mlflow import Store  # noqa: PLC0415
 
-    name = _name(study)
-    record = Store(store_uri(tracking, absolute(runs))).read_study(name)
-    files = build_report(record, absolute(runs) / "reports" / name if out is None else out)
-    print_study(record)
-    typer.echo(f"report: {files.page}")
+    names = [_name(study) for study in studies]
+    _refuse_repeats(names)
+    store = Store(store_uri(tracking, absolute(runs)))
+    records = [store.read_study(name) for name in names]
+    folder = absolute(out or runs / "reports")
+    for record in records:
+        files = build_report(record, folder if out is not None and len(records) == 1 else folder / record.name)
+        print_study(record)
+        if log:
+            _log(store, record, files)
+        typer.echo(f"report: {files.page}")
+    if len(records) > 1 and out is not None:
+        write(folder / "index.html", render_index(records, {name: f"{name}/index.html" for name in names}))
+        typer.echo(f"all of them: {folder / 'index.html'}")
 
 
 def _name(study: str) -> str:
@@ -43,3 +68,17 @@ def _name(study: str) -> str:
     from siod.tuning.study import load_study  # noqa: PLC0415  (it loads torch, which reports do without)
 
     return load_study(study).name
+
+
+def _refuse_repeats(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"study {name!r} is named twice; name each study once")
+
+
+def _log(store: Store, record: StudyRecord, files: ReportFiles) -> None:
+    """Copy page and tables to the study's run; a store that cannot be written to does not spoil the report."""
+    try:
+        store.log_report(record.run_id, (files.page, *files.tables))
+    except (RunError, OSError) as error:
+        typer.echo(f"the report is not among the run's artifacts: {error}", err=True)

@@ -102,6 +102,12 @@ def by_group(study: StudyRecord) -> dict[str, StudyRecord]:
     }
 
 
+def baseline_label(study: StudyRecord) -> str:
+    """What gains are counted from, in words; the groups' own baselines when they are called differently."""
+    labels = {arm.label for arm in study.arms if arm.name == study.baseline_of(arm.group)}
+    return labels.pop() if len(labels) == 1 else "the baseline of the group"
+
+
 def of_status(trials: Sequence[TrialRecord], status: Status) -> tuple[TrialRecord, ...]:
     """The trials of one status."""
     return tuple(trial for trial in trials if trial.status == status)

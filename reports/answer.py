@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from siod.comparison import SIGNIFICANCE
 from siod.reports.aggregate import Spread, aggregate, by_group
 from siod.reports.differences import differences, p_text
-from siod.reports.table import heading, percent
+from siod.reports.numbers import heading, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,8 @@ def _difference(best: ArmRow, baseline: ArmRow, one: Difference, study: StudyRec
     comparison = one.comparison
     size = f"{_points(comparison.mean, comparison.std)} {heading(study.objective)} over {_seeds(comparison.n)}"
     if comparison.mean > 0:
-        return f"{best.arm.label} beats {baseline.arm.label} by {size} ({_belief(one)})"
+        verb = "beats" if one.significant() else "is ahead of"
+        return f"{best.arm.label} {verb} {baseline.arm.label} by {size} ({_belief(one)})"
     return f"No arm beats {baseline.arm.label}: the closest, {best.arm.label}, differs by {size} ({_belief(one)})"
 
 

@@ -11,30 +11,44 @@ from siod.errors import UserError
 from siod.reports.caveats import caveats
 from siod.reports.differences import differences, reading
 from siod.reports.figures import draw_study
-from siod.reports.latex import latex_table
+from siod.reports.latex import latex_sweeps, latex_table
 from siod.reports.markdown import markdown_report
 from siod.reports.page import render_page
+from siod.reports.rows import arm_rows, as_csv, as_parquet, trial_rows
+from siod.reports.sweeps import sweeps
 from siod.reports.table import tabulate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from siod.reports.drawing import Drawing
+    from siod.reports.table import Table
     from siod.tracking.records import StudyRecord
+
+
+FORMATS = ("pdf", "png")
 
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where the parts of a report were written."""
+    """Where the parts of a report were written.
+
+    Args:
+        folder: Of all of them.
+        page: The HTML page.
+        tables: The tables in every other format.
+        figures: Each as SVG, PDF and PNG.
+    """
 
     folder: Path
     page: Path
-    markdown: Path
-    latex: Path
+    tables: tuple[Path, ...]
     figures: tuple[Path, ...]
 
 
 def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
-    """Write a study's table (Markdown and LaTeX), figures and page; files of an earlier report are replaced.
+    """Write a study's tables, figures and page; files of an earlier report are replaced.
 
     Args:
         study: Finished or not; what is missing says so.
@@ -47,26 +61,50 @@ def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
         UserError: The folder cannot be written to.
     """
     table, notes, drawings = tabulate(study), caveats(study), draw_study(study)
-    found = differences(study)
-    figures = {out_dir / "figures" / f"{one.name}.svg": one.svg for group in drawings.values() for one in group}
-    page, markdown, latex = out_dir / "index.html", out_dir / "table.md", out_dir / "table.tex"
-    texts = {
-        markdown: markdown_report(table, notes, found, reading(study, found)),
-        latex: latex_table(table, notes),
-        **figures,
-        page: render_page(study, table, notes, drawings),
+    tables = {out_dir / name: content for name, content in _tables(study, table, notes).items()}
+    figures = {
+        out_dir / "figures" / name: content
+        for group in drawings.values()
+        for one in group
+        for name, content in _figure(one).items()
     }
-    for path, text in texts.items():
-        _write(path, text)
-    return ReportFiles(out_dir, page, markdown, latex, tuple(figures))
+    page = out_dir / "index.html"
+    for path, content in {**tables, **figures, page: render_page(study, table, notes, drawings)}.items():
+        write(path, content)
+    return ReportFiles(out_dir, page, tuple(tables), tuple(figures))
 
 
-def _write(path: Path, text: str) -> None:
-    """Write to a temporary name and rename, so that a reader never meets half a file."""
+def _tables(study: StudyRecord, table: Table, notes: Sequence[str]) -> dict[str, str | bytes]:
+    found, swept, arms, trials = differences(study), sweeps(study), arm_rows(study), trial_rows(study)
+    files: dict[str, str | bytes] = {
+        "table.md": markdown_report(table, notes, found, reading(study, found), swept),
+        "table.tex": latex_table(table, notes),
+        "table.csv": as_csv(arms),
+        "table.parquet": as_parquet(arms),
+    }
+    files |= {"sweeps.tex": latex_sweeps(swept)} if swept else {}
+    return files | ({"trials.csv": as_csv(trials), "trials.parquet": as_parquet(trials)} if trials else {})
+
+
+def _figure(drawing: Drawing) -> dict[str, str | bytes]:
+    printed: dict[str, str | bytes] = {f"{drawing.name}.{kind}": drawing.printed(kind) for kind in FORMATS}
+    return {f"{drawing.name}.svg": drawing.svg, **printed}
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write to a temporary name and rename, so that a reader never meets half a file.
+
+    Args:
+        path: Its folder is made if need be.
+        content: Text is written as UTF-8.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

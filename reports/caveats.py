@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siod.reports.aggregate import of_status
-from siod.reports.table import MISSING, heading
+from siod.reports.aggregate import baseline_label, of_status
+from siod.reports.differences import differences
+from siod.reports.numbers import heading
+from siod.reports.table import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,16 +83,13 @@ def _legend(study: StudyRecord) -> str:
     grouped = any(arm.group for arm in study.arms)
     best = "the highest mean of a column within a group" if grouped else "the highest mean of a column"
     published = "; published figures as printed" if any(arm.published for arm in study.arms) else ""
+    starred = any(one.significant() for one in differences(study))
+    star = f"; * {heading(study.objective)} differs at 5% after Holm's correction" if starred else ""
     return (
         f"{columns} in percent on the validation images, after the last epoch; mean ± sample standard deviation over "
-        f"seeds; in parentheses the difference of the means to {baseline_label(study)}; {best} is bold{published}."
+        f"seeds; in parentheses the difference of the means to {baseline_label(study)}; {best} is "
+        f"bold{star}{published}."
     )
-
-
-def baseline_label(study: StudyRecord) -> str:
-    """What gains are counted from, in words; the groups' own baselines when they are called differently."""
-    labels = {arm.label for arm in study.arms if arm.name == study.baseline_of(arm.group)}
-    return labels.pop() if len(labels) == 1 else "the baseline of the group"
 
 
 def tagged(trials: Iterable[TrialRecord], tag: str) -> tuple[str, ...]:

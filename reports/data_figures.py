@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from siod.errors import UserError
-from siod.reports.figures import COLOURS, STYLE
+from siod.reports.drawing import COLOURS, STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from siod.comparison import SIGNIFICANCE, Comparison, compare, holm, pairs_needed, smallest_p
-from siod.reports.aggregate import of_status
-from siod.reports.caveats import baseline_label
-from siod.reports.table import MINUS, heading, signed_percent
+from siod.reports.aggregate import baseline_label, of_status
+from siod.reports.numbers import MINUS, heading, signed_percent
 
 if TYPE_CHECKING:
     from siod.tracking.records import StudyRecord
@@ -68,7 +68,7 @@ def differences(study: StudyRecord) -> tuple[Difference, ...]:
         baseline = study.baseline_of(arm.group)
         shared = sorted(values[arm.name].keys() & values[baseline].keys())
         if arm.name != baseline and shared:
-            comparisons[arm.name] = compare([values[arm.name][seed] - values[baseline][seed] for seed in shared])
+            comparisons[arm.name] = _compared(tuple(values[arm.name][seed] - values[baseline][seed] for seed in shared))
     adjusted = holm({name: found.p_sign_flip for name, found in comparisons.items() if found.p_sign_flip is not None})
     labels = {arm.name: arm.title for arm in study.arms}
     return tuple(Difference(name, labels[name], found, adjusted.get(name)) for name, found in comparisons.items())
@@ -105,6 +105,12 @@ def reading(study: StudyRecord, found: tuple[Difference, ...]) -> tuple[str, ...
 def _seeds_for(arms: int) -> int:
     """The fewest seeds with which the corrected sign-flip test can reach 5%."""
     return math.floor(1 - math.log2(SIGNIFICANCE / arms)) + 1
+
+
+@lru_cache(maxsize=4096)
+def _compared(values: tuple[float, ...]) -> Comparison:
+    """The same differences are asked for by table, caveats and page, and resampling them takes a while."""
+    return compare(values)
 
 
 def _by_seed(study: StudyRecord, arm: str) -> dict[int, float]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import html
-import io
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from siod.reports.aggregate import Spread, by_group, curve, of_status
-from siod.reports.table import heading
+from siod.reports.drawing import MARKERS, STYLE, Drawing, arm_colours, finished, in_group, new_figure
+from siod.reports.numbers import heading
+from siod.reports.point_figures import draw_sweeps, draw_trade_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,52 +22,10 @@ if TYPE_CHECKING:
 
     from siod.tracking.records import StudyRecord, TrialRecord
 
-# Okabe and Ito's colours, told apart with any kind of colour blindness; markers tell them apart in grey.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-BASELINE = "#808080"
-# Drawn in this colour and then renamed, so that axes and text take the colour of the text around them.
-INK = "#010203"
-SIZE_IN = (4.8, 3.4)
 # Markers on a long curve, so that it stays a line.
 MOST_MARKERS = 10
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "grid.alpha": 0.2,
-    "grid.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "siod",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 LOSSES = ("train/loss", "train/heatmap", "train/size", "train/offset", "train/pgcl")
 MINING = ("per_image", "precision", "recall")
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure.
-
-    Args:
-        name: Of its file, without the suffix.
-        title: What it shows.
-        svg: A complete SVG document that draws text in ``currentColor``.
-    """
-
-    name: str
-    title: str
-    svg: str
 
 
 def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
@@ -79,8 +35,8 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         study: Finished or not.
 
     Returns:
-        Drawings by group: ``thresholds`` (finished trials), ``training`` and ``mining`` (also of trials that
-        still run); a group without values is empty.
+        Drawings by group: ``thresholds`` and ``sweeps`` (finished trials), ``training`` and ``mining`` (also of
+        trials that still run); a group without values is empty.
     """
     groups = by_group(study).values()
     # Families of detectors have losses of their own; only the whole is comparable.
@@ -88,7 +44,8 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
     mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl") for figure in MINING]
     with mpl.rc_context(STYLE):
         return {
-            "thresholds": _drawn(_thresholds(group) for group in groups),
+            "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
+            "sweeps": draw_sweeps(study),
             "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),
             "mining": _drawn(_by_epoch(group, name) for group in groups for name in mining),
         }
@@ -170,15 +127,8 @@ def _figure(
     """Draw one line with its band per arm, or nothing when no arm has a value."""
     if not any(curves.values()):
         return None
-    group = study.arms[0].group
-    if group:
-        name, title = f"{name}_{re.sub(r'[^A-Za-z0-9]+', '-', group)}", f"{group}: {title}"
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
-    figure.patch.set_alpha(0)
-    on = figure.add_subplot()
-    on.patch.set_alpha(0)
-    on.set_title(title)
-    on.grid(visible=True)
+    name, title = in_group(study, name, title)
+    figure, on = new_figure(title)
     lines, labels = [], []
     colours = arm_colours(study)
     for place, arm in enumerate(study.arms):
@@ -189,15 +139,7 @@ def _figure(
             lines.append(_line(on, points, scale, color=colours[arm.name], marker=marker, linestyle=dash))
             labels.append(arm.label)
     axes(on)
-    _legend(figure, lines, labels)
-    return Drawing(name, title, _svg(figure, name, title))
-
-
-def arm_colours(study: StudyRecord) -> dict[str, str]:
-    """The colour of each arm, the same in every figure; the baseline is grey."""
-    others = [arm.name for arm in study.arms if arm.name != study.baseline]
-    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(others)}
-    return colours | {study.baseline: BASELINE}
+    return finished(figure, name, title, lines, labels)
 
 
 def _line(axes: Axes, points: Mapping[float, Spread], scale: float, **style: Any) -> Artist:
@@ -212,23 +154,3 @@ def _line(axes: Axes, points: Mapping[float, Spread], scale: float, **style: Any
     every = max(1, math.ceil(len(places) / MOST_MARKERS))
     (line,) = axes.plot(places, means, markersize=4.5, markevery=every, **style)
     return line
-
-
-def _legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> None:
-    # matplotlib hides what begins with an underscore; a space in front is not drawn.
-    plain = [f" {label}" if label.startswith("_") else label for label in labels]
-    figure.legend(lines, plain, loc="outside lower center", ncols=min(3, len(lines)))
-
-
-def _svg(figure: Figure, name: str, title: str) -> str:
-    """The figure as a document whose names are its own, so that several stand on one page."""
-    written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"\n *<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = svg.replace("url(#", f"url(#{name}-")
-    opening = svg.index(">")
-    return f'{svg[:opening]} role="img"><title>{html.escape(title)}</title>{svg[opening + 1 :]}'

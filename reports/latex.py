@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from siod.reports.table import MINUS, MISSING
+from siod.reports.numbers import MINUS
+from siod.reports.table import CHECK, MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.reports.sweeps import Sweep
     from siod.reports.table import Cell, Line, Table
 
 ESCAPES = {
@@ -21,6 +23,7 @@ ESCAPES = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     MINUS: "$-$",
+    CHECK: r"$\surd$",
     "→": r"$\to$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
@@ -41,8 +44,8 @@ def latex_table(table: Table, notes: Sequence[str]) -> str:
     Returns:
         LaTeX source.
     """
-    header = _row(["", "seeds", *(_heading(name) for name in table.headings())])
-    lines = "    \\midrule\n".join(_group(name, lines, len(table.columns)) for name, lines in table.groups())
+    header = _row(["", *map(escape, table.modules), "seeds", *(_heading(name) for name in table.headings())])
+    lines = "    \\midrule\n".join(_group(table, name, lines) for name, lines in table.groups())
     caption = " ".join(escape(sentence) for sentence in (table.question, *notes))
     return (
         "% needs \\usepackage{booktabs}\n"
@@ -53,11 +56,45 @@ def latex_table(table: Table, notes: Sequence[str]) -> str:
         "  \\small\n"
         f"  \\caption{{{caption}}}\n"
         f"  \\label{{tab:{_key(table.title)}}}\n"
-        f"  \\begin{{tabular}}{{@{{}}lr{'r' * len(table.columns)}@{{}}}}\n"
+        f"  \\begin{{tabular}}{{@{{}}l{'c' * len(table.modules)}r{'r' * len(table.columns)}@{{}}}}\n"
         "    \\toprule\n"
         f"{header}"
         "    \\midrule\n"
         f"{lines}"
+        "    \\bottomrule\n"
+        "  \\end{tabular}\n"
+        "\\end{table}\n"
+    )
+
+
+def latex_sweeps(swept: Sequence[Sweep]) -> str:
+    """Write a table environment for each sweep: the values across, the figures below.
+
+    Args:
+        swept: Of a study.
+
+    Returns:
+        LaTeX source; empty without sweeps.
+    """
+    return "\n".join(_sweep(sweep) for sweep in swept)
+
+
+def _sweep(sweep: Sweep) -> str:
+    header, *lines = (_row([escape(cell) for cell in row]) for row in sweep.rows())
+    caption = f"{escape(sweep.path)}: percent on the validation images, mean $\\pm$ sample standard deviation."
+    return (
+        "% needs \\usepackage{booktabs}\n"
+        "\\begin{table}\n"
+        "  \\centering\n"
+        "  \\setlength{\\tabcolsep}{3pt}\n"
+        "  \\setlength{\\belowcaptionskip}{4pt}\n"
+        "  \\small\n"
+        f"  \\caption{{{caption}}}\n"
+        f"  \\begin{{tabular}}{{@{{}}l{'r' * len(sweep.values)}@{{}}}}\n"
+        "    \\toprule\n"
+        f"{header}"
+        "    \\midrule\n"
+        f"{''.join(lines)}"
         "    \\bottomrule\n"
         "  \\end{tabular}\n"
         "\\end{table}\n"
@@ -86,22 +123,28 @@ def _key(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "-", title)
 
 
-def _group(name: str, lines: Sequence[Line], columns: int) -> str:
-    lead = f"    \\multicolumn{{{columns + 2}}}{{@{{}}l}}{{\\textbf{{{escape(name)}}}}} \\\\\n" if name else ""
-    return lead + "    \\addlinespace[2pt]\n".join(_rows(line) for line in lines)
+def _group(table: Table, name: str, lines: Sequence[Line]) -> str:
+    columns = len(table.modules) + len(table.columns) + 2
+    lead = f"    \\multicolumn{{{columns}}}{{@{{}}l}}{{\\textbf{{{escape(name)}}}}} \\\\\n" if name else ""
+    return lead + "    \\addlinespace[2pt]\n".join(_rows(line, table.marks(line)) for line in lines)
 
 
-def _rows(line: Line) -> str:
+def _rows(line: Line, marks: Sequence[str]) -> str:
     """Mean and gain side by side as in the paper; with spreads the gains stand below, or the page is too narrow."""
-    lead = [f"\\quad\\textit{{{escape(line.label)}}}" if line.published else escape(line.label), line.seeds]
+    label = f"\\quad\\textit{{{escape(line.label)}}}" if line.published else escape(line.label)
+    lead = [label, *map(escape, marks), line.seeds]
     if not line.shown:
         return _row([*lead, f"\\multicolumn{{{len(line.cells)}}}{{l}}{{{MISSING}}}"])
-    gains = [f"({escape(cell.gain)})" if cell.gain else "" for cell in line.cells]
+    gains = [f"({escape(cell.gain)}){_raised(cell.mark)}" if cell.gain else "" for cell in line.cells]
     means = [_mean(cell) for cell in line.cells]
     if not any(cell.std for cell in line.cells):
         return _row([*lead, *(f"{mean} {gain}".strip() for mean, gain in zip(means, gains, strict=True))])
-    below = _row(["", "", *gains]) if any(gains) else ""
+    below = _row([*[""] * len(lead), *gains]) if any(gains) else ""
     return _row([*lead, *means]) + below
+
+
+def _raised(mark: str) -> str:
+    return f"$^{mark}$" if mark else ""
 
 
 def _row(cells: Sequence[str]) -> str:

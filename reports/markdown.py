@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from siod.reports.differences import Difference
+    from siod.reports.sweeps import Sweep
     from siod.reports.table import Cell, Line, Table
 
 
@@ -24,31 +25,43 @@ def markdown_table(table: Table) -> str:
     Returns:
         A GitHub-flavoured table with a final newline.
     """
-    header = ["", "seeds", *table.headings()]
-    rule = [":--", *["--:"] * (len(header) - 1)]
+    header = ["", *map(escape, table.modules), "seeds", *table.headings()]
+    rule = [":--", *[":-:"] * len(table.modules), *["--:"] * (len(table.columns) + 1)]
     rows = [header, rule]
     for group, lines in table.groups():
         rows += [[f"**{escape(group)}**", *[""] * (len(header) - 1)]] if group else []
-        rows += [[_label(line), line.seeds, *_cells(line)] for line in lines]
+        rows += [[_label(line), *table.marks(line), line.seeds, *_cells(line)] for line in lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def markdown_report(
-    table: Table, notes: Sequence[str], found: Sequence[Difference] = (), told: Sequence[str] = ()
+    table: Table,
+    notes: Sequence[str],
+    found: Sequence[Difference] = (),
+    told: Sequence[str] = (),
+    swept: Sequence[Sweep] = (),
 ) -> str:
-    """Write the table with its title, question and what limits it, and the differences below.
+    """Write the table with its title, question and what limits it, and differences and sweeps below.
 
     Args:
         table: Of a study.
         notes: Whole sentences.
         found: Differences to the baseline.
         told: Whole sentences about them.
+        swept: Settings whose values the arms go through.
 
     Returns:
         A Markdown document.
     """
     report = f"# {escape(table.title)}\n\n{escape(table.question)}\n\n{markdown_table(table)}\n{_list(notes)}"
-    return f"{report}\n## Differences\n\n{_differences(found)}\n{_list(told)}" if found else report
+    report += f"\n## Differences\n\n{_differences(found)}\n{_list(told)}" if found else ""
+    return report + "".join(f"\n## {escape(sweep.title)}\n\n{_sweep(sweep)}" for sweep in swept)
+
+
+def _sweep(sweep: Sweep) -> str:
+    header, *lines = ([escape(cell) for cell in row] for row in sweep.rows())
+    rows = [header, [":--", *["--:"] * (len(header) - 1)], *lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _differences(found: Sequence[Difference]) -> str:
@@ -84,5 +97,5 @@ def _cells(line: Line) -> list[str]:
 def _cell(cell: Cell) -> str:
     mean = f"**{cell.mean}**" if cell.best else cell.mean
     std = f" ± {cell.std}" if cell.std else ""
-    gain = f" ({cell.gain})" if cell.gain else ""
+    gain = f" ({cell.gain}){escape(cell.mark)}" if cell.gain else ""
     return f"{mean}{std}{gain}"

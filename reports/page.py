@@ -20,13 +20,15 @@ from siod.reports.cost import HEADINGS as COST_HEADINGS
 from siod.reports.cost import costs
 from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.gallery import draw_gallery, gallery_data, shown_arms
-from siod.reports.table import MISSING, percent
+from siod.reports.numbers import percent
+from siod.reports.sweeps import sweeps
+from siod.reports.table import MISSING
 from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from siod.reports.figures import Drawing
+    from siod.reports.drawing import Drawing
     from siod.reports.table import Table
     from siod.tracking.records import StudyRecord, TrialRecord
 
@@ -54,7 +56,7 @@ def render_page(
     """
     found = differences(study)
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             study=study,
@@ -66,11 +68,12 @@ def render_page(
             notes=notes,
             missing=MISSING,
             drawings=drawings,
+            sweeps=sweeps(study),
             strips=draw_gallery(study),
             gallery_data=gallery_data(study),
             hidden_arms=_hidden_arms(study),
             labels={arm.name: arm.title for arm in study.arms},
-            counts=_counts(study),
+            counts=status_counts(study),
             duration=_duration,
             local=study.address.startswith(LOCAL),
             costs=costs(study),
@@ -87,8 +90,9 @@ def render_page(
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """What renders the templates: all text is escaped, an unknown name is an error."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -96,7 +100,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "subscript": _subscript,
         "percent": percent,
         "moment": _moment,
@@ -104,7 +108,7 @@ def _environment() -> Environment:
         "milliseconds": _milliseconds,
         "svg": Markup,  # drawn here, with its text escaped
     }
-    return environment
+    return made
 
 
 def _json(data: Any) -> Markup:
@@ -127,7 +131,7 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _counts(study: StudyRecord) -> dict[str, int]:
+def status_counts(study: StudyRecord) -> dict[str, int]:
     """How many declared trials are in each state, those that are in none left out."""
     declared = [trial for arm in study.arms for trial in study.trials_of(arm.name)]
     counts: dict[str, int] = {

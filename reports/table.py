@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from siod.reports.aggregate import aggregate, by_group
+from siod.reports.differences import differences
+from siod.reports.numbers import MINUS, heading, percent, signed_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from siod.reports.aggregate import ArmRow
+    from siod.reports.aggregate import ArmRow, Spread
     from siod.tracking.records import StudyRecord
 
 MISSING = "no finished trial yet"
-MINUS = "\N{MINUS SIGN}"
+CHECK, STAR = "\N{CHECK MARK}", "*"
+APART = f"ours {MINUS} published"
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Cell:
         std: Empty when there is only one value.
         gain: Over the baseline arm, with its sign; empty on the baseline.
         best: Whether no arm shows a higher mean.
+        mark: A star when the difference to the baseline is significant at 5% after the correction.
     """
 
     mean: str = ""
     std: str = ""
     gain: str = ""
     best: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Line:
         declared: How many it has.
         cells: In the order of the columns; all empty for an arm without a finished trial.
         group: Heading it stands under; empty when the table has none.
-        published: Whether these are a paper's figures for the arm above.
+        published: Whether these are a paper's figures for the arm above, or our distance from them.
+        checks: Whether the arm uses each of the table's modules.
     """
 
     label: str
@@ -55,6 +60,7 @@ class Line:
     cells: tuple[Cell, ...]
     group: str = ""
     published: bool = False
+    checks: tuple[bool, ...] = ()
 
     @property
     def shown(self) -> bool:
@@ -79,6 +85,7 @@ class Table:
         columns: Names of the metrics.
         lines: In the declared order of the arms; a paper's figures stand below the arm they are for.
         baseline: Label of the arm that gains are counted from; of the first group when there are several.
+        modules: Names of the parts that arms use or not, one column of check marks each.
     """
 
     title: str
@@ -86,6 +93,11 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     baseline: str
+    modules: tuple[str, ...] = ()
+
+    def marks(self, line: Line) -> tuple[str, ...]:
+        """The check marks of a line, in the order of the modules."""
+        return tuple(CHECK if checked else "" for checked in line.checks) or ("",) * len(self.modules)
 
     def groups(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
         """The lines under each heading, in order."""
@@ -105,72 +117,43 @@ def tabulate(study: StudyRecord) -> Table:
     Returns:
         The table; per column and group the highest mean as shown is best, several when they show the same.
     """
-    lines = tuple(line for group in by_group(study).values() for line in _lines(group))
+    modules = tuple(dict.fromkeys(name for arm in study.arms for name in arm.modules))
+    marks = {one.arm: STAR for one in differences(study) if one.significant()}
+    lines = tuple(line for group in by_group(study).values() for line in _lines(group, modules, marks))
     baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
-    return Table(study.name, study.question, study.columns, lines, baseline)
+    return Table(study.name, study.question, study.columns, lines, baseline, modules)
 
 
-def _lines(study: StudyRecord) -> Iterator[Line]:
+def _lines(study: StudyRecord, modules: Sequence[str], marks: Mapping[str, str]) -> Iterator[Line]:
     """The lines of one group of arms."""
     rows = aggregate(study)
     columns = [_column(rows, name) for name in study.columns]
     reference = next(row.arm.published for row in rows if row.arm.name == study.baseline)
     for place, row in enumerate(rows):
-        arm, cells = row.arm, tuple(column[place] for column in columns)
-        yield Line(arm.label, len(row.finished()), len(study.seeds), cells, arm.group)
+        arm = row.arm
+        cells = tuple(
+            replace(column[place], mark=marks.get(arm.name, "") if name == study.objective else "")
+            for name, column in zip(study.columns, columns, strict=True)
+        )
+        checks = tuple(name in arm.modules for name in modules)
+        yield Line(arm.label, len(row.finished()), len(study.seeds), cells, arm.group, checks=checks)
         if arm.published:
             beside = {} if arm.name == study.baseline else reference
             told = tuple(_published(arm.published.get(name), beside.get(name)) for name in study.columns)
             yield Line("published", 0, 0, told, arm.group, published=True)
+            if row.finished():
+                apart = tuple(_apart(row.cells[name], arm.published.get(name)) for name in study.columns)
+                yield Line(APART, 0, 0, apart, arm.group, published=True)
+
+
+def _apart(own: Spread | None, published: float | None) -> Cell:
+    return Cell() if own is None or published is None else Cell(signed_percent(own.mean - published))
 
 
 def _published(value: float | None, reference: float | None) -> Cell:
     if value is None:
         return Cell()
     return Cell(percent(value), gain="" if reference is None else signed_percent(value - reference))
-
-
-def heading(metric: str) -> str:
-    """Write a metric's name as the paper does, short for the AP at one score threshold.
-
-    Example:
-        >>> heading("ap_s"), heading("ap_s5"), heading("ap50_s0"), heading("ap_small_s")
-        ('AP@S', '@S5', 'AP50@S0', 'AP small@S')
-    """
-    kind, threshold = _parts(metric)
-    if kind == "ap" and threshold:
-        return f"@S{threshold}"
-    return f"{_kind(kind)}@S{threshold}"
-
-
-def percent(fraction: float) -> str:
-    """Write a fraction in percent with one decimal.
-
-    Example:
-        >>> percent(0.1234), percent(-0.00001)
-        ('12.3', '0.0')
-    """
-    return f"{100 * fraction:z.1f}".replace("-", MINUS)
-
-
-def signed_percent(fraction: float) -> str:
-    """Write a difference of fractions in percent points with its sign.
-
-    Example:
-        >>> signed_percent(0.031), signed_percent(0.00001)
-        ('+3.1', '+0.0')
-    """
-    return f"{100 * fraction:+z.1f}".replace("-", MINUS)
-
-
-def _parts(metric: str) -> tuple[str, str]:
-    found = re.fullmatch(r"(.+)_s(\d?)", metric)
-    return (found[1], found[2]) if found else (metric, "")
-
-
-def _kind(kind: str) -> str:
-    first, _, size = kind.partition("_")
-    return f"{first.upper()} {size}" if size else first.upper()
 
 
 def _column(rows: Sequence[ArmRow], name: str) -> list[Cell]:

@@ -11,9 +11,12 @@ from rich.text import Text
 
 from siod.reports.caveats import caveats
 from siod.reports.differences import HEADINGS, differences, reading
+from siod.reports.sweeps import sweeps
 from siod.reports.table import tabulate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from siod.reports.differences import Difference
     from siod.reports.table import Cell, Line, Table
     from siod.tracking.records import StudyRecord
@@ -36,6 +39,8 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
     console.print(wide if needed <= console.width else terminal_table(table, separator="\n"))
     for note in caveats(study):
         console.print(Text(note, style="dim"))
+    for sweep in sweeps(study):
+        console.print(_grid(sweep.rows()))
     found = differences(study)
     for one in found:
         console.print(_line(one))
@@ -46,6 +51,16 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
 def _line(one: Difference) -> Text:
     said = ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS, one.cells(), strict=True) if cell)
     return Text.assemble((one.label, "bold" if one.significant() else ""), f": {said}")
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> RichTable:
+    """Text in columns; the first row is the header, the first column the names."""
+    drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, name in enumerate(rows[0]):
+        drawn.add_column(Text(name), justify="right" if place else "left")
+    for row in rows[1:]:
+        drawn.add_row(*map(Text, row))
+    return drawn
 
 
 def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
@@ -60,6 +75,8 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
     """
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column(table.title)
+    for name in table.modules:
+        drawn.add_column(Text(name), justify="center", no_wrap=True)
     for name in ("seeds", *table.headings()):
         drawn.add_column(name, justify="right", no_wrap=True)
     for group, lines in table.groups():
@@ -68,7 +85,10 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
             drawn.add_row(Text(group, style="bold"))
         for line in lines:
             drawn.add_row(
-                Text(line.label, style="italic" if line.published else ""), line.seeds, *_cells(line, separator)
+                Text(line.label, style="italic" if line.published else ""),
+                *table.marks(line),
+                line.seeds,
+                *_cells(line, separator),
             )
     return drawn
 
@@ -85,6 +105,7 @@ def _cell(cell: Cell, separator: str) -> Text:
         drawn.append(f"±{cell.std}", style="not bold dim")
     if cell.gain:
         drawn.append(
-            f"{separator}({cell.gain})", style="not bold green" if cell.gain.startswith("+") else "not bold red"
+            f"{separator}({cell.gain}){cell.mark}",
+            style="not bold green" if cell.gain.startswith("+") else "not bold red",
         )
     return drawn

@@ -21,9 +21,19 @@ STUDY = Study(
     arms=(
         Arm(name="fsod", label="FSOD", changes={"annotations": Full()}),
         Arm(name="base", label="SIOD (base)"),
-        Arm(name="splg", label="SIOD + SPLG", changes={"dminer": DIGITS_DMINER.with_changes({"pgcl": None})}),
-        Arm(name="pgcl", label="SIOD + PGCL", changes={"dminer": DIGITS_DMINER.with_changes({"splg": None})}),
-        Arm(name="dminer", label="SIOD (DMiner)", changes={"dminer": DIGITS_DMINER}),
+        Arm(
+            name="splg",
+            label="SIOD + SPLG",
+            changes={"dminer": DIGITS_DMINER.with_changes({"pgcl": None})},
+            modules=("SPLG",),
+        ),
+        Arm(
+            name="pgcl",
+            label="SIOD + PGCL",
+            changes={"dminer": DIGITS_DMINER.with_changes({"splg": None})},
+            modules=("PGCL",),
+        ),
+        Arm(name="dminer", label="SIOD (DMiner)", changes={"dminer": DIGITS_DMINER}, modules=("SPLG", "PGCL")),
     ),
     baseline="base",
     seeds=(0, 1, 2, 3, 4),

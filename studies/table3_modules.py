@@ -20,6 +20,7 @@ MINERS = {
     "pgcl": ("SIOD + PGCL", PAPER_DMINER.with_changes({"splg": None})),
     "dminer": ("SIOD (DMiner)", PAPER_DMINER),
 }
+MODULES = {"base": (), "splg": ("SPLG",), "pgcl": ("PGCL",), "dminer": ("SPLG", "PGCL")}
 PUBLISHED = {
     "centernet_r18": {
         "base": (13.9, 25.1, 18.5, 12.3),
@@ -51,6 +52,7 @@ STUDY = Study(
             group=group,
             changes={**changes, "dminer": dminer},
             published=percent(*PUBLISHED[detector][miners], columns=COLUMNS),
+            modules=MODULES[miners],
         )
         for detector, (group, changes) in DETECTORS.items()
         for miners, (label, dminer) in MINERS.items()

@@ -32,7 +32,13 @@ HOMES = {
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},
-    "matplotlib": {"siod.reports.figures", "siod.reports.data_figures"},
+    "matplotlib": {
+        "siod.reports.drawing",
+        "siod.reports.figures",
+        "siod.reports.point_figures",
+        "siod.reports.data_figures",
+    },
+    "pyarrow": {"siod.reports.rows"},
     "pycocotools": set(),
 }
 

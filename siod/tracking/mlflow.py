@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
+# Where among the artifacts of a study's run its report is kept.
+REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,17 @@ class Store:
                 stored.append(replace(image, file=copy.name))
         log.log_json(GALLERY, asdict(replace(gallery, images=tuple(stored))))
 
+    def log_report(self, study_run_id: str, files: Sequence[Path]) -> None:
+        """Keep a report among the artifacts of a study's run.
+
+        Args:
+            study_run_id: Run of the study.
+            files: They keep their names.
+        """
+        log = TrialLog(self.uri, study_run_id)
+        for path in files:
+            log.log_file(path, REPORT)
+
     def list_studies(self) -> tuple[str, ...]:
         """Names of the studies that were run, the latest first."""
         return tuple(self.pages())
@@ -272,11 +285,12 @@ class Store:
             runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
         return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
 
-    def read_study(self, name: str) -> StudyRecord:
+    def read_study(self, name: str, *, details: bool = True) -> StudyRecord:
         """Read a study and all its trials, finished or not.
 
         Args:
             name: Of the study.
+            details: Whether to read values by epoch, the gallery and other artifacts, or only the latest metrics.
 
         Returns:
             Everything a report needs, detached from the store.
@@ -292,7 +306,7 @@ class Store:
         with explained(self.uri):
             experiment_id = self._experiment(name)
             study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
-            return StudyReader(client, study, self._children(study), server=server_of(self.uri)).read()
+            return StudyReader(client, study, self._children(study), server=server_of(self.uri)).read(details=details)
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""

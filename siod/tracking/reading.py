@@ -49,8 +49,11 @@ class StudyReader:
         self.client, self.study, self.server = client, study, server
         self.runs = [run for run in children if not run.data.tags.get("superseded")]
 
-    def read(self) -> StudyRecord:
+    def read(self, *, details: bool = True) -> StudyRecord:
         """Read everything.
+
+        Args:
+            details: Whether to read values by epoch and artifacts besides the declaration.
 
         Raises:
             UserError: The study's declaration is not there.
@@ -60,10 +63,10 @@ class StudyReader:
             raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
         header = msgspec.json.decode(declared, type=StudyHeader)
         order = {arm.name: place for place, arm in enumerate(header.arms)}
-        histories = self._histories()
+        histories = self._histories() if details else {}
         trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
-        data = self._artifact(self.study, GALLERY)
+        data = self._artifact(self.study, GALLERY) if details else None
         gallery = None if data is None else msgspec.json.decode(data, type=Gallery)
         return StudyRecord(
             **{name: getattr(header, name) for name in header.__dataclass_fields__},
@@ -73,7 +76,7 @@ class StudyReader:
             started_ms=self.study.info.start_time,
             gallery=gallery,
             gallery_files={} if gallery is None else self._images(gallery),
-            environment=self._environment(trials),
+            environment=self._environment(trials) if details else {},
             address=f"{self.server}/#/experiments/{self.study.info.experiment_id}" if self.server else "",
         )
 

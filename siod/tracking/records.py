@@ -90,6 +90,7 @@ class ArmRecord:
         changes: Settings it changes in the base experiment, by dotted path.
         group: Heading of the table's rows it stands among; empty when the table has no groups.
         published: Figures that a paper reports for it, fractions by metric.
+        modules: Names of the parts it uses, which a table marks in columns of their own.
     """
 
     name: str
@@ -98,6 +99,7 @@ class ArmRecord:
     changes: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

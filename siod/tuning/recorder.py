@@ -173,7 +173,13 @@ def header_of(study: Study, command: str) -> StudyHeader:
     beside = confounded(study)
     arms = [
         ArmRecord(
-            arm.name, arm.title, _noted(arm, beside.get(arm.name, ())), plain["changes"], arm.group, arm.published
+            name=arm.name,
+            label=arm.title,
+            note=_noted(arm, beside.get(arm.name, ())),
+            changes=plain["changes"],
+            group=arm.group,
+            published=arm.published,
+            modules=arm.modules,
         )
         for arm, plain in zip(study.arms, declared["arms"], strict=True)
     ]

@@ -95,6 +95,32 @@ def test_a_report_is_written_again_but_not_over_other_files(siod: Siod, recorded
     assert sentence == "thesis: the folder is not empty; name a new one or empty it"
 
 
+def test_a_report_is_kept_among_the_artifacts_of_its_study(siod: Siod, recorded: Recorded) -> None:
+    artifacts = Path(recorded.uri.removeprefix("sqlite:///")).parent / "artifacts"
+    assert siod("report", "build", "mine", "--out", "kept", "--tracking", recorded.uri).code == 0
+    kept = list(artifacts.rglob("report/*"))
+    tables = {f"{name}.{kind}" for name in ("table", "trials") for kind in ("csv", "parquet")}
+    assert {path.name for path in kept} == {"index.html", "table.md", "table.tex"} | tables
+    for path in kept:
+        path.unlink()
+    assert siod("report", "build", "mine", "--out", "bare", "--no-log", "--tracking", recorded.uri).code == 0
+    assert list(artifacts.rglob("report/*")) == []
+
+
+def test_several_studies_share_a_folder_and_an_index_lists_them_all(
+    siod: Siod, recorded: Recorded, tmp_path: Path
+) -> None:
+    before = siod("report", "index", "--tracking", recorded.uri)
+    assert before.out == f"1 study, 0 with a report: {tmp_path / 'runs' / 'reports' / 'index.html'}\n"
+    assert siod("report", "build", "mine", "--tracking", recorded.uri).code == 0
+    assert "1 with a report" in siod("report", "index", "--tracking", recorded.uri).out
+    page = (tmp_path / "runs" / "reports" / "index.html").read_text()
+    assert '<a href="mine/index.html">mine</a>' in page
+    assert "Is slower better?" in page
+    twice = siod("report", "build", "mine", recorded.file, "--tracking", recorded.uri)
+    assert twice.refusal == "study 'mine' is named twice; name each study once"
+
+
 def test_a_report_of_an_unknown_study_is_answered_with_the_closest(siod: Siod, recorded: Recorded) -> None:
     assert siod("report", "build", "mne", "--tracking", recorded.uri).refusal.endswith("did you mean 'mine'?")
 

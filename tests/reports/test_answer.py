@@ -24,8 +24,8 @@ def test_the_answer_is_computed_from_the_differences(study: StudyRecord, change:
     # Base to FSOD: from 11 to 21; DMiner is at 14.1.
     values = {"fsod": (0.20, 0.21, 0.22), "base": (0.10, 0.11, 0.12), "dminer": (0.13, 0.14, 0.153)}
     told = (
-        "SIOD (DMiner) beats SIOD (base) by 3.1 ± 0.2 AP@S over 3 seeds (p = 0.25, 1 after Holm's correction: not "
-        "significant at 5%; so few seeds cannot show it), and closes 31% of the gap to FSOD."
+        "SIOD (DMiner) is ahead of SIOD (base) by 3.1 ± 0.2 AP@S over 3 seeds (p = 0.25, 1 after Holm's correction: "
+        "not significant at 5%; so few seeds cannot show it), and closes 31% of the gap to FSOD."
     )
     values |= {"splg": (0.12, 0.12, 0.12), "pgcl": (0.11, 0.11, 0.11)}
     assert answers(with_values(study, change, values)) == (told,)

@@ -15,7 +15,8 @@ from siod.reports.caveats import caveats
 from siod.reports.differences import differences
 from siod.reports.latex import latex_table
 from siod.reports.markdown import markdown_table
-from siod.reports.table import tabulate
+from siod.reports.numbers import MINUS
+from siod.reports.table import APART, tabulate
 from siod.reports.terminal import print_study
 from siod.tracking.records import ArmRecord, StudyRecord
 
@@ -45,8 +46,10 @@ def test_gains_are_counted_within_a_group_and_each_group_has_its_best(grouped: S
     assert shown == [
         ("SIOD (base)", "10.0", "", False),
         ("published", "13.9", "", False),
+        (APART, f"{MINUS}3.9", "", False),
         ("SIOD (DMiner)", "12.0", "+2.0", True),
         ("published", "16.8", "+2.9", False),
+        (APART, f"{MINUS}4.8", "", False),
         ("SIOD (base)", "30.0", "", False),
         ("SIOD (DMiner)", "31.0", "+1.0", True),
     ]
@@ -67,8 +70,10 @@ def test_markdown_has_a_line_for_each_group(grouped: StudyRecord) -> None:
         "| **CenterNet** |  |  |",
         "| SIOD (base) | 3 | 10.0 ± 0.0 |",
         "| *published* |  | 13.9 |",
+        f"| *{APART}* |  | {MINUS}3.9 |",
         "| SIOD (DMiner) | 3 | **12.0** ± 0.0 (+2.0) |",
         "| *published* |  | 16.8 (+2.9) |",
+        f"| *{APART}* |  | {MINUS}4.8 |",
         "| **FCOS** |  |  |",
         "| SIOD (base) | 3 | 30.0 ± 0.0 |",
         "| SIOD (DMiner) | 3 | **31.0** ± 0.0 (+1.0) |",
@@ -95,7 +100,7 @@ def test_the_page_tells_the_groups_apart(grouped: StudyRecord, tmp_path: Path) -
     files = build_report(grouped, tmp_path)
     page = files.page.read_text(encoding="utf-8")
     assert page.count('class="group"') == 2
-    assert page.count('class="published"') == 2
+    assert page.count('class="published"') == 4
     assert "FCOS: SIOD (DMiner)" in page
     assert {path.stem for path in files.figures if path.stem.startswith("thresholds")} == {
         "thresholds_CenterNet",

@@ -16,7 +16,8 @@ import pytest
 from siod.errors import UserError
 from siod.reports.build import build_report
 from siod.reports.caveats import caveats
-from siod.reports.figures import arm_colours, draw_study, title_of
+from siod.reports.drawing import arm_colours
+from siod.reports.figures import draw_study, title_of
 from siod.reports.gallery import draw_gallery
 from siod.reports.page import render_page
 from siod.reports.table import tabulate
@@ -93,7 +94,7 @@ def test_a_page_has_everything_a_reader_asks_for(study: StudyRecord, whole: str)
         study.question,
         "SIOD (DMiner)",
         "Over the score threshold",
-        "SIOD (DMiner) beats SIOD (base) by 9.3",
+        "SIOD (DMiner) is ahead of SIOD (base) by 9.3",
         "On the same images",
         "5.0 ± 0.0 1.25 620 ± 0",
         "Python 3.12.1, Linux, 2 CPUs",
@@ -159,7 +160,7 @@ def test_figures_are_the_same_every_time(study: StudyRecord) -> None:
 
 
 def test_figures_stand_alone_and_draw_every_arm(study: StudyRecord) -> None:
-    (drawing,) = draw_study(without_epochs(study))["thresholds"]
+    drawing, _ = draw_study(without_epochs(study))["thresholds"]
     root = ET.fromstring(drawing.svg)  # noqa: S314  (drawn here)
     texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
     assert {arm.label for arm in study.arms} <= texts
@@ -170,7 +171,7 @@ def test_figures_stand_alone_and_draw_every_arm(study: StudyRecord) -> None:
 @pytest.mark.parametrize("label", ["_hidden", "$a$ and $b", "<i>", "", "a\nb"])
 def test_a_label_is_drawn_as_it_is(label: str, study: StudyRecord) -> None:
     arms = (ArmRecord("base", label), *(arm for arm in study.arms if arm.name != "base"))
-    (drawing,) = draw_study(replace(without_epochs(study), arms=arms))["thresholds"]
+    drawing, _ = draw_study(replace(without_epochs(study), arms=arms))["thresholds"]
     texts = [element.text or "" for element in ET.fromstring(drawing.svg).iter() if element.tag.endswith("text")]  # noqa: S314
     assert {line.strip() for line in label.split("\n") if line} <= {text.strip() for text in texts}
 
@@ -180,7 +181,7 @@ def test_figures_are_drawn_for_what_there_are_values_of(study: StudyRecord) -> N
     assert names["training"] == ["ap_s", "train_loss", "train_heatmap", "train_size", "train_offset", "train_pgcl"]
     assert names["mining"][0] == "mining_splg_per_image"
     bare = replace(study, trials=tuple(replace(one, history={}, metrics={}) for one in study.trials))
-    assert draw_study(bare) == {"thresholds": (), "training": (), "mining": ()}
+    assert draw_study(bare) == {"thresholds": (), "sweeps": (), "training": (), "mining": ()}
 
 
 def test_titles_say_what_is_drawn() -> None:
@@ -209,14 +210,22 @@ def test_each_gallery_image_stands_on_the_page_once(study: StudyRecord, whole: s
 
 
 def test_a_report_is_a_folder_of_files(study: StudyRecord, tmp_path: Path) -> None:
+    study = without_epochs(study)
     files = build_report(study, tmp_path / "new" / "report")
+    text = files.page.read_text()
     written = {path.relative_to(files.folder).as_posix() for path in files.folder.rglob("*") if path.is_file()}
     figures = {f"figures/{path.name}" for path in files.figures}
-    assert written == {"index.html", "table.md", "table.tex"} | figures
-    assert len(figures) == 13
-    before = files.page.read_bytes()
+    tables = {"table.md", "table.tex", "table.csv", "table.parquet", "trials.csv", "trials.parquet"}
+    assert written == {"index.html"} | tables | figures
+    assert {path.name for path in files.tables} == tables
+    # Nothing over the epochs: AP over thresholds and AP at threshold 0 against AP@S, each in three formats.
+    assert figures == {
+        f"figures/{name}.{kind}" for name in ("thresholds", "trade_off") for kind in ("svg", "pdf", "png")
+    }
+    before = {path: (files.folder / path).read_bytes() for path in written}
     assert build_report(study, files.folder) == files
-    assert files.page.read_bytes() == before
+    assert {path: (files.folder / path).read_bytes() for path in written} == before
+    assert files.page.read_text() == text
 
 
 def test_a_folder_that_cannot_be_written_is_named(study: StudyRecord, tmp_path: Path) -> None:
@@ -228,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_named(study: StudyRecord, tmp_path: 
 
 def test_reports_are_built_without_torch_ray_and_mlflow() -> None:
     program = (
-        "import sys, siod.reports.build, siod.reports.terminal;"
+        "import sys, siod.reports.build, siod.reports.index, siod.reports.terminal;"
         "print(*sorted({'torch', 'ray', 'mlflow', 'pandas', 'pydantic'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -19,7 +19,8 @@ from siod.reports.differences import differences, reading
 from siod.reports.latex import escape as latex_escape
 from siod.reports.latex import latex_table
 from siod.reports.markdown import markdown_report, markdown_table
-from siod.reports.table import Cell, heading, percent, signed_percent, tabulate
+from siod.reports.numbers import heading, percent, signed_percent
+from siod.reports.table import Cell, tabulate
 from siod.reports.terminal import print_study
 from siod.tracking.records import ArmRecord, StudyRecord
 

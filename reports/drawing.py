@@ -1,0 +1,151 @@
+"""What all figures share: colours and style, how they become SVG, PDF and PNG."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from siod.tracking.records import StudyRecord
+
+# Okabe and Ito's colours, told apart with any kind of colour blindness; markers tell them apart in grey.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BASELINE = "#808080"
+# Drawn in this colour and then renamed, so that axes and text take the colour of the text around them.
+INK = "#010203"
+SIZE_IN = (4.8, 3.4)
+PNG_DPI = 200
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "grid.alpha": 0.2,
+    "grid.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "siod",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure.
+
+    Args:
+        name: Of its file, without the suffix.
+        title: What it shows.
+        svg: A complete SVG document that draws text in ``currentColor``.
+        figure: What it was drawn from, for other formats.
+    """
+
+    name: str
+    title: str
+    svg: str
+    figure: Figure = field(compare=False, repr=False)
+
+    def printed(self, kind: str) -> bytes:
+        """The figure on white paper.
+
+        Args:
+            kind: ``pdf`` or ``png``.
+        """
+        written = io.BytesIO()
+        self.figure.patch.set_alpha(1)
+        dated = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(written, format=kind, dpi=PNG_DPI, facecolor="white", metadata=dated)
+        return written.getvalue()
+
+
+def new_figure(title: str) -> tuple[Figure, Axes]:
+    """An empty figure without a background, and its axes; make it within :data:`STYLE`."""
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    figure.patch.set_alpha(0)
+    on = figure.add_subplot()
+    on.patch.set_alpha(0)
+    on.set_title(title)
+    on.grid(visible=True)
+    return figure, on
+
+
+def finished(
+    figure: Figure, name: str, title: str, lines: Sequence[Artist] = (), labels: Sequence[str] = ()
+) -> Drawing:
+    """Put the legend below a figure and write it.
+
+    Args:
+        figure: Of :func:`new_figure`.
+        name: Of its file, without the suffix; unlike that of any other figure on a page.
+        title: What it shows.
+        lines: What the legend explains; none for a figure without one.
+        labels: One for each.
+    """
+    if lines:
+        _legend(figure, lines, labels)
+    return Drawing(name, title, _svg(figure, name, title), figure)
+
+
+def in_group(study: StudyRecord, name: str, title: str) -> tuple[str, str]:
+    """Name and title of a figure about the group that all arms of a study stand in, if they do."""
+    group = study.arms[0].group
+    return (f"{name}_{file_name(group)}", f"{group}: {title}") if group else (name, title)
+
+
+def file_name(words: str) -> str:
+    """Words as part of a file's name.
+
+    Example:
+        >>> file_name("Faster R-CNN (C4)")
+        'Faster-R-CNN-C4'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-")
+
+
+def arm_colours(study: StudyRecord) -> dict[str, str]:
+    """The colour of each arm, the same in every figure; the baseline is grey."""
+    others = [arm.name for arm in study.arms if arm.name != study.baseline]
+    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(others)}
+    return colours | {study.baseline: BASELINE}
+
+
+def _legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> None:
+    # matplotlib hides what begins with an underscore; a space in front is not drawn.
+    plain = [f" {label}" if label.startswith("_") else label for label in labels]
+    figure.legend(lines, plain, loc="outside lower center", ncols=min(3, len(lines)))
+
+
+def _svg(figure: Figure, name: str, title: str) -> str:
+    """The figure as a document whose names are its own, so that several stand on one page."""
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"\n *<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    opening = svg.index(">")
+    return f'{svg[:opening]} role="img"><title>{html.escape(title)}</title>{svg[opening + 1 :]}'

@@ -1,0 +1,113 @@
+"""A study as rows for other programs: CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from siod.reports.aggregate import aggregate
+from siod.reports.differences import differences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from siod.tracking.records import StudyRecord
+
+Row = dict[str, Any]
+
+
+def arm_rows(study: StudyRecord) -> list[Row]:
+    """The figures behind the table: one row for each arm and metric of the table.
+
+    Args:
+        study: Finished or not.
+
+    Returns:
+        Fractions; None where there is nothing to say. ``p`` and ``p_holm`` are of the study's objective alone.
+    """
+    found = {one.arm: one for one in differences(study)}
+    rows = []
+    for row in aggregate(study):
+        tested = found.get(row.arm.name)
+        for metric in study.columns:
+            spread, told = row.cells[metric], tested if metric == study.objective else None
+            rows.append(
+                {
+                    "study": study.name,
+                    "group": row.arm.group,
+                    "arm": row.arm.name,
+                    "label": row.arm.label,
+                    "metric": metric,
+                    "mean": None if spread is None else spread.mean,
+                    "std": None if spread is None else spread.std,
+                    "seeds": 0 if spread is None else spread.n,
+                    "gain": row.gains[metric],
+                    "p": None if told is None else told.comparison.p_sign_flip,
+                    "p_holm": None if told is None else told.p_holm,
+                    "published": row.arm.published.get(metric),
+                }
+            )
+    return rows
+
+
+def trial_rows(study: StudyRecord) -> list[Row]:
+    """One row for each trial, with every metric it has and what it was trained from.
+
+    Args:
+        study: Finished or not.
+
+    Returns:
+        All rows have the same columns; None where a trial lacks a metric.
+    """
+    metrics = sorted({name for trial in study.trials for name in trial.metrics})
+    return [
+        {
+            "study": study.name,
+            "arm": trial.arm,
+            "seed": trial.seed,
+            "status": trial.status,
+            "epoch": trial.epoch,
+            "error": trial.error,
+            "run_id": trial.run_id,
+            "identity": trial.identity,
+            "git_commit": trial.tags.get("git_commit"),
+            "data_fingerprint": trial.tags.get("data_fingerprint"),
+            "started_ms": trial.started_ms,
+            "ended_ms": trial.ended_ms,
+            **{name: trial.metrics.get(name) for name in metrics},
+        }
+        for trial in study.trials
+    ]
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows as CSV with a header line; numbers in full, nothing where a value is missing.
+
+    Args:
+        rows: All with the same columns.
+
+    Example:
+        >>> print(as_csv([{"arm": "base", "mean": 0.1, "std": None}]), end="")
+        arm,mean,std
+        base,0.1,
+    """
+    written = io.StringIO()
+    writer = csv.DictWriter(written, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return written.getvalue()
+
+
+def as_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Write rows as a Parquet file.
+
+    Args:
+        rows: All with the same columns.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (takes a while to load)
+    from pyarrow import parquet  # noqa: PLC0415
+
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), sink)
+    return bytes(sink.getvalue().to_pybytes())
