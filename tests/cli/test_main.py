@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -104,3 +106,18 @@ def test_a_reader_that_leaves_early_leaves_no_traceback() -> None:
         check=False,
     )
     assert pipe.stderr == ""
+
+
+def test_a_terminal_of_another_encoding_shows_what_it_can(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(
+        json.dumps({"images": [], "categories": [{"id": 1, "name": "猫"}], "annotations": []})
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from siod.cli.main import main; main()", "data", "check", "x.json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert b"id 1 '\\u732b'" in done.stdout
