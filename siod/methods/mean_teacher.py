@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from siod.methods.method import Moment
 
 
-class MeanTeacher(Teaching):
-    """A teacher that follows the student, as Unbiased Teacher has it.
+class AveragedTeaching(Teaching):
+    """The settings of a teacher that follows the student.
 
     Until ``start_epoch`` epochs are done the teacher is a copy of the student and labels nothing. From then on each
     step leaves it ``decay`` of its own weights. ``judged`` says whose detections count.
     """
 
-    kind: Literal["mean_teacher"] = "mean_teacher"
-    weight: Annotated[float, Field(ge=0)] = 4.0
-    pseudo: PseudoBoxes = PseudoBoxes(min_score=0.7)
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9996
     start_epoch: Annotated[int, Field(ge=0)] = 1
     judged: Literal["teacher", "student"] = "teacher"
+
+
+class MeanTeacher(AveragedTeaching):
+    """The average of the student labels for it, as Unbiased Teacher has it."""
+
+    kind: Literal["mean_teacher"] = "mean_teacher"
+    weight: Annotated[float, Field(ge=0)] = 4.0
+    pseudo: PseudoBoxes = PseudoBoxes(min_score=0.7)
 
 
 class MeanTeacherMethod(TeachingMethod):
@@ -40,9 +45,9 @@ class MeanTeacherMethod(TeachingMethod):
     Source: Liu et al., Unbiased Teacher for Semi-Supervised Object Detection, ICLR 2021.
     """
 
-    spec: MeanTeacher
+    spec: AveragedTeaching
 
-    def __init__(self, spec: MeanTeacher, detector: Detector) -> None:
+    def __init__(self, spec: AveragedTeaching, detector: Detector) -> None:
         super().__init__(spec, detector)
         self.teacher = Teacher(detector)
 

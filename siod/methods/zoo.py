@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
 from siod.errors import closest
 from siod.methods.annotated import AnnotatedOnly, AnnotatedOnlyMethod
+from siod.methods.co_student import CoStudent, CoStudentMethod
 from siod.methods.comining import CoMining, CoMiningMethod
 from siod.methods.csd import CSD, CSDMethod
 from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
@@ -52,6 +53,7 @@ add_method(CSD, CSDMethod)
 add_method(CoMining, CoMiningMethod)
 add_method(TeacherStudent, TeacherStudentMethod)
 add_method(MeanTeacher, MeanTeacherMethod)
+add_method(CoStudent, CoStudentMethod)
 
 
 def _of_its_kind(data: object) -> object:

@@ -23,6 +23,7 @@ from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
 from siod.methods.annotated import AnnotatedOnly
+from siod.methods.co_student import CoStudent
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
@@ -62,6 +63,9 @@ METHODS_ASKED = [
     Asked(CoMining(pseudo=EAGER), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)),
     Asked(TeacherStudent(pseudo=EAGER), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)),
     Asked(MeanTeacher(pseudo=EAGER, start_epoch=0, decay=0.5), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)),
+    Asked(
+        CoStudent(pseudo=EAGER, student=EAGER, start_epoch=0, decay=0.5), (CENTERNET_TINY, FCOS_TINY, RETINANET_TINY)
+    ),
 ]
 EACH = [(asked.spec, detector) for asked in METHODS_ASKED for detector in asked.detectors]
 each = pytest.mark.parametrize(
@@ -214,6 +218,7 @@ def test_a_detector_without_dense_outputs_is_refused_in_one_sentence(asked: Aske
         ({"kind": "csd", "wieght": 1.0}, "unknown setting 'wieght' in CSD; did you mean 'weight'"),
         ({"kind": "csd", "weight": -1.0}, "weight: .*greater than or equal to 0"),
         ({"kind": "comining", "recoloured": {"flip": 0.5}}, r"recoloured\.flip and recoloured\.translate must be 0"),
+        ({"kind": "co_student", "strong": {"translate": 0.1}}, r"strong\.flip and strong\.translate must be 0"),
     ],
 )
 def test_a_wrong_setting_is_named(method: dict[str, Any], message: str, siod_run: Experiment) -> None:

@@ -1,0 +1,78 @@
+"""Co-Student: an averaged teacher labels for two views of an image, and these label for each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from siod.methods.mean_teacher import AveragedTeaching, MeanTeacherMethod
+from siod.methods.method import Objective, Views
+from siod.methods.pseudo import PseudoBoxes, quality
+from siod.methods.strong import StrongView
+
+if TYPE_CHECKING:
+    from siod.detectors.detector import Detector
+    from siod.methods.method import Criterion
+    from siod.types import Target
+
+CO_STUDENT_VIEW = StrongView(cutouts=(1, 5), cutout_share=0.2)
+"""Colours and one to five patches, no geometry: boxes pass between the views as they are."""
+
+
+class CoStudent(AveragedTeaching):
+    """Labels for each of two views from the averaged teacher (``pseudo``) and from the other view (``student``)."""
+
+    kind: Literal["co_student"] = "co_student"
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    pseudo: PseudoBoxes = PseudoBoxes(min_score=0.6)
+    student: PseudoBoxes = PseudoBoxes(min_score=0.5)
+    strong: StrongView = CO_STUDENT_VIEW
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+    @model_validator(mode="after")
+    def _views_lie_on_each_other(self) -> Self:
+        if self.strong.flip or self.strong.translate:
+            message = "strong.flip and strong.translate must be 0: boxes pass from view to view as they are"
+            raise ValueError(message)
+        return self
+
+
+class CoStudentMethod(MeanTeacherMethod):
+    """A mean teacher whose students also learn from each other.
+
+    In sets with bare images each image has one view, so that nothing can be exchanged: there it is a mean teacher.
+
+    Args:
+        spec: Thresholds, weight, decay and strong view.
+        detector: The student of both views.
+
+    Source: Wu et al., Co-Student: Collaborating Strong and Weak Students for Sparsely Annotated Object Detection,
+        ECCV 2024.
+    """
+
+    def __init__(self, spec: CoStudent, detector: Detector) -> None:
+        super().__init__(spec, detector)
+        self.student = spec.student
+
+    def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:
+        """Find labels in each view for the other, beside the teacher's, then compare both."""
+        if len(views.views) == 1 or views.batch.annotated is not None:
+            return super().objective(views, outputs, criterion)
+        weak, strong = (self._joined(views, index, outputs) for index in range(2))
+        parts = {
+            **self.judge(views, 0, outputs, criterion, targets=weak),
+            **self.judge(views, 1, outputs, criterion, targets=strong, prefix="strong_", weight=self.spec.weight),
+        }
+        return Objective(parts, quality(views.batch.targets, weak, device=views.batch.images.device))
+
+    @torch.no_grad()
+    def _joined(self, views: Views, index: int, outputs: Any) -> tuple[Target, ...]:
+        """The targets of a view, the teacher's boxes among them, with what the other view finds beyond."""
+        height, width = views.batch.images.shape[2:]
+        found = self.detector.decode(self.detector.select(outputs, views.rows(1 - index)))
+        return tuple(
+            self.student.merge(target, self.student.choose(detections, (height, width)))
+            for target, detections in zip(views.views[index].targets, found, strict=True)
+        )
