@@ -98,7 +98,7 @@ def examine(
     Args:
         path: A file that should be a COCO annotation file.
         image_folder: Where its images lie; None leaves the images alone.
-        progress: Called with the number of images decoded and of all.
+        progress: Called with the number of images decoded and of all; of annotations without ``image_folder``.
 
     Returns:
         The defects, and the document as a repair would leave it. Entries that cannot be used are dropped,
@@ -199,7 +199,8 @@ class _Examiner:
         self.changes[REPLACEMENTS[kind]] += 1
 
     def _section(self, sections: dict[str, Any], name: str) -> Section:
-        section = Section.read(name, sections.get(name), self.replaced)
+        longest = name == "annotations" and self.image_folder is None
+        section = Section.read(name, sections.get(name), self.replaced, self.progress if longest else None)
         if section is None:
             self.note("section-missing", name)
             return Section(name, [], {})

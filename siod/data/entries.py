@@ -15,8 +15,11 @@ from siod.data.coco import LARGEST_ID, LARGEST_LENGTH
 from siod.data.salvage import UnreadableError, decoded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from siod.data.salvage import Report
 
+STEP = 4096  # entries between two signs of progress
 LARGEST_NUMBER = 1e300  # sums and products of a few stay finite or are cut at the image's edge
 
 
@@ -57,7 +60,9 @@ class Section:
     dropped: set[int] = field(default_factory=set)
 
     @classmethod
-    def read(cls, name: str, found: object, report: Report) -> Section | None:
+    def read(
+        cls, name: str, found: object, report: Report, progress: Callable[[int, int], None] | None = None
+    ) -> Section | None:
         """Take apart one section of a file, undecoded or plain; None if it is no list."""
         originals: list[Any]
         try:
@@ -70,6 +75,8 @@ class Section:
         section = cls(name, originals, {})
         for place in range(len(originals)):
             section._look_at(place, report)
+            if progress is not None and (place % STEP == 0 or place + 1 == len(originals)):
+                progress(place + 1, len(originals))
         return section
 
     def _look_at(self, place: int, report: Report) -> None:

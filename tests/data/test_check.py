@@ -99,6 +99,12 @@ def test_every_defect_is_found_in_one_pass(document: dict[str, Any], tmp_path: P
     assert not mended.iscrowd[-1]
 
 
+def test_progress_counts_annotations_where_no_images_are_looked_at(coco_file: Path) -> None:
+    told: list[tuple[int, int]] = []
+    examine(coco_file, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (4, 4)]
+
+
 def test_only_the_first_three_of_a_kind_are_shown(document: dict[str, Any], tmp_path: Path) -> None:
     document["annotations"] += [
         {"id": i, "image_id": 99, "category_id": 2, "bbox": [0, 0, 1, 1]} for i in range(50, 60)
