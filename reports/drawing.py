@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+    from siod.reports.aggregate import Spread
     from siod.tracking.records import StudyRecord
 
 # Okabe and Ito's colours, told apart with any kind of colour blindness; markers tell them apart in grey.
@@ -27,6 +29,8 @@ BASELINE = "#808080"
 INK = "#010203"
 SIZE_IN = (4.8, 3.4)
 PNG_DPI = 200
+# Markers on a long curve, so that it stays a line.
+MOST_MARKERS = 10
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -106,6 +110,59 @@ def finished(
     if lines:
         _legend(figure, lines, labels)
     return Drawing(name, title, _svg(figure, name, title), figure)
+
+
+def draw_curves(
+    study: StudyRecord,
+    name: str,
+    title: str,
+    curves: Mapping[str, Mapping[float, Spread]],
+    *,
+    axes: Callable[[Axes], None],
+    scale: float = 100.0,
+) -> Drawing | None:
+    """Draw one line for each arm, with a band of one standard deviation.
+
+    Args:
+        study: One group of arms.
+        name: Of the figure, without the group.
+        title: Likewise.
+        curves: By arm, values by place on the horizontal axis; empty for an arm that has none.
+        axes: Labels and limits the axes.
+        scale: What values are multiplied by.
+
+    Returns:
+        Nothing when no arm has a value.
+    """
+    if not any(curves.values()):
+        return None
+    name, title = in_group(study, name, title)
+    figure, on = new_figure(title)
+    lines, labels = [], []
+    colours = arm_colours(study)
+    for place, arm in enumerate(study.arms):
+        points = curves[arm.name]
+        if points:
+            marker = MARKERS[place % len(MARKERS)]
+            dash = "--" if arm.name == study.baseline else "-"
+            lines.append(_line(on, points, scale, color=colours[arm.name], marker=marker, linestyle=dash))
+            labels.append(arm.label)
+    axes(on)
+    return finished(figure, name, title, lines, labels)
+
+
+def _line(axes: Axes, points: Mapping[float, Spread], scale: float, **style: Any) -> Artist:
+    """Draw means with markers, and one standard deviation to either side as a band."""
+    places = list(points)
+    means = [scale * spread.mean for spread in points.values()]
+    half = [scale * (spread.std or 0.0) for spread in points.values()]
+    if any(half):
+        low = [mean - width for mean, width in zip(means, half, strict=True)]
+        high = [mean + width for mean, width in zip(means, half, strict=True)]
+        axes.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    every = max(1, math.ceil(len(places) / MOST_MARKERS))
+    (line,) = axes.plot(places, means, markersize=4.5, markevery=every, **style)
+    return line
 
 
 def in_group(study: StudyRecord, name: str, title: str) -> tuple[str, str]:

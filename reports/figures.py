@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.ticker import MaxNLocator
 
 from siod.reports.aggregate import Spread, by_group, curve, of_status
-from siod.reports.drawing import MARKERS, STYLE, Drawing, arm_colours, finished, in_group, new_figure
+from siod.reports.drawing import STYLE, Drawing, draw_curves
+from siod.reports.error_figures import draw_errors
 from siod.reports.numbers import heading
 from siod.reports.point_figures import draw_sweeps, draw_trade_off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from siod.tracking.records import StudyRecord, TrialRecord
 
-# Markers on a long curve, so that it stays a line.
-MOST_MARKERS = 10
 LOSSES = ("train/loss", "train/heatmap", "train/size", "train/offset", "train/pgcl")
 MINING = ("per_image", "precision", "recall")
 
@@ -35,8 +32,8 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         study: Finished or not.
 
     Returns:
-        Drawings by group: ``thresholds`` and ``sweeps`` (finished trials), ``training`` and ``mining`` (also of
-        trials that still run); a group without values is empty.
+        Drawings by group: ``thresholds``, ``sweeps`` and ``errors`` (finished trials), ``training`` and
+        ``mining`` (also of trials that still run); a group without values is empty.
     """
     groups = by_group(study).values()
     # Families of detectors have losses of their own; only the whole is comparable.
@@ -46,6 +43,7 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         return {
             "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
             "sweeps": draw_sweeps(study),
+            "errors": draw_errors(study),
             "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),
             "mining": _drawn(_by_epoch(group, name) for group in groups for name in mining),
         }
@@ -62,7 +60,7 @@ def _thresholds(study: StudyRecord) -> Drawing | None:
         finished = of_status(study.trials_of(arm.name), "finished")
         points = {step / 10: _final(finished, f"ap_s{step}") for step in range(10)}
         curves[arm.name] = {threshold: spread for threshold, spread in points.items() if spread is not None}
-    return _figure(study, "thresholds", "AP over the score threshold", curves, axes=_threshold_axes)
+    return draw_curves(study, "thresholds", "AP over the score threshold", curves, axes=_threshold_axes)
 
 
 def _final(trials: Sequence[TrialRecord], metric: str) -> Spread | None:
@@ -80,7 +78,7 @@ def _by_epoch(study: StudyRecord, metric: str) -> Drawing | None:
         on.xaxis.set_major_locator(MaxNLocator(integer=True))
         on.set_ylim(bottom=0) if _never_negative(metric) else None
 
-    return _figure(study, re.sub(r"\W", "_", metric), title_of(metric), curves, axes=axes, scale=_scale(metric))
+    return draw_curves(study, re.sub(r"\W", "_", metric), title_of(metric), curves, axes=axes, scale=_scale(metric))
 
 
 def title_of(metric: str) -> str:
@@ -113,44 +111,3 @@ def _threshold_axes(axes: Axes) -> None:
     axes.set_ylabel("AP (%)")
     axes.set_xticks([step / 10 for step in range(10)])
     axes.set_ylim(bottom=0)
-
-
-def _figure(
-    study: StudyRecord,
-    name: str,
-    title: str,
-    curves: Mapping[str, Mapping[float, Spread]],
-    *,
-    axes: Callable[[Axes], None],
-    scale: float = 100.0,
-) -> Drawing | None:
-    """Draw one line with its band per arm, or nothing when no arm has a value."""
-    if not any(curves.values()):
-        return None
-    name, title = in_group(study, name, title)
-    figure, on = new_figure(title)
-    lines, labels = [], []
-    colours = arm_colours(study)
-    for place, arm in enumerate(study.arms):
-        points = curves[arm.name]
-        if points:
-            marker = MARKERS[place % len(MARKERS)]
-            dash = "--" if arm.name == study.baseline else "-"
-            lines.append(_line(on, points, scale, color=colours[arm.name], marker=marker, linestyle=dash))
-            labels.append(arm.label)
-    axes(on)
-    return finished(figure, name, title, lines, labels)
-
-
-def _line(axes: Axes, points: Mapping[float, Spread], scale: float, **style: Any) -> Artist:
-    """Draw means with markers, and one standard deviation to either side as a band."""
-    places = list(points)
-    means = [scale * spread.mean for spread in points.values()]
-    half = [scale * (spread.std or 0.0) for spread in points.values()]
-    if any(half):
-        low = [mean - width for mean, width in zip(means, half, strict=True)]
-        high = [mean + width for mean, width in zip(means, half, strict=True)]
-        axes.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
-    every = max(1, math.ceil(len(places) / MOST_MARKERS))
-    (line,) = axes.plot(places, means, markersize=4.5, markevery=every, **style)
-    return line

@@ -34,6 +34,7 @@ HOMES = {
     "jinja2": {"siod.reports.page"},
     "matplotlib": {
         "siod.reports.drawing",
+        "siod.reports.error_figures",
         "siod.reports.figures",
         "siod.reports.point_figures",
         "siod.reports.data_figures",

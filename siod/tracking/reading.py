@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from siod.errors import UserError
-from siod.tracking.records import Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found, one_per_step
+from siod.tracking.records import Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found, one_per_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ STATUSES: dict[Status, str] = {
 }
 STATUS_OF: dict[str, Status] = {name: status for status, name in STATUSES.items()} | {"SCHEDULED": "running"}
 HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
-ENVIRONMENT = "environment.json"
+ENVIRONMENT, DIAGNOSIS = "environment.json", "diagnosis.json"
 MOST_POINTS = 2**31 - 1
 
 
@@ -66,6 +66,7 @@ class StudyReader:
         histories = self._histories() if details else {}
         trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
+        trials = self._with_diagnoses(trials) if details else trials
         data = self._artifact(self.study, GALLERY) if details else None
         gallery = None if data is None else msgspec.json.decode(data, type=Gallery)
         return StudyRecord(
@@ -141,6 +142,17 @@ class StudyReader:
     def _images(self, gallery: Gallery) -> dict[int, bytes]:
         files = {image.id: self._artifact(self.study, f"{IMAGES}/{image.file}") for image in gallery.images}
         return {image_id: data for image_id, data in files.items() if data is not None}
+
+    def _with_diagnoses(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Add what lies behind the AP of finished trials; versions before did not keep it."""
+        runs = {run.info.run_id: run for run in self.runs}
+        files = [
+            self._artifact(runs[trial.run_id], DIAGNOSIS) if trial.status == "finished" else None for trial in trials
+        ]
+        return [
+            trial if data is None else replace(trial, diagnosis=msgspec.json.decode(data, type=Diagnosis))
+            for trial, data in zip(trials, files, strict=True)
+        ]
 
     def _environment(self, trials: Sequence[TrialRecord]) -> dict[str, Any]:
         """Where the first finished trial ran; nothing when it did not say."""

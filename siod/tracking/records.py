@@ -80,6 +80,25 @@ Found = dict[int, tuple[FoundBox, ...]]
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """What lies behind a trial's AP; stored as ``diagnosis.json`` of its run.
+
+    Args:
+        right: Detections that found an instance at IoU 0.5, by score in equal bins of [0, 1].
+        wrong: Detections that found none, likewise.
+        scores: Sum of the scores of both, likewise.
+        precision: By IoU threshold as text, the mean over categories at recalls 0.00, 0.01, ..., 1.00.
+        categories: ``ap_s`` and ``ap_s0`` as fractions, by category name.
+    """
+
+    right: tuple[int, ...]
+    wrong: tuple[int, ...]
+    scores: tuple[float, ...]
+    precision: Mapping[str, tuple[float, ...]]
+    categories: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class ArmRecord:
     """An arm as it was declared.
 
@@ -161,6 +180,7 @@ class TrialRecord:
         ended_ms: When it ended, if it did.
         artifact_uri: Where its files are.
         found: Detections in the gallery's images; read for the first finished seed of each arm only.
+        diagnosis: What lies behind its AP, once it is finished.
     """
 
     run_id: str
@@ -179,6 +199,7 @@ class TrialRecord:
     ended_ms: int | None = None
     artifact_uri: str = ""
     found: Found | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from siod.data import coco
+from siod.evaluation.diagnosis import diagnose
+from siod.evaluation.score_aware import evaluate_files
 from siod.json_file import read_json, write_json
 from siod.training import results
 from siod.training.run import train
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 FOUND, PICTURE = "gallery.json", "predictions.png"
 ENVIRONMENT, PACKED_DETECTIONS, LOG = "environment.json", "detections.json.gz", "train.log"
+DIAGNOSIS = "diagnosis.json"
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,15 @@ def carry_out(job: Job, listener: EpochListener | None = None) -> dict[str, floa
 
 
 def complete_folder(job: Job) -> None:
-    """Write what is derived from a finished run, unless it is there: packed detections, samples, environment."""
+    """Write what is derived from a finished run, unless it is there: packed detections, diagnosis, samples."""
     packed = job.run_dir / PACKED_DETECTIONS
     if not packed.exists():
         _pack(job.run_dir / results.DETECTIONS, packed)
     if not (job.run_dir / ENVIRONMENT).exists():
         write_json(job.run_dir / ENVIRONMENT, environment())
+    if not (job.run_dir / DIAGNOSIS).exists():
+        table = evaluate_files(job.data.val, job.run_dir / results.DETECTIONS)
+        write_json(job.run_dir / DIAGNOSIS, diagnose(table))
     if job.gallery_ids and not (job.run_dir / FOUND).exists():
         detections = read_json(job.run_dir / results.DETECTIONS)
         write_json(job.run_dir / FOUND, found_in(detections, job.gallery_ids, job.data.category_ids))

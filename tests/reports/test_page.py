@@ -181,7 +181,7 @@ def test_figures_are_drawn_for_what_there_are_values_of(study: StudyRecord) -> N
     assert names["training"] == ["ap_s", "train_loss", "train_heatmap", "train_size", "train_offset", "train_pgcl"]
     assert names["mining"][0] == "mining_splg_per_image"
     bare = replace(study, trials=tuple(replace(one, history={}, metrics={}) for one in study.trials))
-    assert draw_study(bare) == {"thresholds": (), "sweeps": (), "training": (), "mining": ()}
+    assert draw_study(bare) == {"thresholds": (), "sweeps": (), "errors": (), "training": (), "mining": ()}
 
 
 def test_titles_say_what_is_drawn() -> None:

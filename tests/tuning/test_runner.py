@@ -101,9 +101,14 @@ def test_a_finished_trial_is_recorded_whole(record: StudyRecord, folders: dict[s
     assert trial.params["recipe.epochs"] == "2"
     assert trial.tags["data_fingerprint"]
     artifacts = {path.name for path in artifacts_of(trial).iterdir()}
-    expected = {"experiment.json", "detections.json.gz", "environment.json", "train.log", "gallery.json"} | {
-        "predictions.png"
-    }
+    expected = {
+        "experiment.json",
+        "detections.json.gz",
+        "diagnosis.json",
+        "environment.json",
+        "train.log",
+        "gallery.json",
+    } | {"predictions.png"}
     assert expected <= artifacts
 
 
