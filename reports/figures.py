@@ -38,7 +38,7 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
     groups = by_group(study).values()
     # Families of detectors have losses of their own; only the whole is comparable.
     losses = LOSSES if len(groups) == 1 else LOSSES[:1]
-    mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl") for figure in MINING]
+    mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl", "pseudo") for figure in MINING]
     with mpl.rc_context(STYLE):
         return {
             "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
@@ -87,12 +87,16 @@ def title_of(metric: str) -> str:
     Example:
         >>> title_of("mining/splg_precision"), title_of("train/heatmap"), title_of("ap_s")
         ('SPLG: precision (%)', 'Training loss: heatmap', 'AP@S (%)')
+        >>> title_of("mining/pseudo_per_image")
+        'Pseudo boxes: per image'
     """
     group, _, name = metric.partition("/")
     if group == "train":
         return "Training loss" if name == "loss" else f"Training loss: {name}"
     if group == "mining":
         miner, _, figure = name.partition("_")
+        if miner == "pseudo":
+            return f"Pseudo boxes: {'per image' if figure == 'per_image' else f'{figure} (%)'}"
         return f"{miner.upper()}: {'positions per image' if figure == 'per_image' else f'{figure} (%)'}"
     return f"{heading(metric)} (%)"
 

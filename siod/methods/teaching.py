@@ -33,7 +33,8 @@ class Teaching(MethodSpec):
 class TeachingMethod(Method):
     """Annotated images, and strong views of the images that are open to labels.
 
-    Bare images get the teacher's boxes alone. Where any image may lack instances, they join the annotated ones, both
+    Bare images get the teacher's boxes alone; those in which it finds nothing are left out, because a loss that is
+    counted by boxes would make much of them. Where any image may lack instances, they join the annotated ones, both
     in the image and in its strong view: left out of the image itself they would be taught as background there.
 
     Args:
@@ -60,8 +61,12 @@ class TeachingMethod(Method):
         labelled = self._labelled(bare, teacher)
         found = quality(bare.targets[: len(rows)], labelled.targets[: len(rows)], device=batch.images.device)
         image_ids = [batch.image_ids[row] for row in rows or [0]]
+        if batch.annotated is None:
+            known = labelled
+        else:
+            labelled, image_ids = _with_boxes(labelled, image_ids)
         strong = strong_view(labelled, image_ids, self.spec.strong, moment)
-        return Views((labelled if batch.annotated is None else known, strong), batch, moment, found)
+        return Views((known, strong), batch, moment, found)
 
     def _labelled(self, view: View, teacher: Teacher) -> View:
         if view.mute:
@@ -80,3 +85,11 @@ class TeachingMethod(Method):
         if len(views.views) > 1:
             parts |= self.judge(views, 1, outputs, criterion, prefix="strong_", weight=self.spec.weight)
         return Objective(parts, views.figures)
+
+
+def _with_boxes(view: View, image_ids: list[int]) -> tuple[View, list[int]]:
+    """The images of a view that have boxes; the first one, mute, if none has."""
+    rows = [row for row, target in enumerate(view.targets) if len(target.labels) > 0 and not view.mute]
+    chosen = rows or [0]
+    targets = tuple(view.targets[row] for row in chosen)
+    return View(view.images[chosen], targets, mute=not rows), [image_ids[row] for row in chosen]

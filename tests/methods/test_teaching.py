@@ -111,6 +111,20 @@ def test_bare_images_are_learnt_from_the_teacher_s_boxes_alone(
         assert torch.equal(target.labels, chosen.labels)
 
 
+def test_bare_images_without_boxes_teach_nothing(ssod_run: Experiment, prepared: Prepare, eager: Eager) -> None:
+    """Above 1 there are none at all; above the best score of all images but one, one image is left."""
+    batch = a_batch(ssod_run, prepared)
+    assert batch.annotated is not None
+    detector = eager(CENTERNET_TINY)
+    bare = [row for row, annotated in enumerate(batch.annotated) if not annotated]
+    best = sorted(float(found.scores[0]) for found in Teacher(detector).look(batch.images[bare]))
+    for min_score, mute in ((1.0, True), ((best[-1] + best[-2]) / 2, False)):
+        method = student_of(TeacherStudent(pseudo=PseudoBoxes(min_score=min_score), strong=AS_IT_IS), detector)
+        _, strong = method.views(batch, FIRST).views
+        assert (len(strong.targets), strong.mute) == (1, mute)
+        assert (len(strong.targets[0].labels) == 0) == mute
+
+
 def test_where_any_image_may_lack_instances_boxes_join_the_annotated_ones_in_both_views(
     siod_run: Experiment, prepared: Prepare, eager: Eager
 ) -> None:
