@@ -23,6 +23,7 @@ from siod.cli import (
     evaluate,
     report_build,
     report_index,
+    study_best,
     study_list,
     study_new,
     study_plan,
@@ -53,6 +54,7 @@ data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(study_app, name="study")
+study_app.command("best")(study_best.best)
 study_app.command("list")(study_list.list_)
 study_app.command("new")(study_new.new)
 study_app.command("plan")(study_plan.plan)

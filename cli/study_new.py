@@ -41,6 +41,10 @@ STUDY = Study(
     factors=("annotations", "dminer"),
     # Every arm is trained once with each. Three seeds cannot show significance; six can for one arm.
     seeds=(0, 1, 2),
+    # To compare the arms at their best, tune settings for each of them first (from siod.tuning.space import Float,
+    # Int, Choice, Search); a setting that an arm does not have is left alone there.
+    # space={{"recipe.learning_rate": Float(low=5e-4, high=5e-3, log=True)}},
+    # search=Search(trials=20, pruner="asha"),
 )
 '''
 

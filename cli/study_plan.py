@@ -54,6 +54,8 @@ def plan(
         baseline=loaded.baseline,
         check_images="skip" if skip_broken else "refuse",
     )
+    if loaded.search is not None:
+        typer.echo("\n".join(_search_lines(loaded)))
     measured = measure_runs(runs_dir)
     if measure:
         _calibrate(jobs, measured, runs_dir, cache_dir)
@@ -123,6 +125,19 @@ def _summary(found: Estimate, nodes: Sequence[Node], trials: int) -> Iterator[st
             f"not in these figures: {len(found.unknown)} trials of a shape that was never measured; "
             "--measure trains one epoch of each"
         )
+
+
+def _search_lines(study: Study) -> Iterator[str]:
+    """What is searched before the trials below, which then train at each arm's best settings."""
+    from siod.tuning.space import applicable  # noqa: PLC0415
+
+    assert study.search is not None  # noqa: S101  (asked for then only)
+    for arm in study.arms:
+        paths = list(applicable(study.space, study.experiment(arm, study.seeds[0])))
+        if paths:
+            told = f"{study.search.trials} trials by {study.search.sampler}, pruner {study.search.pruner}"
+            yield f"search of {arm.name}: {told}; {', '.join(paths)}"
+    yield "then these at each arm's best settings; a trial of the search takes at most as long as one of them"
 
 
 def _warnings(study: Study) -> Iterator[str]:

@@ -49,6 +49,9 @@ def run(
         command=f"siod study run {study}",
     )
     _tell(outcome)
+    if outcome.doom:
+        typer.echo(f"given up: {outcome.doom}; mend it, then 'siod study run {study}' continues", err=True)
+        raise typer.Exit(FAILED)
     if outcome.unfinished:
         typer.echo(f"stopped; 'siod study run {study}' continues with the {len(outcome.unfinished)} trials left")
         raise typer.Exit(INTERRUPTED)

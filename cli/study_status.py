@@ -9,6 +9,7 @@ import typer
 from siod.cli.options import RUNS, Runs, Tracking, absolute, store_uri
 
 if TYPE_CHECKING:
+    from siod.tracking.mlflow import Store
     from siod.tracking.records import StudyRecord
     from siod.tuning.study import Study
 
@@ -25,9 +26,21 @@ def status(
     from siod.tuning.study import load_study  # noqa: PLC0415
 
     loaded = load_study(study)
-    record = Store(store_uri(tracking, absolute(runs))).read_study(loaded.name)
+    store = Store(store_uri(tracking, absolute(runs)))
     running = not abandoned(absolute(runs) / "studies" / loaded.name)
+    if loaded.search is not None:
+        _search(loaded, store, running=running)
+    record = store.read_study(loaded.name)
     typer.echo("\n".join(lines(loaded, record, running=running)))
+
+
+def _search(study: Study, store: Store, *, running: bool) -> None:
+    """The trials of the search, which stand in the records as a study of their own."""
+    from siod.tuning.search import searched  # noqa: PLC0415  (loads Optuna)
+
+    search = searched(study)
+    told = lines(search, store.read_study(search.name), running=running)
+    typer.echo("\n".join(["search", *told, ""]))
 
 
 def lines(study: Study, record: StudyRecord, *, running: bool = True) -> list[str]:

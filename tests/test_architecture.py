@@ -28,7 +28,8 @@ MAY_IMPORT = {
 }
 
 HOMES = {
-    "ray": {"siod.training.worker", "siod.tuning.runner", "siod.tuning.cluster"},
+    "ray": {"siod.training.worker", "siod.tuning.driver", "siod.tuning.cluster"},
+    "optuna": {"siod.tuning.search"},
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
 from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
-from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUSES, StudyReader
+from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
 from siod.tracking.records import flatten
 from siod.tracking.view import page_of, server_of, view_tags
 
@@ -112,6 +112,7 @@ class TrialLog:
             changed = {name: value for name, value in (metrics or {}).items() if latest.get(name) != value}
             self._log_metrics(changed, int(latest.get("epoch", 0)))
             client.set_tag(self.run_id, "error", error)
+            client.set_tag(self.run_id, PRUNED, "yes" if status == "pruned" else "")
             client.set_terminated(self.run_id, STATUSES[status])
 
     def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:

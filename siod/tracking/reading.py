@@ -28,8 +28,17 @@ STATUSES: dict[Status, str] = {
     "finished": "FINISHED",
     "failed": "FAILED",
     "interrupted": "KILLED",
+    "pruned": "KILLED",
 }
-STATUS_OF: dict[str, Status] = {name: status for status, name in STATUSES.items()} | {"SCHEDULED": "running"}
+STATUS_OF: dict[str, Status] = {
+    "RUNNING": "running",
+    "SCHEDULED": "running",
+    "FINISHED": "finished",
+    "FAILED": "failed",
+    "KILLED": "interrupted",
+}
+PRUNED = "pruned"
+"""The tag that tells a pruned trial from an interrupted one: MLflow has one state for both."""
 HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
 ENVIRONMENT, DIAGNOSIS = "environment.json", "diagnosis.json"
 MOST_POINTS = 2**31 - 1
@@ -90,7 +99,7 @@ class StudyReader:
             arm=tags["arm"],
             seed=int(tags["seed"]),
             identity=tags["identity"],
-            status=STATUS_OF[run.info.status],
+            status="pruned" if run.info.status == "KILLED" and tags.get(PRUNED) else STATUS_OF[run.info.status],
             error=tags.get("error", ""),
             epoch=int(metrics.pop("epoch", 0)),
             params=dict(run.data.params),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-State = Literal["waiting", "running", "finished", "reused", "failed", "interrupted"]
-DONE: frozenset[State] = frozenset({"finished", "reused", "failed"})
+State = Literal["waiting", "running", "finished", "reused", "failed", "interrupted", "pruned"]
+DONE: frozenset[State] = frozenset({"finished", "reused", "failed", "pruned"})
 
 
 @dataclass
@@ -68,6 +68,7 @@ class Board:
         objective: Name of the metric that is shown.
         say: Receives one line of plain text for every event.
         clock: Seconds that never run backwards.
+        doom: Why the study was given up, if it was.
     """
 
     study: str
@@ -77,6 +78,7 @@ class Board:
     clock: Callable[[], float] = time.monotonic
     slots: int = 1
     activity: str = ""
+    doom: str = ""
     began_at: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,6 +135,12 @@ class Board:
         row = self.rows[name]
         row.state, row.error, row.ended_at = "failed", error, self.clock()
         self.say(f"{name}: failed: {error}")
+
+    def prune(self, name: str) -> None:
+        """A trial was ended early: its settings are not worth the rest of its epochs."""
+        row = self.rows[name]
+        row.state, row.ended_at = "pruned", self.clock()
+        self.say(f"{name}: pruned after epoch {row.epoch}/{row.total_epochs}, {_scored(self.objective, row.current)}")
 
     def interrupt(self) -> None:
         """The study was stopped: whatever ran will continue next time."""

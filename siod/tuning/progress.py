@@ -27,6 +27,7 @@ STYLES: dict[State, str] = {
     "reused": "green dim",
     "failed": "bold red",
     "interrupted": "yellow",
+    "pruned": "magenta",
 }
 # Lines of the screen that are not trials: title, head, rules, summary.
 FRAME_LINES = 8

@@ -93,7 +93,7 @@ class Recorder:
 
     def reuse(self, job: Job, metrics: Mapping[str, float]) -> None:
         """A trial was trained before; it is written down unless this study has it already."""
-        if (job.arm, job.experiment.seed, job.identity) not in self._known:
+        if (job.arm, job.place, job.identity) not in self._known:
             self.finish(job, metrics)
 
     def fail(self, job: Job, sentence: str, trace: str) -> None:
@@ -103,6 +103,10 @@ class Recorder:
     def interrupt(self, job: Job) -> None:
         """A trial was stopped and will be continued."""
         self._later(job.name, lambda: self._log(job).finish("interrupted"))
+
+    def prune(self, job: Job) -> None:
+        """A trial was ended early by the search; it has no final score."""
+        self._later(job.name, lambda: self._log(job).finish("pruned"))
 
     def _later(self, name: str, write: Callable[[], object]) -> None:
         self._thread.submit(self._attempt, name, write)
@@ -122,7 +126,7 @@ class Recorder:
         log = self._store.start_trial(
             self._study_run_id,
             arm=job.arm,
-            seed=job.experiment.seed,
+            seed=job.place,
             identity=job.identity,
             settings=job.experiment.model_dump(mode="json"),
             tags=tags | ({"git_commit": self._commit} if self._commit else {}),

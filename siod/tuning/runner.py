@@ -1,35 +1,28 @@
-"""Run the trials of a study with Ray Tune (the only file that knows it)."""
+"""Run the trials of a study: search each arm's space if there is one, then train every arm with every seed."""
 
 from __future__ import annotations
 
-import gc
-import logging
-import shutil
 import time
-import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from ray import tune
-
-from siod.errors import RunError, UserError
 from siod.training.phases import total_epochs
 from siod.tuning import cluster
 from siod.tuning.board import DONE, Board
+from siod.tuning.driver import Watch, carry_out_all
 from siod.tuning.jobs import ensure_weights, forget, prepare_jobs
 from siod.tuning.lock import alone
 from siod.tuning.plan import concurrency, plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
-from siod.tuning.trial import carry_out, complete_folder
+from siod.tuning.search import best_of, tuned
+from siod.tuning.searching import run_search
+from siod.tuning.trial import complete_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from ray.tune.experiment import Trial as TuneTrial
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from siod.data.source import Check
     from siod.tracking.records import Status
@@ -37,16 +30,13 @@ if TYPE_CHECKING:
     from siod.tuning.study import Study
     from siod.tuning.trial import Job
 
-# A trial whose process died (out of memory, lost node) goes on from its last checkpoint this many times.
-RESTARTS_AFTER_DEATH = 1
-# Workers of a TorchTrainer have their own placement group; the trial itself must hold nothing of it.
-DRIVER_ONLY: dict[str, float] = {"memory": 2**20}
-FAILURE, TRACEBACK = "failure", "traceback"
-
 
 @dataclass
 class StudyOutcome:
-    """What became of each trial of one call of :func:`run_study`."""
+    """What became of each trial of one call of :func:`run_study`.
+
+    ``doom`` says why the study was given up, if it was.
+    """
 
     study: str
     finished: list[str] = field(default_factory=list)
@@ -54,6 +44,7 @@ class StudyOutcome:
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     unrecorded: dict[str, str] = field(default_factory=dict)
+    doom: str = ""
     seconds: float = 0.0
 
 
@@ -88,7 +79,7 @@ def run_study(
         seeds: Only these seeds.
         check_images: What to do with images that do not decode, before anything is trained.
         progress: Whether to show it.
-        fresh: Train again what is finished.
+        fresh: Train again what is finished; a search goes on all the same.
         command: What was typed, for the records.
 
     Returns:
@@ -98,35 +89,77 @@ def run_study(
         UserError: Something in the input has to be mended; nothing was trained.
     """
     began = time.monotonic()
-    trials = plan(study, arms=arms, seeds=seeds)
+    plan(study, arms=arms, seeds=seeds)
     if address is not None:
         cluster.refuse_unreachable(address)
     folder = runs_dir / "studies" / study.name
+    call = _Call(runs_dir, cache_dir, store_uri, address, max_concurrent, check_images, progress, command)
+    with alone(folder):
+        searched = StudyOutcome(study.name)
+        if study.search is not None:
+            searched = _search(study, call, folder, arms)
+            if searched.unfinished or searched.doom:
+                searched.seconds = time.monotonic() - began
+                return searched
+            study = tuned(study, best_of(study, folder))
+        outcome = _train_all(study, call, folder, plan(study, arms=arms, seeds=seeds), fresh=fresh)
+    outcome.failed |= searched.failed
+    outcome.unrecorded |= searched.unrecorded
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of :func:`run_study` that all its parts need."""
+
+    runs_dir: Path
+    cache_dir: Path
+    store_uri: str
+    address: str | None
+    max_concurrent: int | None
+    check_images: Check
+    progress: bool
+    command: str
+
+
+def _search(study: Study, call: _Call, folder: Path, arms: Collection[str] | None) -> StudyOutcome:
+    """Search every arm; what failed on the way only counts if nothing else is left of the arm."""
+    board, unrecorded = run_search(study, folder=folder, arms=arms, **vars(call))
+    outcome = _outcome(board, unrecorded)
+    outcome.failed = {}
+    for name in dict.fromkeys(row.partition("/")[0] for row in board.rows):
+        states = {row.state for row in board.rows.values() if row.name.partition("/")[0] == name}
+        if not states & {"finished", "reused"} and not outcome.unfinished:
+            outcome.failed[f"{name} (search)"] = "no trial of its search finished; the arm keeps its own settings"
+    return outcome
+
+
+def _train_all(study: Study, call: _Call, folder: Path, trials: Sequence[Trial], *, fresh: bool) -> StudyOutcome:
+    """Train the planned trials that have no result."""
     board = Board.of(
         study.name, {trial.name: total_epochs(trial.experiment) for trial in trials}, objective=study.objective
     )
-    with alone(folder), shown(board) if progress else nullcontext():
+    with shown(board) if call.progress else nullcontext():
         board.doing("preparing the data")
         jobs = prepare_jobs(
             trials,
-            runs_dir=runs_dir,
-            cache_dir=cache_dir,
+            runs_dir=call.runs_dir,
+            cache_dir=call.cache_dir,
             baseline=study.baseline,
-            check_images=check_images,
+            check_images=call.check_images,
             progress=lambda done, images: board.working("preparing the data", done, images),
         )
         board.doing("opening the tracking store")
-        with Recorder.open(study, jobs, store_uri=store_uri, command=command) as recorder:
+        with Recorder.open(study, jobs, store_uri=call.store_uri, command=call.command) as recorder:
             if fresh:
                 forget(jobs)
             pending = _reuse(jobs, board, recorder)
             if pending:
-                _train(pending, trials, board, recorder, folder=folder, address=address, limit=max_concurrent)
+                _train(pending, trials, board, recorder, folder=folder, address=call.address, limit=call.max_concurrent)
             board.doing("")
             recorder.status = _status(board)
-        outcome = _outcome(board, recorder)
-    outcome.seconds = time.monotonic() - began
-    return outcome
+        return _outcome(board, recorder.unrecorded)
 
 
 def _reuse(jobs: Sequence[Job], board: Board, recorder: Recorder) -> list[Job]:
@@ -160,150 +193,15 @@ def _train(
         board.doing("preparing the initial weights")
         ensure_weights(pending, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
         board.doing("starting the first trials")
-        watch = _Watch(pending, board, recorder)
+        watch = Watch(pending, board, recorder)
         try:
-            _tune(pending, watch, folder=folder, slots=board.slots)
+            carry_out_all(pending, watch, folder=folder, slots=board.slots)
         finally:
             watch.interrupted()
+    board.doom = watch.doom
 
 
-def _tune(jobs: Sequence[Job], watch: _Watch, *, folder: Path, slots: int) -> None:
-    """Let Ray Tune carry out exactly these jobs, in their order."""
-    # Its warnings repeat, at length, what the board and the records say.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    shutil.rmtree(folder / "tune", ignore_errors=True)
-    trainable = tune.with_resources(
-        tune.with_parameters(_trial, jobs=list(jobs)), lambda config: _resources(jobs[config["index"]])
-    )
-    tuner = tune.Tuner(
-        trainable,
-        param_space={"index": tune.grid_search(list(range(len(jobs))))},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=slots,
-            reuse_actors=True,  # the next trial finds torch imported
-            trial_name_creator=lambda trial: jobs[trial.config["index"]].name,
-            trial_dirname_creator=lambda trial: f"{trial.config['index']:04d}",
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder),
-            verbose=0,
-            callbacks=[watch],
-            failure_config=tune.FailureConfig(max_failures=RESTARTS_AFTER_DEATH),
-        ),
-    )
-    tuner.fit()
-
-
-def _resources(job: Job) -> tune.PlacementGroupFactory:
-    """What Tune reserves for a trial; Ray Train reserves for its workers itself."""
-    compute = job.experiment.compute
-    if not compute.in_process():
-        return tune.PlacementGroupFactory([DRIVER_ONLY])
-    gpus = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {}
-    return tune.PlacementGroupFactory([{"CPU": compute.cpus_per_worker} | gpus])
-
-
-def _trial(config: dict[str, Any], jobs: list[Job]) -> None:
-    """What Tune runs in a process of its own.
-
-    An error is reported, not raised: training again would meet it again. Tune restarts only what died.
-    """
-    job = jobs[config["index"]]
-    # Ray Train workers report by themselves (see siod.training.worker).
-    listener = _report if job.experiment.compute.in_process() else None
-    try:
-        carry_out(job, listener)
-    except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this trial alone)
-        tune.report({FAILURE: _sentence(error), TRACEBACK: traceback.format_exc()})
-    finally:
-        # The process goes on to the next trial; this one's tensors must not.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _report(epoch: int, metrics: Mapping[str, float]) -> None:
-    tune.report({"epoch": epoch, "metrics": dict(metrics)})
-
-
-def _sentence(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words if isinstance(error, UserError | RunError) else f"{type(error).__name__}: {words}"
-
-
-class _Watch(tune.Callback):
-    """Tells board and recorder what Tune tells, in the process that started the study.
-
-    Statuses are set here and not by the trials: a trial that is killed cannot say so.
-    """
-
-    def __init__(self, jobs: Sequence[Job], board: Board, recorder: Recorder) -> None:
-        self.jobs, self.board, self.recorder = jobs, board, recorder
-        self.failures: dict[str, tuple[str, str]] = {}
-        self.open = {job.name for job in jobs}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune stores its callbacks to restore a run, which siod does from the trials' folders."""
-        return {}
-
-    def _job(self, trial: TuneTrial) -> Job:
-        index: int = trial.config["index"]
-        return self.jobs[index]
-
-    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial has a process, for the first time or after its death."""
-        del iteration, trials, info
-        self.board.begin(self._job(trial).name)
-        self.recorder.begin(self._job(trial))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """An epoch is done, or the trial failed by itself."""
-        del iteration, trials, info
-        job = self._job(trial)
-        if FAILURE in result:
-            self.failures[job.name] = (result[FAILURE], result[TRACEBACK])
-        elif "epoch" in result:
-            self.board.epoch(job.name, result["epoch"], result["metrics"])
-            self.recorder.epoch(job, result["epoch"], result["metrics"])
-
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial's function has returned."""
-        del iteration, trials, info
-        job = self._job(trial)
-        metrics = job.result()
-        if job.name in self.failures:
-            self._failed(job, *self.failures[job.name])
-        elif metrics is None:
-            self._failed(job, f"{job.run_dir}: no result here; put the folder of runs on storage all nodes share", "")
-        else:
-            self.open.discard(job.name)
-            self.board.finish(job.name, metrics)
-            self.recorder.finish(job, metrics)
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial's process died once too often."""
-        del iteration, trials, info
-        path = trial.error_file
-        text = Path(path).read_text() if path and Path(path).exists() else ""
-        self._failed(self._job(trial), "its process died (out of memory, killed, or a lost node)", text)
-
-    def _failed(self, job: Job, sentence: str, trace: str) -> None:
-        self.open.discard(job.name)
-        self.board.fail(job.name, sentence)
-        self.recorder.fail(job, sentence, trace)
-
-    def interrupted(self) -> None:
-        """Tune has stopped: whatever is still running was interrupted."""
-        for job in self.jobs:
-            if job.name in self.open and self.board.rows[job.name].state == "running":
-                self.recorder.interrupt(job)
-        self.board.interrupt()
-
-
-def _outcome(board: Board, recorder: Recorder) -> StudyOutcome:
+def _outcome(board: Board, unrecorded: dict[str, str]) -> StudyOutcome:
     by_state: dict[str, list[str]] = {}
     for row in board.rows.values():
         by_state.setdefault(row.state, []).append(row.name)
@@ -313,7 +211,8 @@ def _outcome(board: Board, recorder: Recorder) -> StudyOutcome:
         reused=by_state.get("reused", []),
         failed={name: board.rows[name].error for name in by_state.get("failed", [])},
         unfinished=[row.name for row in board.rows.values() if row.state in {"waiting", "running", "interrupted"}],
-        unrecorded=recorder.unrecorded,
+        unrecorded=unrecorded,
+        doom=board.doom,
     )
 
 

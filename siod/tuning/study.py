@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from siod.errors import UserError, closest
 from siod.training.experiment import Experiment
+from siod.tuning.space import Distribution, Search, applicable, combinations, refuse_untuned
 from siod.value import Value, first_problem
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ class Study(Value):
         factors: Settings the arms are about, by dotted path; an arm that differs from the baseline in any other
             is pointed out as confounded. Empty leaves it unchecked.
         columns: Metrics in the order of the table's columns.
-        objective: The metric that progress shows.
+        objective: The metric that progress shows, and that a search makes large.
+        space: Settings that are tuned for each arm before the arms are compared, by dotted path. A setting that an
+            arm does not have is not tuned there.
+        search: How; with a space only.
     """
 
     name: Name
@@ -82,6 +86,8 @@ class Study(Value):
     factors: tuple[str, ...] = ()
     columns: Annotated[tuple[Metric, ...], Field(min_length=1)] = COLUMNS
     objective: Metric = "ap_s"
+    space: dict[str, Distribution] = Field(default_factory=dict)
+    search: Search | None = None
 
     def arm(self, name: str) -> Arm:
         """Find an arm by its name.
@@ -124,6 +130,26 @@ class Study(Value):
             if twin != arm.name:
                 message = f"arms {twin!r} and {arm.name!r} are the same experiment; remove one"
                 raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _space_is_sound(self) -> Self:
+        if bool(self.space) != (self.search is not None):
+            message = "space and search belong together; set both or none"
+            raise ValueError(message)
+        refuse_untuned(self.space)
+        reached: set[str] = set()
+        for arm in self.arms:
+            found = applicable(self.space, self.experiment(arm, self.seeds[0]))
+            if self.search is not None and self.search.sampler == "grid":
+                combinations(found)
+            reached |= found.keys()
+            for path in found.keys() & arm.changes.keys():
+                message = f"arm {arm.name!r} changes {path!r}, which the space tunes; keep one"
+                raise ValueError(message)
+        for path in self.space.keys() - reached:
+            message = f"space {path!r}: no arm has this setting; its parent is null in all of them"
+            raise ValueError(message)
         return self
 
     def _groups_are_sound(self) -> None:

@@ -45,6 +45,7 @@ class Job:
         run_dir: Where it trains, named by its identity.
         cache_dir: Where pretrained weights are.
         gallery_ids: Validation images whose detections are kept for the report's gallery.
+        number: Of a search's trial.
     """
 
     arm: str
@@ -54,11 +55,17 @@ class Job:
     run_dir: Path
     cache_dir: Path
     gallery_ids: tuple[int, ...] = ()
+    number: int | None = None
+
+    @property
+    def place(self) -> int:
+        """What tells it from the other trials of its arm: its seed, or its number in a search."""
+        return self.experiment.seed if self.number is None else self.number
 
     @property
     def name(self) -> str:
-        """``arm/seed``: its name in progress, tracking and reports."""
-        return f"{self.arm}/{self.experiment.seed}"
+        """``arm/seed`` or ``arm/number``: its name in progress, tracking and reports."""
+        return f"{self.arm}/{self.place}"
 
     def result(self) -> dict[str, float] | None:
         """The final metrics if the trial was trained before, here or in another study."""

@@ -1,0 +1,76 @@
+"""``siod study best``: what a search found best for each arm, and what mattered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siod.cli.options import RUNS, Runs, absolute, refuse_occupied, writable_parent
+from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from siod.tuning.search import Best
+
+
+def best(
+    study: Annotated[str, typer.Argument(help="Name of a study with a search, or its file.")],
+    *,
+    arm: Annotated[str | None, typer.Option(help="Only this arm.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the arm's experiment here, for siod train.", show_default=False)
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Show the best settings of each arm's search, and how much each setting mattered."""
+    from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
+
+    loaded = load_study(study)
+    folder = absolute(runs) / "studies" / loaded.name
+    if loaded.search is None:
+        raise UserError(f"study {loaded.name!r} has no search; set search and space")
+    if loaded.search.storage is None and not folder.is_dir():
+        raise UserError(
+            f"{folder}: the search was not run; run 'siod study run {study}' or name its folder with --runs"
+        )
+    from siod.tuning.search import best_of, tuned  # noqa: PLC0415
+
+    found = best_of(loaded, folder, importance=True)
+    shown = {loaded.arm(arm).name: found[arm]} if arm is not None and arm in found else {} if arm is not None else found
+    if not shown:
+        raise UserError(f"search of study {loaded.name!r}: no trial is finished yet; run 'siod study run {study}'")
+    for name, result in shown.items():
+        typer.echo("\n".join(lines(name, result)))
+    if out is None:
+        return
+    if len(shown) > 1:
+        raise UserError(f"--out writes one experiment; name one of {', '.join(shown)} with --arm")
+    refuse_occupied(out)
+    writable_parent(out)
+    final = tuned(loaded, found)
+    (name,) = shown
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(final.experiment(final.arm(name), final.seeds[0]).model_dump_json(indent=2) + "\n")
+    temporary.replace(out)
+    typer.echo(f"{out}: train it with 'siod train {out}'")
+
+
+def lines(arm: str, found: Best) -> list[str]:
+    """What there is to say of an arm.
+
+    Args:
+        arm: Its name.
+        found: Its best trial.
+    """
+    from siod.tuning.board import percent  # noqa: PLC0415
+
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    told = [f"{arm}: {percent(found.value)} in trial {found.number} ({counts})"]
+    width = max(len(path) for path in found.changes)
+    for path, value in found.changes.items():
+        share = found.importance.get(path)
+        told.append(f"  {path:<{width}}  {value!s:>10}" + ("" if share is None else f"  importance {share:.0%}"))
+    if not found.importance:
+        told.append("  too few finished trials, or too much alike, to say what mattered")
+    return told

@@ -1,0 +1,359 @@
+"""The search of a study: which settings to train next, which trials to end early, which were best (knows Optuna).
+
+Each arm has an Optuna study of its own, named ``<study>/<arm>``, in one database. All that a search needs to
+continue stands there and in the trials' folders: a search that was cut off finds its unfinished trials, trains them
+to their end, and asks on.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from siod.errors import UserError
+from siod.training.phases import total_epochs
+from siod.tuning.space import Choice, Float, Search, applicable, combinations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from siod.tuning.space import Distribution
+    from siod.tuning.study import Study
+    from siod.tuning.trial import Job
+
+CHANGES = "changes"
+SECONDS_PER_HOUR = 3600.0
+# Random trials before a model of the objective is worth asking.
+FEWEST_STARTUP, MOST_STARTUP = 4, 10
+REDUCTION = 3
+FEWEST_FOR_IMPORTANCE = 4
+
+
+@dataclass
+class Searched:
+    """An arm in a search: its part of the space, and a job at its own settings."""
+
+    base: Job
+    space: dict[str, Distribution]
+    optuna: optuna.Study
+    budget: int
+    unfinished: list[FrozenTrial]
+
+    def asked(self) -> int:
+        """How many trials were asked for, waiting ones left out."""
+        return sum(trial.state != TrialState.WAITING for trial in self.optuna.get_trials(deepcopy=False))
+
+
+@dataclass
+class Campaign:
+    """All searches of a study.
+
+    Args:
+        study: Has a space.
+        arms: By name, those with something to tune.
+        clock: Seconds that never run backwards.
+    """
+
+    study: Study
+    arms: dict[str, Searched]
+    clock: Callable[[], float] = time.monotonic
+    _trials: dict[str, optuna.Trial] = field(default_factory=dict)
+    _began: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self._began = self.clock()
+
+    @classmethod
+    def open(cls, study: Study, bases: Mapping[str, Job], folder: Path) -> Campaign:
+        """Open or create the searches.
+
+        Args:
+            study: With space and search.
+            bases: A prepared job of each arm at its own settings, by the arm's name.
+            folder: Of the study; the database is made there unless the search names another.
+
+        Raises:
+            UserError: The database cannot be opened, or belongs to another space.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        search = _search_of(study)
+        storage = _storage(database_url(study, folder))
+        arms = {}
+        for index, (name, base) in enumerate(bases.items()):
+            space = applicable(study.space, base.experiment)
+            if space:
+                arms[name] = _open_arm(f"{study.name}/{name}", search, base, space, storage, index)
+        return cls(study, arms)
+
+    def may_ask(self, name: str) -> bool:
+        """Whether ``arm/number`` can be one of its trials."""
+        arm, _, number = name.rpartition("/")
+        return arm in self.arms and int(number) < self.arms[arm].budget
+
+    def is_left(self) -> bool:
+        """Whether anything is left to train."""
+        return any(arm.unfinished or arm.asked() < arm.budget for arm in self.arms.values())
+
+    def past(self) -> Iterator[tuple[str, str, float | None]]:
+        """Name, state (``complete``, ``pruned``, ``fail``) and objective of the trials that ended before."""
+        for name, arm in self.arms.items():
+            for trial in arm.optuna.get_trials(deepcopy=False):
+                if trial.state.is_finished():
+                    value = trial.values[0] if trial.values else None
+                    yield f"{name}/{trial.number}", trial.state.name.lower(), value
+
+    def ask(self) -> Job | None:
+        """The next job to train, from the arm that has had the fewest; None when all budgets are spent."""
+        for searched in self.arms.values():
+            if searched.unfinished:
+                frozen = searched.unfinished.pop(0)
+                # The only way to a trial that was begun by a process that is gone.
+                return self._job(searched, optuna.Trial(searched.optuna, frozen._trial_id))  # noqa: SLF001
+        hours = _search_of(self.study).hours
+        if hours is not None and self.clock() - self._began > hours * SECONDS_PER_HOUR:
+            return None
+        left = [(searched.asked(), name) for name, searched in self.arms.items()]
+        open_arms = [(asked, name) for asked, name in left if asked < self.arms[name].budget]
+        if not open_arms:
+            return None
+        searched = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
+        return self._job(searched, searched.optuna.ask())
+
+    def _job(self, searched: Searched, trial: optuna.Trial) -> Job:
+        changes = {path: _suggest(trial, path, distribution) for path, distribution in searched.space.items()}
+        trial.set_user_attr(CHANGES, changes)
+        job = derived(searched.base, changes, trial.number)
+        self._trials[job.name] = trial
+        return job
+
+    def changes_of(self, job: Job) -> dict[str, Any]:
+        """The settings that were proposed for a job."""
+        changes: dict[str, Any] = self._trials[job.name].user_attrs[CHANGES]
+        return changes
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Hear of an epoch; whether the trial should end after the present one."""
+        search, trial = _search_of(self.study), self._trials[job.name]
+        value = metrics.get(self.study.objective)
+        # A trial that continues tells its last epoch again; there is no public view of what it told before.
+        told = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
+        if search.pruner == "none" or value is None or epoch in told:
+            return False
+        trial.report(value, epoch)
+        return epoch >= search.grace_epochs and trial.should_prune()
+
+    def finish(self, job: Job, metrics: Mapping[str, float]) -> None:
+        """A trial has its result."""
+        cost = _search_of(self.study).cost
+        values = [metrics[self.study.objective], *([] if cost is None else [metrics[f"cost/{cost}"]])]
+        self._tell(job, values, TrialState.COMPLETE)
+
+    def prune(self, job: Job) -> None:
+        """A trial was ended early."""
+        self._tell(job, None, TrialState.PRUNED)
+
+    def fail(self, job: Job) -> None:
+        """A trial failed; it counts against the budget and is never scored."""
+        self._tell(job, None, TrialState.FAIL)
+
+    def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
+        searched = self.arms[job.arm]
+        searched.optuna.tell(self._trials.pop(job.name), values, state=state)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best settings of an arm, by the objective.
+
+    Args:
+        number: Of the trial.
+        value: Its objective, a fraction.
+        changes: By dotted path.
+        counts: Trials by state, in small letters.
+        importance: Share of the objective's variance by setting (fANOVA); empty with too few trials.
+    """
+
+    number: int
+    value: float
+    changes: dict[str, Any]
+    counts: dict[str, int]
+    importance: dict[str, float]
+
+
+def best_of(study: Study, folder: Path, *, importance: bool = False) -> dict[str, Best]:
+    """Read the best settings of each arm.
+
+    Args:
+        study: With a search.
+        folder: Of the study.
+        importance: Whether to compute it.
+
+    Returns:
+        By arm; arms without a finished trial are left out.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = _storage(database_url(study, folder))
+    known = set(optuna.get_all_study_names(storage))
+    found = {}
+    for arm in study.arms:
+        name = f"{study.name}/{arm.name}"
+        if name not in known:
+            continue
+        search = optuna.load_study(study_name=name, storage=storage)
+        trials = search.get_trials(deepcopy=False)
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        if not complete:
+            continue
+        best = max(complete, key=lambda trial: trial.values[0])
+        states = [trial.state.name.lower() for trial in trials]
+        shares = _importance(search, complete) if importance else {}
+        counts = {state: states.count(state) for state in dict.fromkeys(states)}
+        found[arm.name] = Best(best.number, best.values[0], dict(best.user_attrs[CHANGES]), counts, shares)
+    return found
+
+
+def tuned(study: Study, best: Mapping[str, Best]) -> Study:
+    """The study at the best settings of each arm, without its search: what is trained with every seed.
+
+    Args:
+        study: With a search.
+        best: Of :func:`best_of`.
+    """
+    arms = tuple(
+        arm.model_copy(
+            update={
+                "changes": {**arm.changes, **best[arm.name].changes},
+                "note": "; ".join(filter(None, (arm.note, "at the best settings of its search"))),
+            }
+        )
+        if arm.name in best
+        else arm
+        for arm in study.arms
+    )
+    return study.model_copy(update={"arms": arms, "space": {}, "search": None})
+
+
+def searched(study: Study) -> Study:
+    """The search as a study of its own, in which a trial's number stands in place of its seed."""
+    numbers = tuple(range(_search_of(study).trials))
+    return study.model_copy(update={"name": f"{study.name}.search", "seeds": numbers, "space": {}, "search": None})
+
+
+def derived(base: Job, changes: Mapping[str, Any], number: int) -> Job:
+    """A job with other settings, on the same data.
+
+    Args:
+        base: At the arm's own settings.
+        changes: By dotted path; none of them touches the data.
+        number: Of the trial in its search.
+    """
+    experiment = base.experiment.with_changes(changes)
+    identity = experiment.identity(base.data.fingerprint)
+    run_dir = base.run_dir.parent / identity
+    return replace(base, experiment=experiment, identity=identity, run_dir=run_dir, number=number)
+
+
+def database_url(study: Study, folder: Path) -> str:
+    """Where the search of a study is kept, as ``optuna-dashboard`` takes it."""
+    return _search_of(study).storage or f"sqlite:///{folder / 'optuna.db'}"
+
+
+def _search_of(study: Study) -> Search:
+    if study.search is None:
+        raise UserError(f"study {study.name!r} has no search; set search and space")
+    return study.search
+
+
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    try:
+        return optuna.storages.RDBStorage(url)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"search.storage {url!r} cannot be opened ({reason}); name a database that can") from error
+
+
+def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
+    name: str,
+    search: Search,
+    base: Job,
+    space: dict[str, Distribution],
+    storage: optuna.storages.BaseStorage,
+    index: int,
+) -> Searched:
+    directions = (
+        [StudyDirection.MAXIMIZE] if search.cost is None else [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    )
+    found = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    declared = {path: distribution.model_dump(mode="json") for path, distribution in space.items()}
+    if found.user_attrs.get("space", declared) != declared:
+        raise UserError(
+            f"search {name!r}: was begun with another space; rename the study, or delete the search from its database"
+        )
+    found.set_user_attr("space", declared)
+    trials = found.get_trials(deepcopy=False)
+    # What was proposed before counts as drawn: a search that continues does not draw it again.
+    found.sampler = _sampler(search, seed=search.seed + 10_007 * index + len(trials))
+    found.pruner = _pruner(search, total_epochs(base.experiment))
+    budget = search.trials
+    if search.sampler == "grid":
+        every = combinations(space)
+        for parameters in every:
+            found.enqueue_trial(parameters, skip_if_exists=True)
+        budget = min(budget, len(every))
+    unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    return Searched(base, space, found, budget, unfinished)
+
+
+def _sampler(search: Search, *, seed: int) -> optuna.samplers.BaseSampler:
+    startup = min(MOST_STARTUP, max(FEWEST_STARTUP, search.trials // 4))
+    if search.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+    if search.sampler == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+    if search.sampler == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=startup)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(search: Search, epochs: int) -> optuna.pruners.BasePruner:
+    if search.pruner == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=search.grace_epochs, reduction_factor=REDUCTION)
+    if search.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=search.grace_epochs, max_resource=max(epochs, search.grace_epochs), reduction_factor=REDUCTION
+        )
+    if search.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=FEWEST_STARTUP, n_warmup_steps=search.grace_epochs)
+    return optuna.pruners.NopPruner()
+
+
+def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Any:
+    if isinstance(distribution, Choice):
+        return trial.suggest_categorical(path, list(distribution.values))
+    if isinstance(distribution, Float):
+        value = trial.suggest_float(
+            path, distribution.low, distribution.high, log=distribution.log, step=distribution.step
+        )
+        return value if distribution.step is None else round(value, 12)
+    return trial.suggest_int(path, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+
+
+def _importance(search: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
+    if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) == 1:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about parameters that never varied
+        found = optuna.importance.get_param_importances(
+            search,
+            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            target=lambda trial: trial.values[0],
+        )
+    return dict(found)

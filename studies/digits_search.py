@@ -1,0 +1,33 @@
+"""Whether DMiner still beats the base on keep-1 digits when both are tuned with the same budget.
+
+Command: siod study run digits_search
+Cost: 16 trials of a search for each arm, at most 4 minutes of one core each and half of them pruned, then 6 trials of
+4 minutes. Not run yet.
+"""
+
+from __future__ import annotations
+
+from siod.training.presets import DIGITS_DMINER, digits_centernet
+from siod.tuning.space import Float, Int, Search
+from siod.tuning.study import Arm, Study
+
+STUDY = Study(
+    name="digits_search",
+    question="Does DMiner beat the base on keep-1 digits when both are at their best?",
+    base=digits_centernet(),
+    arms=(
+        Arm(name="base", label="SIOD (base)"),
+        Arm(name="dminer", label="SIOD (DMiner)", changes={"dminer": DIGITS_DMINER}),
+    ),
+    baseline="base",
+    factors=("dminer",),
+    space={
+        "recipe.learning_rate": Float(low=5e-4, high=8e-3, log=True),
+        "dminer.splg.min_similarity": Float(low=0.4, high=0.8),
+        "dminer.pgcl.top_m": Int(low=4, high=48, log=True),
+        "dminer.pgcl.temperature": Float(low=0.03, high=0.3, log=True),
+        "dminer.pgcl.weight": Float(low=0.01, high=0.5, log=True),
+    },
+    search=Search(trials=16, sampler="tpe", pruner="asha", grace_epochs=2),
+    seeds=(0, 1, 2),
+)

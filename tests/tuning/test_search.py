@@ -1,0 +1,229 @@
+"""What a search proposes, ends early, remembers and finds best; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+
+from siod.data.source import prepare
+from siod.errors import UserError
+from siod.tuning.search import Best, Campaign, best_of, database_url, derived, searched, tuned
+from siod.tuning.space import Choice, Float, Int, Search
+from siod.tuning.trial import Job
+
+if TYPE_CHECKING:
+    from siod.data.source import PreparedData
+    from siod.training.experiment import Experiment
+    from siod.tuning.study import Study
+
+SPACE = {"recipe.learning_rate": Float(low=1e-4, high=1e-2, log=True), "dminer.pgcl.top_m": Int(low=4, high=16)}
+
+
+@pytest.fixture(scope="module")
+def data(small: Experiment, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepare(small.data, small.annotations, tmp_path_factory.mktemp("cache"))
+
+
+def with_search(a_study: Study, **settings: Any) -> Study:
+    fields = {"space": SPACE, "search": Search(**{"trials": 5, **settings})}
+    return type(a_study).model_validate({**dict(a_study), **fields})
+
+
+def bases_of(study: Study, data: PreparedData, runs: Path) -> dict[str, Job]:
+    experiments = {arm.name: study.experiment(arm, 100) for arm in study.arms[1:]}
+    return {
+        name: Job(name, experiment, data, experiment.identity(data.fingerprint), runs / "trials" / name, runs / "cache")
+        for name, experiment in experiments.items()
+    }
+
+
+def score(job: Job) -> float:
+    """Best at the rate of 1e-3."""
+    return 1e-3 / max(job.experiment.recipe.learning_rate, 1e-6) if job.experiment.recipe.learning_rate > 1e-3 else 0.5
+
+
+def run_all(campaign: Campaign) -> list[Job]:
+    jobs = []
+    while (job := campaign.ask()) is not None:
+        campaign.finish(job, {"ap_s": score(job)})
+        jobs.append(job)
+    return jobs
+
+
+def test_every_arm_gets_the_same_number_of_trials_in_turn(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study)
+    jobs = run_all(Campaign.open(study, bases_of(study, data, tmp_path), tmp_path))
+    assert [job.name for job in jobs] == [f"{arm}/{number}" for number in range(5) for arm in ("base", "dminer")]
+    rates = [job.experiment.recipe.learning_rate for job in jobs]
+    assert len(set(rates)) == 10
+    assert all(1e-4 <= rate <= 1e-2 for rate in rates)
+    assert all(job.experiment.dminer is None for job in jobs if job.arm == "base")
+    assert {job.experiment.seed for job in jobs} == {100}
+    assert len({job.identity for job in jobs}) == 10
+    assert {job.run_dir.name for job in jobs} == {job.identity for job in jobs}
+
+
+def test_the_same_seed_proposes_the_same(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study)
+    one, two = (
+        [job.identity for job in run_all(Campaign.open(study, bases_of(study, data, tmp_path), folder))]
+        for folder in (tmp_path / "one", tmp_path / "two")
+        if folder.mkdir() is None
+    )
+    assert one == two
+
+
+def test_a_search_that_was_cut_off_trains_what_it_had_proposed_and_asks_on(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    study = with_search(a_study)
+    bases = bases_of(study, data, tmp_path)
+    first = Campaign.open(study, bases, tmp_path)
+    done, cut = first.ask(), first.ask()
+    assert done is not None
+    assert cut is not None
+    first.finish(done, {"ap_s": 0.3})
+    again = Campaign.open(study, bases, tmp_path)
+    assert list(again.past()) == [("base/0", "complete", 0.3)]
+    jobs = run_all(again)
+    assert jobs[0] == cut
+    assert sorted(job.name for job in [done, *jobs]) == sorted(f"{a}/{n}" for a in ("base", "dminer") for n in range(5))
+    assert len({job.identity for job in [done, *jobs]}) == 10
+    assert not Campaign.open(study, bases, tmp_path).is_left()
+
+
+def test_another_space_under_the_same_name_is_refused(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study)
+    bases = bases_of(study, data, tmp_path)
+    Campaign.open(study, bases, tmp_path)
+    other = study.model_copy(update={"space": {"recipe.learning_rate": Float(low=1e-3, high=1e-2)}})
+    with pytest.raises(UserError, match="search 'small/base': was begun with another space; rename the study"):
+        Campaign.open(other, bases, tmp_path)
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha"])
+def test_a_trial_far_below_the_others_of_its_arm_is_pruned_after_the_grace(
+    a_study: Study, data: PreparedData, tmp_path: Path, pruner: str
+) -> None:
+    study = with_search(a_study, pruner=pruner, trials=8, grace_epochs=2)
+    bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
+    campaign = Campaign.open(study, bases, tmp_path)
+    for _ in range(6):
+        job = campaign.ask()
+        assert job is not None
+        assert [campaign.epoch(job, epoch, {"ap_s": 0.5}) for epoch in (1, 2)] == [False, False]
+        campaign.finish(job, {"ap_s": 0.5})
+    poor = campaign.ask()
+    assert poor is not None
+    assert not campaign.epoch(poor, 1, {"ap_s": 0.01})
+    assert campaign.epoch(poor, 2, {"ap_s": 0.01})
+    assert not campaign.epoch(poor, 2, {"ap_s": 0.01}), "an epoch that is told again is not judged again"
+    campaign.prune(poor)
+    states = [state for _, state, _ in campaign.past()]
+    assert states == ["complete"] * 6 + ["pruned"]
+    assert best_of(study, tmp_path)["dminer"].counts == {"complete": 6, "pruned": 1}
+
+
+def test_a_failed_trial_counts_against_the_budget_and_is_never_best(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    study = with_search(a_study, trials=2)
+    bases = {"base": bases_of(study, data, tmp_path)["base"]}
+    campaign = Campaign.open(study, bases, tmp_path)
+    failed, good = campaign.ask(), campaign.ask()
+    assert failed is not None
+    assert good is not None
+    campaign.fail(failed)
+    campaign.finish(good, {"ap_s": 0.1})
+    assert campaign.ask() is None
+    assert best_of(study, tmp_path)["base"].number == 1
+
+
+def test_a_grid_takes_every_combination_once(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    space = {"recipe.batch_size": Choice(values=(4, 8)), "dminer.pgcl.top_m": Int(low=4, high=12, step=4)}
+    fields = {"space": space, "search": Search(sampler="grid", trials=100)}
+    study = type(a_study).model_validate({**dict(a_study), **fields})
+    jobs = run_all(Campaign.open(study, bases_of(study, data, tmp_path), tmp_path))
+    taken = [
+        (job.experiment.recipe.batch_size, dminer.pgcl.top_m)
+        for job in jobs
+        if (dminer := job.experiment.dminer) is not None and dminer.pgcl is not None
+    ]
+    assert taken == [(batch, top_m) for batch in (4, 8) for top_m in (4, 8, 12)]
+    assert [job.experiment.recipe.batch_size for job in jobs if job.arm == "base"] == [4, 8]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsga2"])
+def test_every_sampler_fills_its_budget(a_study: Study, data: PreparedData, tmp_path: Path, sampler: str) -> None:
+    study = with_search(a_study, sampler=sampler, trials=7)
+    bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
+    assert len(run_all(Campaign.open(study, bases, tmp_path))) == 7
+
+
+def test_a_second_objective_makes_a_front_and_the_first_decides(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    study = with_search(a_study, cost="epoch_seconds", sampler="nsga2", trials=3)
+    bases = {"base": bases_of(study, data, tmp_path)["base"]}
+    campaign = Campaign.open(study, bases, tmp_path)
+    for figures in ((0.1, 1.0), (0.3, 9.0), (0.2, 20.0)):
+        job = campaign.ask()
+        assert job is not None
+        campaign.finish(job, {"ap_s": figures[0], "cost/epoch_seconds": figures[1]})
+    assert best_of(study, tmp_path)["base"].number == 1
+    found = optuna.load_study(study_name="small/base", storage=database_url(study, tmp_path))
+    assert [trial.number for trial in found.best_trials] == [0, 1]
+
+
+def test_the_importance_names_the_setting_that_matters(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study, trials=20, sampler="random")
+    bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
+    run_all(Campaign.open(study, bases, tmp_path))
+    importance = best_of(study, tmp_path, importance=True)["dminer"].importance
+    assert importance["recipe.learning_rate"] > 0.9
+
+
+def test_time_ends_a_search_between_trials(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study, hours=1.0)
+    now = [0.0]
+    campaign = Campaign(
+        study, Campaign.open(study, bases_of(study, data, tmp_path), tmp_path).arms, clock=lambda: now[0]
+    )
+    assert campaign.ask() is not None
+    now[0] = 3601.0
+    assert campaign.ask() is None
+
+
+def test_a_tuned_study_has_each_arm_at_its_best_and_no_search(a_study: Study) -> None:
+    best = {"dminer": Best(3, 0.4, {"recipe.learning_rate": 0.001, "dminer.pgcl.top_m": 7}, {"complete": 5}, {})}
+    final = tuned(with_search(a_study), best)
+    assert final.search is None
+    assert final.space == {}
+    experiment = final.experiment(final.arm("dminer"), 1)
+    assert experiment.recipe.learning_rate == 0.001
+    assert experiment.dminer is not None
+    assert experiment.dminer.pgcl is not None
+    assert experiment.dminer.pgcl.top_m == 7
+    assert final.experiment(final.arm("base"), 1) == a_study.experiment(a_study.arm("base"), 1)
+
+
+def test_the_trials_of_a_search_are_a_study_of_their_own(a_study: Study) -> None:
+    search = searched(with_search(a_study))
+    assert (search.name, search.seeds) == ("small.search", (0, 1, 2, 3, 4))
+
+
+def test_a_derived_job_differs_by_its_settings_alone(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    base = bases_of(a_study, data, tmp_path)["base"]
+    job = derived(base, {"recipe.epochs": 1}, 4)
+    assert job.name == "base/4"
+    assert job.experiment == base.experiment.with_changes({"recipe.epochs": 1})
+    assert (job.data, job.cache_dir) == (base.data, base.cache_dir)
+
+
+def test_a_database_that_cannot_be_opened_is_named(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study, storage=f"sqlite:///{tmp_path / 'no' / 'where.db'}")
+    with pytest.raises(UserError, match=r"search\.storage 'sqlite:.*cannot be opened"):
+        Campaign.open(study, bases_of(study, data, tmp_path), tmp_path)
