@@ -109,7 +109,9 @@ def finished(
     """
     if lines:
         _legend(figure, lines, labels)
-    return Drawing(name, title, _svg(figure, name, title), figure)
+    drawing = Drawing(name, title, _svg(figure, name, title), figure)
+    figure.set_layout_engine("none")  # it stays as it was laid out: other formats need not do so again
+    return drawing
 
 
 def draw_curves(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from siod.reports.aggregate import Spread, by_group
+from siod.reports.aggregate import Spread
 from siod.reports.drawing import (
     COLOURS,
     INK,
@@ -24,8 +23,6 @@ from siod.reports.drawing import (
 from siod.reports.numbers import heading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from matplotlib.axes import Axes
 
     from siod.tracking.records import Diagnosis, StudyRecord
@@ -43,14 +40,16 @@ def draw_errors(study: StudyRecord) -> tuple[Drawing, ...]:
     """Draw what the finished trials' diagnoses hold; call it within ``STYLE``.
 
     Args:
-        study: Trials without a diagnosis are left out.
+        study: One group of arms; trials without a diagnosis are left out.
 
     Returns:
         Nothing when no trial has one.
     """
-    drawn: Iterable[Drawing | None] = chain.from_iterable(
-        (*(_precision(group, iou) for iou in SHOWN_IOUS), _reliability(group), _histograms(group), _categories(group))
-        for group in by_group(study).values()
+    drawn = (
+        *(_precision(study, iou) for iou in SHOWN_IOUS),
+        _reliability(study),
+        _histograms(study),
+        _categories(study),
     )
     return tuple(drawing for drawing in drawn if drawing is not None)
 

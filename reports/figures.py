@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib.ticker import MaxNLocator
 
-from siod.reports.aggregate import Spread, by_group, curve, of_status
+from siod.reports.aggregate import Spread, by_group, curve, leading, of_status
 from siod.reports.drawing import STYLE, Drawing, draw_curves
 from siod.reports.error_figures import draw_errors
 from siod.reports.numbers import heading
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from siod.tracking.records import StudyRecord, TrialRecord
 
 LOSSES = ("train/loss", "train/heatmap", "train/size", "train/offset", "train/pgcl")
+# As many lines as a figure can tell apart.
+MOST_ARMS = 12
 MINING = ("per_image", "precision", "recall")
 
 
@@ -29,13 +31,13 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
     """Draw everything a study's trials have values for.
 
     Args:
-        study: Finished or not.
+        study: Finished or not; of a group with more arms than a figure can tell apart the best are drawn.
 
     Returns:
         Drawings by group: ``thresholds``, ``sweeps`` and ``errors`` (finished trials), ``training`` and
         ``mining`` (also of trials that still run); a group without values is empty.
     """
-    groups = by_group(study).values()
+    groups = [leading(group, MOST_ARMS) for group in by_group(study).values()]
     # Families of detectors have losses of their own; only the whole is comparable.
     losses = LOSSES if len(groups) == 1 else LOSSES[:1]
     mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl", "pseudo") for figure in MINING]
@@ -43,7 +45,7 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         return {
             "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
             "sweeps": draw_sweeps(study),
-            "errors": draw_errors(study),
+            "errors": tuple(drawing for group in groups for drawing in draw_errors(group)),
             "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),
             "mining": _drawn(_by_epoch(group, name) for group in groups for name in mining),
         }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from siod.reports.aggregate import of_status
+from siod.reports.aggregate import by_group, of_status
 from siod.reports.answer import answers
 from siod.reports.caveats import tagged
 from siod.reports.cost import HEADINGS as COST_HEADINGS
@@ -40,7 +40,12 @@ LOCAL = "http://127.0.0.1:"
 
 
 def render_page(
-    study: StudyRecord, table: Table, notes: Sequence[str], drawings: Mapping[str, Sequence[Drawing]]
+    study: StudyRecord,
+    table: Table,
+    notes: Sequence[str],
+    drawings: Mapping[str, Sequence[Drawing]],
+    *,
+    most_arms: int = 12,
 ) -> str:
     """Write a study's page.
 
@@ -49,6 +54,7 @@ def render_page(
         table: Of the study.
         notes: What limits the table, in whole sentences.
         drawings: Figures by group.
+        most_arms: How many arms figures show at most.
 
     Returns:
         An HTML document that needs no other file and no network: complete as it is, with a script of its own for
@@ -68,6 +74,7 @@ def render_page(
             notes=notes,
             missing=MISSING,
             drawings=drawings,
+            crowded=most_arms if any(len(group.arms) > most_arms for group in by_group(study).values()) else 0,
             sweeps=sweeps(study),
             strips=draw_gallery(study),
             gallery_data=gallery_data(study),

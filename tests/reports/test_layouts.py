@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from siod.reports.aggregate import leading
 from siod.reports.caveats import caveats
 from siod.reports.drawing import STYLE
 from siod.reports.figures import draw_study
@@ -152,3 +153,10 @@ def test_an_index_lists_studies_with_their_answers_and_reports(study: StudyRecor
     assert "3 not started" in page
     assert "siod report build other" in page
     assert "<script" not in page
+
+
+def test_figures_of_many_arms_show_the_baseline_and_the_best(study: StudyRecord) -> None:
+    # Base has the lowest mean and stays; of the others FSOD and DMiner lead.
+    fewer = leading(study, 3)
+    assert [arm.name for arm in fewer.arms] == ["fsod", "base", "dminer"]
+    assert leading(study, 5) is study
