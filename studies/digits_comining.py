@@ -12,7 +12,7 @@ from siod.training.presets import DIGITS_FPN_DMINER, digits_retinanet
 from siod.tuning.study import Arm, Study
 
 HARD = {"annotations": Sparse(level="hard")}
-COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.3), start_epoch=1)
+COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.5), start_epoch=1)
 
 STUDY = Study(
     name="digits_comining",
