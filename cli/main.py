@@ -30,6 +30,7 @@ from siod.cli import (
     study_run,
     study_status,
 )
+from siod.cli import predict as predict_command
 from siod.cli import train as train_command
 from siod.cli import ui as ui_command
 from siod.errors import RunError, UserError
@@ -53,6 +54,7 @@ data_app.command("resize")(data_resize.resize)
 data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict_command.predict)
 app.add_typer(study_app, name="study")
 study_app.command("best")(study_best.best)
 study_app.command("list")(study_list.list_)

@@ -44,6 +44,24 @@ def draw_predictions(
         hits = [(row[:4], f"{names[int(row[5])]} {100 * row[4]:.0f}") for row in sure]
         sheet.paste(_cell(image, folder, true, TRUE_COLOUR), (left, top))
         sheet.paste(_cell(image, folder, hits, FOUND_COLOUR), (left, top + step))
+    _write(sheet, picture)
+
+
+def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], picture: Path) -> None:
+    """Draw boxes over one image in its own size, and write it to a PNG file.
+
+    Args:
+        file: The image.
+        boxes: x, y, width, height in pixels of the image, with what is written beside them.
+        picture: File to write; it is there whole or not at all.
+    """
+    with Image.open(file) as image:
+        drawn = image.convert("RGB")
+    _draw(drawn, boxes, FOUND_COLOUR, 1.0)
+    _write(drawn, picture)
+
+
+def _write(sheet: Image.Image, picture: Path) -> None:
     temporary = picture.with_name(f".{picture.name}.{os.getpid()}.tmp")
     try:
         sheet.save(temporary, "PNG")
@@ -57,7 +75,12 @@ def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[floa
     cell = Image.new("RGB", (CELL_PX, CELL_PX), "#eeeeee")
     with Image.open(folder / image.file) as file:
         cell.paste(file.convert("RGB").resize((round(image.width * scale), round(image.height * scale))))
-    pen, font = ImageDraw.Draw(cell), ImageFont.load_default(LETTER_PX)
+    _draw(cell, boxes, colour, scale)
+    return cell
+
+
+def _draw(image: Image.Image, boxes: Sequence[tuple[Sequence[float], str]], colour: str, scale: float) -> None:
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(LETTER_PX)
     for (x, y, width, height), caption in boxes:
         corners = [x * scale, y * scale, (x + width) * scale, (y + height) * scale]
         pen.rectangle(corners, outline=colour, width=2)
@@ -69,4 +92,3 @@ def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[floa
             stroke_width=2,
             stroke_fill="black",
         )
-    return cell

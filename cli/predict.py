@@ -1,0 +1,42 @@
+"""``siod predict``: a checkpoint's detections in any images, as COCO JSON and drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
+from typing import Annotated
+
+import typer
+
+from siod.cli.options import CACHE, Cache, absolute, refuse_occupied, writable_parent
+
+DETECTIONS, IMAGES = "detections.json", "images.json"
+
+
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A file of a run's checkpoints, such as checkpoints/best.pt.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write: detections.json, images.json, drawn images.")],
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Lowest score that is drawn; the file holds all.")
+    ] = 0.3,
+    cache: Cache = CACHE,
+) -> None:
+    """Find objects in images: detections as COCO JSON, and the images with boxes drawn."""
+    refuse_occupied(out)
+    writable_parent(out)
+    from siod.json_file import write_json  # noqa: PLC0415  (keeps --help fast)
+    from siod.training.predict import image_files, predict  # noqa: PLC0415
+    from siod.tuning.pictures import draw_detections  # noqa: PLC0415
+
+    made = predict(absolute(checkpoint), image_files([absolute(path) for path in images]), cache_dir=absolute(cache))
+    out.mkdir(exist_ok=True)
+    names = {category["id"]: category["name"] for category in made.document["categories"]}
+    for number, file in enumerate(made.files, start=1):
+        sure = [one for one in made.detections if one["image_id"] == number and one["score"] >= threshold]
+        boxes = [(one["bbox"], f"{names[one['category_id']]} {100 * one['score']:.0f}") for one in sure]
+        draw_detections(file, boxes, out / f"{number:04}_{file.stem}.png")
+    write_json(out / IMAGES, made.document)
+    write_json(out / DETECTIONS, made.detections)
+    drawn = sum(one["score"] >= threshold for one in made.detections)
+    typer.echo(f"{len(made.files)} images, {drawn} objects scored {threshold:g} or higher: {out}")

@@ -1,0 +1,115 @@
+"""Detections of a trained checkpoint in any images."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from siod.data.images import BrokenImageError
+from siod.data.source import prepare
+from siod.detectors.zoo import build
+from siod.errors import UserError
+from siod.json_file import write_json
+from siod.training import checkpoint
+from siod.training.context import InProcess
+from siod.training.evaluate import detect
+from siod.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.data.source import PreparedData
+    from siod.detectors.detector import Detector
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+ROOT = Path("/")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a checkpoint finds.
+
+    Args:
+        files: The images; the id of one is its place, from 1.
+        document: A COCO document of images and categories, without annotations.
+        detections: A COCO results list, boxes x, y, width, height in pixels of the image files.
+    """
+
+    files: tuple[Path, ...]
+    document: dict[str, Any]
+    detections: list[dict[str, Any]]
+
+
+def image_files(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The images that are named, and those of the folders that are.
+
+    Args:
+        paths: Files, and folders whose images are taken in the order of their names.
+
+    Raises:
+        UserError: A path does not exist, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f"{path}: no image in this folder; name one that holds some, or image files")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UserError(f"{path}: no such image; name an existing file or folder")
+    return tuple(dict.fromkeys(file.resolve() for file in files))
+
+
+def predict(checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path) -> Predictions:
+    """Run a checkpoint on images, in the way its validation images were looked at.
+
+    Args:
+        checkpoint_file: Of a run's ``checkpoints``.
+        files: Of :func:`image_files`.
+        cache_dir: Where the data set is that names the categories.
+
+    Returns:
+        All detections, down to the lowest score the detector gives.
+
+    Raises:
+        UserError: The checkpoint or an image cannot be read.
+    """
+    state = checkpoint.load(checkpoint_file)
+    experiment = Experiment.model_validate(state["experiment"])
+    data = prepare(experiment.data, experiment.annotations, cache_dir, check_images="off")
+    categories = [
+        {"id": number, "name": name} for number, name in zip(data.category_ids, data.category_names, strict=True)
+    ]
+    images = [_record(place, file) for place, file in enumerate(files, start=1)]
+    document = {"images": images, "annotations": [], "categories": categories}
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = Path(folder) / "images.json"
+        write_json(annotations, document)
+        # The name of the folder stands for its content: what is remembered of other images must not be used.
+        shown = replace(data, val=annotations, val_images=ROOT, fingerprint=folder)
+        found = detect(_detector(state, experiment, data), shown, experiment.evaluation, InProcess(Path(folder)))
+    return Predictions(tuple(files), document, found.coco_results())
+
+
+def _record(number: int, file: Path) -> dict[str, Any]:
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise BrokenImageError(f"{file}: does not decode as an image; name another") from error
+    return {"id": number, "file_name": file.relative_to(ROOT).as_posix(), "width": width, "height": height}
+
+
+def _detector(state: dict[str, Any], experiment: Experiment, data: PreparedData) -> Detector:
+    """The detector that was judged: the trained one, or the teacher of a method that keeps one."""
+    detector = build(experiment.detector, num_classes=len(data.category_names))
+    judged = getattr(experiment.method, "judged", "")
+    detector.load_state_dict(state["method"]["teacher"] if judged == "teacher" else state["model"])
+    return detector.to(InProcess(Path()).device).eval()
