@@ -35,7 +35,7 @@ STUDY = Study(
         Arm(
             name="teacher_student",
             label="Teacher-student (SSOD)",
-            changes=SSOD | {"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.3))},
+            changes=SSOD | {"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))},
         ),
         Arm(name="comining", label="Co-mining (SAOD)", changes=SAOD | {"method": COMINING}),
         Arm(name="dminer", label="DMiner (SIOD)", changes={"dminer": DIGITS_DMINER}),
