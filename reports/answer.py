@@ -27,10 +27,23 @@ def answers(study: StudyRecord) -> tuple[str, ...]:
         study: Finished or not.
 
     Returns:
-        One sentence, or one for each group of arms; what cannot be said yet says why.
+        One sentence, or one for each group of arms; what cannot be said yet says why. For a search one for each
+        arm with its best trial.
     """
+    if study.is_search:
+        return tuple(sentence for row in aggregate(study) if (sentence := _found(row, study.objective)))
     found = {one.arm: one for one in differences(study)}
     return tuple(_sentence(group, name, found, study) for name, group in by_group(study).items())
+
+
+def _found(row: ArmRow, metric: str) -> str:
+    """What the search of an arm has found; empty before its first finished trial."""
+    told = [(trial.metrics[metric], trial.seed) for trial in row.finished() if metric in trial.metrics]
+    if not told:
+        return ""
+    value, number = max(told)
+    counted = "1 finished trial" if len(told) == 1 else f"{len(told)} finished trials"
+    return f"{row.arm.title}: trial {number} is the best of {counted} with {percent(value)} {heading(metric)}."
 
 
 def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole: StudyRecord) -> str:

@@ -39,7 +39,7 @@ def _unfinished(study: StudyRecord) -> Iterator[str]:
     for trial in of_status(declared, "failed"):
         reason = trial.error.rstrip(".") or "no reason given"
         yield f"{_name(trial)} failed and is left out, not counted as zero: {reason}."
-    for status, verb in (("running", "still running"), ("interrupted", "interrupted")):
+    for status, verb in (("running", "still running"), ("interrupted", "interrupted"), ("pruned", "pruned")):
         names = [f"{_name(trial)} (epoch {trial.epoch})" for trial in declared if trial.status == status]
         if names:
             yield f"Left out because {verb}: {', '.join(names)}."
@@ -49,6 +49,12 @@ def _unfinished(study: StudyRecord) -> Iterator[str]:
 
 
 def _seeds(study: StudyRecord) -> Iterator[str]:
+    if study.is_search:
+        yield (
+            "The trials of a search differ in their settings and their seeds are their numbers: mean and deviation are "
+            "over settings, and nothing is tested."
+        )
+        return
     finished = {arm.name: of_status(study.trials_of(arm.name), "finished") for arm in study.arms}
     counts = [len(trials) for trials in finished.values() if trials]
     if counts and min(counts) == 1:

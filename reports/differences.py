@@ -60,8 +60,11 @@ def differences(study: StudyRecord) -> tuple[Difference, ...]:
         study: Finished or not; a seed counts where both arms are finished.
 
     Returns:
-        In the declared order, without arms that share no finished seed with the baseline.
+        In the declared order, without arms that share no finished seed with the baseline; nothing for a search,
+        whose trials are no repetitions.
     """
+    if study.is_search:
+        return ()
     values = {arm.name: _by_seed(study, arm.name) for arm in study.arms}
     comparisons = {}
     for arm in study.arms:

@@ -142,7 +142,8 @@ def status_counts(study: StudyRecord) -> dict[str, int]:
     """How many declared trials are in each state, those that are in none left out."""
     declared = [trial for arm in study.arms for trial in study.trials_of(arm.name)]
     counts: dict[str, int] = {
-        status: len(of_status(declared, status)) for status in ("finished", "running", "interrupted", "failed")
+        status: len(of_status(declared, status))
+        for status in ("finished", "running", "interrupted", "pruned", "failed")
     }
     counts["not started"] = len(study.arms) * len(study.seeds) - len(declared)
     return {state: count for state, count in counts.items() if count}

@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 Status = Literal["running", "finished", "failed", "interrupted", "pruned"]
+# The search of a study is recorded under its name with this behind.
+SEARCH = ".search"
 Points = tuple[tuple[int, float], ...]
 
 
@@ -153,6 +155,11 @@ class StudyHeader:
     experiment: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     baselines: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether its trials differ in their settings, and their seeds are numbers of trials."""
+        return self.name.endswith(SEARCH)
 
     def baseline_of(self, group: str) -> str:
         """Name of the arm that the gains of a group are counted from."""

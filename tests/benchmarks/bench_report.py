@@ -1,7 +1,7 @@
 """How long a report of 1,000 trials with 150 epochs each takes, and how much memory and page: 15 s, 1 GB, 15 MB.
 
 Run: python tests/benchmarks/bench_report.py [--arms 40] [--seeds 25] [--epochs 150]
-Measured 2026-11-23 on two cores of an AMD EPYC server: see docs/reports.md.
+What was measured stands in docs/reports.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from siod.reports.answer import answers
+from siod.reports.caveats import caveats
 from siod.reports.cost import costs
+from siod.reports.differences import differences
+from siod.reports.page import status_counts
 from siod.tracking.records import ArmRecord, StudyRecord
 
 Change = Callable[..., StudyRecord]
@@ -61,6 +64,23 @@ def test_a_study_in_the_middle_has_no_answer_yet(study: StudyRecord) -> None:
 def test_one_seed_is_not_tested(study: StudyRecord) -> None:
     (answer,) = answers(replace(study, seeds=(0,)))
     assert "over 1 seed (one seed cannot be tested)" in answer
+
+
+def test_a_search_names_its_best_trials_and_tests_nothing(study: StudyRecord, change: Change) -> None:
+    # Trial 1 of base is at 12 percent, trial 2 of DMiner at 15; its trial 0 was pruned.
+    values = {"base": (0.10, 0.12, 0.11), "dminer": (0.13, 0.14, 0.15)}
+    arms = tuple(arm for arm in study.arms if arm.name in values)
+    found = replace(with_values(study, change, values), name="demo.search", arms=arms)
+    found = change(found, "dminer", 0, status="pruned")
+    assert answers(found) == (
+        "SIOD (base): trial 1 is the best of 3 finished trials with 12.0 AP@S.",
+        "SIOD (DMiner): trial 2 is the best of 2 finished trials with 15.0 AP@S.",
+    )
+    assert differences(found) == ()
+    told = caveats(found)
+    assert "Left out because pruned: dminer/0 (epoch 6)." in told
+    assert any(note.startswith("The trials of a search differ in their settings") for note in told)
+    assert status_counts(found)["pruned"] == 1
 
 
 def test_every_group_has_its_answer(study: StudyRecord) -> None:
