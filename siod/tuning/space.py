@@ -137,10 +137,11 @@ def applicable(space: Mapping[str, Distribution], experiment: Experiment) -> dic
         experiment: Of an arm.
 
     Returns:
-        In the order of the space. A path below a setting that is null is left out: the arm goes without it.
+        In the order of the space. What the experiment has no such setting of is left out: a path below a setting
+        that is null, or of another method or detector.
 
     Raises:
-        UserError: A path's name is unknown, or the experiment refuses an end of its range.
+        UserError: The experiment refuses an end of a range.
     """
     plain = experiment.model_dump()
     found = {path: distribution for path, distribution in space.items() if _exists(plain, path)}
@@ -171,6 +172,27 @@ def combinations(space: Mapping[str, Distribution]) -> tuple[dict[str, Any], ...
     return tuple(dict(zip(points, values, strict=True)) for values in product(*listed))
 
 
+def refuse_unreached(path: str, experiments: Sequence[Experiment]) -> None:
+    """Refuse a path that no arm has, with the closest name where its parents exist.
+
+    Args:
+        path: Dotted.
+        experiments: Of all arms.
+
+    Raises:
+        ValueError: Always.
+    """
+    for experiment in experiments:
+        place: Any = experiment.model_dump()
+        for name in path.split("."):
+            if isinstance(place, dict) and name not in place:
+                message = f"space {path!r}: unknown setting{closest(name, place)}"
+                raise ValueError(message)
+            place = place[name] if isinstance(place, dict) else None
+    message = f"space {path!r}: no arm has this setting; its parent is null in all of them"
+    raise ValueError(message)
+
+
 def refuse_untuned(paths: Mapping[str, Distribution]) -> None:
     """Refuse what is no setting to tune.
 
@@ -186,10 +208,8 @@ def refuse_untuned(paths: Mapping[str, Distribution]) -> None:
 def _exists(plain: Mapping[str, Any], path: str) -> bool:
     place: Any = plain
     for name in path.split("."):
-        if not isinstance(place, dict):
+        if not isinstance(place, dict) or name not in place:
             return False
-        if name not in place:
-            raise UserError(f"space: unknown setting {path!r}{closest(name, place)}")
         place = place[name]
     return True
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from siod.errors import UserError, closest
 from siod.training.experiment import Experiment
-from siod.tuning.space import Distribution, Search, applicable, combinations, refuse_untuned
+from siod.tuning.space import Distribution, Search, applicable, combinations, refuse_unreached, refuse_untuned
 from siod.value import Value, first_problem
 
 if TYPE_CHECKING:
@@ -138,9 +138,12 @@ class Study(Value):
             message = "space and search belong together; set both or none"
             raise ValueError(message)
         refuse_untuned(self.space)
+        if not self.space:
+            return self
         reached: set[str] = set()
-        for arm in self.arms:
-            found = applicable(self.space, self.experiment(arm, self.seeds[0]))
+        experiments = [self.experiment(arm, self.seeds[0]) for arm in self.arms]
+        for arm, experiment in zip(self.arms, experiments, strict=True):
+            found = applicable(self.space, experiment)
             if self.search is not None and self.search.sampler == "grid":
                 combinations(found)
             reached |= found.keys()
@@ -148,8 +151,7 @@ class Study(Value):
                 message = f"arm {arm.name!r} changes {path!r}, which the space tunes; keep one"
                 raise ValueError(message)
         for path in self.space.keys() - reached:
-            message = f"space {path!r}: no arm has this setting; its parent is null in all of them"
-            raise ValueError(message)
+            refuse_unreached(path, experiments)
         return self
 
     def _groups_are_sound(self) -> None:

@@ -50,7 +50,6 @@ def test_a_setting_below_null_is_left_out_for_that_arm_only() -> None:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"recipe.learning_rat": RATE}, "unknown setting 'recipe.learning_rat'.*learning_rate"),
         ({"recipe.learning_rate": Float(low=-1.0, high=1.0)}, "learning_rate.*greater than 0"),
         ({"dminer.splg.min_similarity": Float(low=0.5, high=1.5)}, "min_similarity.*less than or equal to 1"),
         ({"detector.family": Choice(values=("centernet", "centernot"))}, "unknown family 'centernot'"),
@@ -66,6 +65,7 @@ def test_a_path_or_an_end_that_the_experiment_refuses_is_named(space: dict[str, 
     [
         ({"recipe.learning_rate": RATE}, {"search": None}, "space and search belong together"),
         ({}, {}, "space and search belong together"),
+        ({"recipe.learning_rat": RATE}, {}, "space 'recipe.learning_rat': unknown setting.*learning_rate"),
         ({"annotations.k": Int(low=1, high=2)}, {}, "annotations is not tuned; make it an arm"),
         ({"dminer.pgcl.top_m": Int(low=4, high=16)}, {"arms": ARMS[:1]}, "no arm has this setting"),
     ],
@@ -75,6 +75,24 @@ def test_a_space_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         study(space, **changes)
+
+
+def test_settings_of_one_method_are_tuned_for_its_arms_alone() -> None:
+    methods = {
+        "csd": {"kind": "csd"},
+        "comining": {"kind": "comining"},
+    }
+    arms = tuple(Arm(name=name, changes={"method": method}) for name, method in methods.items())
+    space = {
+        "method.foreground_score": Float(low=0.1, high=0.5),
+        "method.pseudo.min_score": Float(low=0.3, high=0.7),
+        "recipe.learning_rate": RATE,
+    }
+    both = study(space, arms=arms, baseline="csd")
+    assert {arm.name: list(applicable(space, both.experiment(arm, 0))) for arm in arms} == {
+        "csd": ["method.foreground_score", "recipe.learning_rate"],
+        "comining": ["method.pseudo.min_score", "recipe.learning_rate"],
+    }
 
 
 def test_what_an_arm_is_about_is_not_tuned() -> None:
