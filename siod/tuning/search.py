@@ -65,6 +65,8 @@ class Campaign:
     arms: dict[str, Searched]
     clock: Callable[[], float] = time.monotonic
     _trials: dict[str, optuna.Trial] = field(default_factory=dict)
+    _open: dict[str, str] = field(default_factory=dict)
+    _twins: dict[str, list[Job]] = field(default_factory=dict)
     _began: float = 0.0
 
     def __post_init__(self) -> None:
@@ -111,7 +113,19 @@ class Campaign:
                     yield f"{name}/{trial.number}", trial.state.name.lower(), value
 
     def ask(self) -> Job | None:
-        """The next job to train, from the arm that has had the fewest; None when all budgets are spent."""
+        """The next job to train, from the arm that has had the fewest; None when all budgets are spent.
+
+        What is proposed while it is being trained already is not trained twice: it ends as the other does.
+        """
+        while (job := self._proposed()) is not None:
+            twin = next((name for name, identity in self._open.items() if identity == job.identity), None)
+            if twin is None:
+                self._open[job.name] = job.identity
+                return job
+            self._twins.setdefault(twin, []).append(job)
+        return None
+
+    def _proposed(self) -> Job | None:
         for searched in self.arms.values():
             if searched.unfinished:
                 frozen = searched.unfinished.pop(0)
@@ -165,8 +179,9 @@ class Campaign:
         self._tell(job, None, TrialState.FAIL)
 
     def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
-        searched = self.arms[job.arm]
-        searched.optuna.tell(self._trials.pop(job.name), values, state=state)
+        self._open.pop(job.name, None)
+        for each in (job, *self._twins.pop(job.name, ())):
+            self.arms[each.arm].optuna.tell(self._trials.pop(each.name), values, state=state)
 
 
 @dataclass(frozen=True)

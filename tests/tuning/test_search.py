@@ -156,6 +156,25 @@ def test_a_grid_takes_every_combination_once(a_study: Study, data: PreparedData,
     assert [job.experiment.recipe.batch_size for job in jobs if job.arm == "base"] == [4, 8]
 
 
+def test_settings_that_are_being_trained_are_not_trained_twice(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    fields = {"space": {"recipe.batch_size": Choice(values=(4, 8))}, "search": Search(sampler="random", trials=12)}
+    study = type(a_study).model_validate({**dict(a_study), **fields})
+    bases = {"base": bases_of(study, data, tmp_path)["base"]}
+    campaign = Campaign.open(study, bases, tmp_path)
+    first, second = campaign.ask(), campaign.ask()
+    assert first is not None
+    assert second is not None
+    assert first.identity != second.identity
+    assert campaign.ask() is None, "the other ten are settings of one of the two"
+    campaign.finish(first, {"ap_s": 0.25})
+    campaign.fail(second)
+    ended = [(state, value) for _, state, value in campaign.past()]
+    assert len(ended) == 12
+    assert set(ended) == {("complete", 0.25), ("fail", None)}
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsga2"])
 def test_every_sampler_fills_its_budget(a_study: Study, data: PreparedData, tmp_path: Path, sampler: str) -> None:
     study = with_search(a_study, sampler=sampler, trials=7)
