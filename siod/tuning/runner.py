@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from siod.training.phases import total_epochs
 from siod.tuning import cluster
 from siod.tuning.board import DONE, Board
+from siod.tuning.call import Call, reuse
 from siod.tuning.driver import Watch, carry_out_all
-from siod.tuning.jobs import ensure_weights, forget, prepare_jobs
+from siod.tuning.jobs import forget
 from siod.tuning.lock import alone
-from siod.tuning.plan import concurrency, plan
+from siod.tuning.plan import plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
 from siod.tuning.search import best_of, tuned
 from siod.tuning.searching import run_search
-from siod.tuning.trial import complete_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -89,11 +89,11 @@ def run_study(
         UserError: Something in the input has to be mended; nothing was trained.
     """
     began = time.monotonic()
-    plan(study, arms=arms, seeds=seeds)
+    trials = plan(study, arms=arms, seeds=seeds)
     if address is not None:
         cluster.refuse_unreachable(address)
     folder = runs_dir / "studies" / study.name
-    call = _Call(runs_dir, cache_dir, store_uri, address, max_concurrent, check_images, progress, command)
+    call = Call(runs_dir, cache_dir, store_uri, address, max_concurrent, check_images, progress, command)
     with alone(folder):
         searched = StudyOutcome(study.name)
         if study.search is not None:
@@ -102,30 +102,17 @@ def run_study(
                 searched.seconds = time.monotonic() - began
                 return searched
             study = tuned(study, best_of(study, folder))
-        outcome = _train_all(study, call, folder, plan(study, arms=arms, seeds=seeds), fresh=fresh)
+            trials = plan(study, arms=arms, seeds=seeds)
+        outcome = _train_all(study, call, folder, trials, fresh=fresh)
     outcome.failed |= searched.failed
     outcome.unrecorded |= searched.unrecorded
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-@dataclass(frozen=True)
-class _Call:
-    """The arguments of :func:`run_study` that all its parts need."""
-
-    runs_dir: Path
-    cache_dir: Path
-    store_uri: str
-    address: str | None
-    max_concurrent: int | None
-    check_images: Check
-    progress: bool
-    command: str
-
-
-def _search(study: Study, call: _Call, folder: Path, arms: Collection[str] | None) -> StudyOutcome:
+def _search(study: Study, call: Call, folder: Path, arms: Collection[str] | None) -> StudyOutcome:
     """Search every arm; what failed on the way only counts if nothing else is left of the arm."""
-    board, unrecorded = run_search(study, folder=folder, arms=arms, **vars(call))
+    board, unrecorded = run_search(study, call, folder=folder, arms=arms)
     outcome = _outcome(board, unrecorded)
     outcome.failed = {}
     for name in dict.fromkeys(row.partition("/")[0] for row in board.rows):
@@ -135,28 +122,27 @@ def _search(study: Study, call: _Call, folder: Path, arms: Collection[str] | Non
     return outcome
 
 
-def _train_all(study: Study, call: _Call, folder: Path, trials: Sequence[Trial], *, fresh: bool) -> StudyOutcome:
+def _train_all(study: Study, call: Call, folder: Path, trials: Sequence[Trial], *, fresh: bool) -> StudyOutcome:
     """Train the planned trials that have no result."""
     board = Board.of(
         study.name, {trial.name: total_epochs(trial.experiment) for trial in trials}, objective=study.objective
     )
     with shown(board) if call.progress else nullcontext():
-        board.doing("preparing the data")
-        jobs = prepare_jobs(
-            trials,
-            runs_dir=call.runs_dir,
-            cache_dir=call.cache_dir,
-            baseline=study.baseline,
-            check_images=call.check_images,
-            progress=lambda done, images: board.working("preparing the data", done, images),
-        )
+        jobs = call.prepare(trials, board, baseline=study.baseline)
         board.doing("opening the tracking store")
         with Recorder.open(study, jobs, store_uri=call.store_uri, command=call.command) as recorder:
             if fresh:
                 forget(jobs)
             pending = _reuse(jobs, board, recorder)
             if pending:
-                _train(pending, trials, board, recorder, folder=folder, address=call.address, limit=call.max_concurrent)
+                names = {job.name for job in pending}
+                watch = Watch(pending, board, recorder)
+                call.drive(
+                    [trial for trial in trials if trial.name in names],
+                    pending,
+                    watch,
+                    lambda slots: carry_out_all(pending, watch, folder=folder, slots=slots),
+                )
             board.doing("")
             recorder.status = _status(board)
         return _outcome(board, recorder.unrecorded)
@@ -170,35 +156,8 @@ def _reuse(jobs: Sequence[Job], board: Board, recorder: Recorder) -> list[Job]:
         if metrics is None:
             pending.append(job)
             continue
-        complete_folder(job)
-        recorder.reuse(job, metrics)
-        board.finish(job.name, metrics, state="reused")
+        reuse(job, metrics, board, recorder)
     return pending
-
-
-def _train(
-    pending: Sequence[Job],
-    trials: Sequence[Trial],
-    board: Board,
-    recorder: Recorder,
-    *,
-    folder: Path,
-    address: str | None,
-    limit: int | None,
-) -> None:
-    names = {job.name for job in pending}
-    board.doing("starting Ray")
-    with cluster.session(address) as nodes:
-        board.slots = concurrency([trial for trial in trials if trial.name in names], nodes, limit=limit)
-        board.doing("preparing the initial weights")
-        ensure_weights(pending, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
-        board.doing("starting the first trials")
-        watch = Watch(pending, board, recorder)
-        try:
-            carry_out_all(pending, watch, folder=folder, slots=board.slots)
-        finally:
-            watch.interrupted()
-    board.doom = watch.doom
 
 
 def _outcome(board: Board, unrecorded: dict[str, str]) -> StudyOutcome:

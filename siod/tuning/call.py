@@ -1,0 +1,79 @@
+"""One call that runs a study: what it was asked to do, and how its jobs are prepared and driven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siod.tuning import cluster
+from siod.tuning.jobs import ensure_weights, prepare_jobs
+from siod.tuning.plan import concurrency
+from siod.tuning.trial import complete_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from siod.data.source import Check
+    from siod.tuning.board import Board
+    from siod.tuning.driver import Watch
+    from siod.tuning.plan import Trial
+    from siod.tuning.recorder import Recorder
+    from siod.tuning.trial import Job
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of ``siod.tuning.runner.run_study`` that all its parts need."""
+
+    runs_dir: Path
+    cache_dir: Path
+    store_uri: str
+    address: str | None
+    max_concurrent: int | None
+    check_images: Check
+    progress: bool
+    command: str
+
+    def prepare(self, trials: Sequence[Trial], board: Board, *, baseline: str) -> tuple[Job, ...]:
+        """Put the data of all trials in place, as :func:`siod.tuning.jobs.prepare_jobs`."""
+        board.doing("preparing the data")
+        return prepare_jobs(
+            trials,
+            runs_dir=self.runs_dir,
+            cache_dir=self.cache_dir,
+            baseline=baseline,
+            check_images=self.check_images,
+            progress=lambda done, images: board.working("preparing the data", done, images),
+        )
+
+    def drive(
+        self, trials: Sequence[Trial], jobs: Sequence[Job], watch: Watch, carry_out: Callable[[int], None]
+    ) -> None:
+        """Have Ray and the initial weights ready, then carry out what is to be done.
+
+        Args:
+            trials: What has to fit on the machines.
+            jobs: What needs initial weights.
+            watch: Hears of every event.
+            carry_out: Called with the number of trials at once.
+        """
+        board = watch.board
+        board.doing("starting Ray")
+        with cluster.session(self.address) as nodes:
+            board.slots = concurrency(trials, nodes, limit=self.max_concurrent)
+            board.doing("preparing the initial weights")
+            ensure_weights(jobs, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
+            board.doing("starting the first trials")
+            try:
+                carry_out(board.slots)
+            finally:
+                watch.interrupted()
+        board.doom = watch.doom
+
+
+def reuse(job: Job, metrics: dict[str, float], board: Board, recorder: Recorder) -> None:
+    """Show and record a job that was trained before."""
+    complete_folder(job)
+    recorder.reuse(job, metrics)
+    board.finish(job.name, metrics, state="reused")
