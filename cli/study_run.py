@@ -23,13 +23,20 @@ def run(
         int | None, typer.Option(min=1, help="At most so many trials at once; as many as fit when not given.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")] = False,
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="A trial whose process died goes on from its last epoch at most so many times.")
+    ] = 1,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says, too.")] = False,
     skip_broken: SkipBroken = False,
     address: Address = None,
     runs: Runs = RUNS,
     tracking: Tracking = None,
     cache: Cache = CACHE,
 ) -> None:
-    """Train every trial of a study that has no result yet; Ctrl-C stops it, and running it again continues."""
+    """Train every trial of a study that has no result yet; running it again continues.
+
+    Ctrl-C lets the running epochs end and stops; Ctrl-C twice stops at once.
+    """
     from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
 
     loaded = load_study(study)
@@ -47,6 +54,8 @@ def run(
         check_images="skip" if skip_broken else "refuse",
         fresh=fresh,
         command=f"siod study run {study}",
+        max_failures=max_failures,
+        verbose=verbose,
     )
     _tell(outcome)
     if outcome.doom:

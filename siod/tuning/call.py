@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siod.tuning import cluster
+from siod.tuning.driver import Engine
 from siod.tuning.jobs import ensure_weights, prepare_jobs
 from siod.tuning.plan import concurrency
 from siod.tuning.trial import complete_folder
@@ -34,6 +35,8 @@ class Call:
     check_images: Check
     progress: bool
     command: str
+    max_failures: int
+    verbose: bool
 
     def prepare(self, trials: Sequence[Trial], board: Board, *, baseline: str) -> tuple[Job, ...]:
         """Put the data of all trials in place, as :func:`siod.tuning.jobs.prepare_jobs`."""
@@ -48,7 +51,13 @@ class Call:
         )
 
     def drive(
-        self, trials: Sequence[Trial], jobs: Sequence[Job], watch: Watch, carry_out: Callable[[int], None]
+        self,
+        trials: Sequence[Trial],
+        jobs: Sequence[Job],
+        watch: Watch,
+        carry_out: Callable[[Engine], None],
+        *,
+        folder: Path,
     ) -> None:
         """Have Ray and the initial weights ready, then carry out what is to be done.
 
@@ -56,17 +65,19 @@ class Call:
             trials: What has to fit on the machines.
             jobs: What needs initial weights.
             watch: Hears of every event.
-            carry_out: Called with the number of trials at once.
+            carry_out: Called with how to.
+            folder: Of the study.
         """
         board = watch.board
         board.doing("starting Ray")
-        with cluster.session(self.address) as nodes:
+        with cluster.session(self.address, verbose=self.verbose) as nodes:
+            cluster.refuse_unshared((self.runs_dir, self.cache_dir))
             board.slots = concurrency(trials, nodes, limit=self.max_concurrent)
             board.doing("preparing the initial weights")
             ensure_weights(jobs, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
             board.doing("starting the first trials")
             try:
-                carry_out(board.slots)
+                carry_out(Engine(folder, board.slots, self.max_failures, self.verbose))
             finally:
                 watch.interrupted()
         board.doom = watch.doom

@@ -5,18 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
+import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
 from siod.tuning.plan import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 CONNECT_SECONDS = 5.0
+# A node that holds a worker's start up longer than that is of no use.
+ANSWER_SECONDS = 120.0
+# Network file systems show new files late.
+VISIBLE_SECONDS = 10.0
 # Trials exchange files and small records only; Ray's default would reserve a third of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
 QUIET = {
@@ -25,6 +33,7 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a worker's report waits for the next check: 2 s by default
     "TUNE_GLOBAL_CHECKPOINT_S": "60",  # trials resume from their own folders, not from Tune's snapshots
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # siod.tuning.driver answers Ctrl-C
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU sees none
 }
@@ -33,13 +42,14 @@ ALONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "15"}
 
 
 @contextmanager
-def session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
+def session(address: str | None = None, *, verbose: bool = False) -> Iterator[tuple[Node, ...]]:
     """Have Ray running for as long as the context lasts.
 
     A session that runs already in this process is used and left running.
 
     Args:
         address: ``host:port`` of a cluster; None starts one on this machine.
+        verbose: Whether Ray's own messages and the output of its workers are shown.
 
     Yields:
         What each of its machines offers.
@@ -54,7 +64,7 @@ def session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
         os.environ.setdefault(name, value)
     if address is not None:
         refuse_unreachable(address)
-    _join(address)
+    _join(address, verbose=verbose)
     try:
         yield _nodes()
     finally:
@@ -84,15 +94,15 @@ def refuse_unreachable(address: str) -> None:
         ) from error
 
 
-def _join(address: str | None) -> None:
+def _join(address: str | None, *, verbose: bool) -> None:
     own = address in {None, "local"}
     try:
         ray.init(
             address="local" if own else address,
             include_dashboard=False if own else None,
             object_store_memory=OBJECT_STORE_BYTES if own else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         hint = "; a cluster with tokens needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if "auth" in str(error) else ""
@@ -100,6 +110,85 @@ def _join(address: str | None) -> None:
         raise UserError(f"Ray {where} does not answer ({error}){hint}") from error
 
 
+def refuse_unshared(folders: Sequence[Path]) -> None:
+    """See that all nodes that can hold trials share some folders: each reads what is written here, and is read here.
+
+    Args:
+        folders: Made if need be. A session on one machine is not asked.
+
+    Raises:
+        UserError: A node does not see a folder, cannot write to it, or cannot run siod.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in _alive() if node["NodeID"] != here and _offers(node).cpus > 0]
+    for folder in folders if others else ():
+        folder.mkdir(parents=True, exist_ok=True)
+        token = folder / f".shared-{uuid.uuid4().hex}"
+        token.touch()
+        asked = {node["NodeManagerAddress"]: _answer_on(node, token) for node in others}
+        try:
+            for name, answer in asked.items():
+                _check_answer(name, answer, folder)
+        finally:
+            for path in folder.glob(f"{token.name}*"):
+                path.unlink(missing_ok=True)
+
+
+def _answer_on(node: dict[str, Any], token: Path) -> ray.ObjectRef[str]:
+    """Have a node look for a file and write another one beside it."""
+    strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    remote = ray.remote(num_cpus=0, max_retries=0)(answer)
+    reference: ray.ObjectRef[str] = remote.options(scheduling_strategy=strategy).remote(token, node["NodeID"])
+    return reference
+
+
+def answer(token: Path, name: str) -> str:
+    """What a node does that is asked whether it shares a folder.
+
+    Args:
+        token: A file that another node wrote.
+        name: What tells this node's answer from the others'.
+
+    Returns:
+        The name of the file written beside the token, or a sentence that begins with a space.
+    """
+    if not _appears(token):
+        return " does not see what this machine writes there"
+    try:
+        token.with_name(f"{token.name}-{name}").touch()
+    except OSError as error:
+        return f" cannot write there ({error.strerror})"
+    return f"{token.name}-{name}"
+
+
+def _check_answer(name: str, reference: ray.ObjectRef[str], folder: Path) -> None:
+    try:
+        told = ray.get(reference, timeout=ANSWER_SECONDS)
+    except (ray.exceptions.RayError, ImportError) as error:
+        reason = " ".join(str(error).split())[-200:]
+        raise UserError(f"node {name} cannot run siod ({reason}); install the same version of siod there") from error
+    if not told.startswith(" ") and not _appears(folder / told):
+        told = " writes there, but it does not appear on this machine"
+    if told.startswith(" "):
+        raise UserError(f"{folder}: node {name}{told}; name a folder all nodes share with --runs and --cache")
+
+
+def _appears(path: Path) -> bool:
+    until = time.monotonic() + VISIBLE_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 def _nodes() -> tuple[Node, ...]:
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return tuple(Node(offer.get("CPU", 0.0), offer.get("GPU", 0.0)) for offer in alive)
+    return tuple(_offers(node) for node in _alive())
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _offers(node: dict[str, Any]) -> Node:
+    return Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))

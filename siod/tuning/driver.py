@@ -7,7 +7,9 @@ import json
 import logging
 import re
 import shutil
+import signal
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from ray.tune.search import Searcher
 
 from siod.errors import RunError, UserError
 from siod.training.context import request_stop
+from siod.tuning.interrupt import interruptible
 from siod.tuning.search import derived
 from siod.tuning.trial import carry_out
 
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
     from siod.tuning.search import Campaign
     from siod.tuning.trial import Job
 
-# A trial whose process died (out of memory, lost node) goes on from its last checkpoint this many times.
-RESTARTS_AFTER_DEATH = 1
 # So many trials in a row that fail alike stop the study: the rest would fail as well.
 MOST_FAILURES_ALIKE = 5
 # Workers of a TorchTrainer have their own placement group; the trial itself must hold nothing of it.
@@ -39,58 +40,93 @@ DRIVER_ONLY: dict[str, float] = {"memory": 2**20}
 FAILURE, TRACEBACK = "failure", "traceback"
 
 
-def carry_out_all(jobs: Sequence[Job], watch: Watch, *, folder: Path, slots: int) -> None:
+@dataclass(frozen=True)
+class Engine:
+    """How Tune carries out jobs.
+
+    Args:
+        folder: Of the study.
+        slots: How many jobs at once.
+        max_failures: A trial whose process died (out of memory, lost node) goes on from its last checkpoint at most
+            so many times.
+        verbose: Whether Tune's own warnings are shown.
+    """
+
+    folder: Path
+    slots: int
+    max_failures: int = 1
+    verbose: bool = False
+
+
+def carry_out_all(jobs: Sequence[Job], watch: Watch, engine: Engine) -> None:
     """Carry out exactly these jobs, in their order.
 
     Args:
         jobs: Those the watch knows.
         watch: Hears of every event.
-        folder: Of the study.
-        slots: How many at once.
+        engine: How.
     """
     trainable = tune.with_resources(
         tune.with_parameters(_listed_trial, jobs=list(jobs)), lambda config: _resources(jobs[config["index"]])
     )
-    space = {"index": tune.grid_search(list(range(len(jobs))))}
-    _fit(trainable, watch, tune.TuneConfig(max_concurrent_trials=slots), space, folder=folder)
+    left = iter(range(len(jobs)))
+
+    def ask() -> dict[str, Any] | None:
+        index = next(left, None)
+        return None if index is None else {"index": index}
+
+    _fit(trainable, ask, watch, engine)
 
 
-def carry_out_campaign(
-    campaign: Campaign, propose: Callable[[], Job | None], watch: Watch, *, folder: Path, slots: int
-) -> None:
+def carry_out_campaign(campaign: Campaign, propose: Callable[[], Job | None], watch: Watch, engine: Engine) -> None:
     """Carry out what a search proposes, until it proposes nothing.
 
     Args:
         campaign: The search.
         propose: Its next job that has to be trained; None at the end.
         watch: Hears of every event.
-        folder: Of the study.
-        slots: How many at once.
+        engine: How.
     """
     bases = {name: arm.base for name, arm in campaign.arms.items()}
     trainable = tune.with_resources(
         tune.with_parameters(_proposed_trial, bases=bases), lambda config: _resources(bases[config["arm"]])
     )
-    config = tune.TuneConfig(max_concurrent_trials=slots, num_samples=-1, search_alg=_Asker(campaign, propose, watch))
-    _fit(trainable, watch, config, {}, folder=folder)
+
+    def ask() -> dict[str, Any] | None:
+        job = propose()
+        if job is None:
+            return None
+        changes = json.dumps(campaign.changes_of(job))
+        return {"index": watch.add(job), "arm": job.arm, "number": job.number, "changes": changes}
+
+    _fit(trainable, ask, watch, engine)
 
 
-def _fit(trainable: Any, watch: Watch, config: tune.TuneConfig, space: dict[str, Any], *, folder: Path) -> None:
-    # Its warnings repeat, at length, what the board and the records say.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    shutil.rmtree(folder / "tune", ignore_errors=True)
-    config.reuse_actors = True  # the next trial finds torch imported
-    config.trial_name_creator = lambda trial: watch.job(trial).name
-    config.trial_dirname_creator = lambda trial: f"{trial.config['index']:04d}"
+def _fit(trainable: Any, ask: Callable[[], dict[str, Any] | None], watch: Watch, engine: Engine) -> None:
+    if not engine.verbose:
+        # Its warnings repeat, at length, what the board and the records say.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    shutil.rmtree(engine.folder / "tune", ignore_errors=True)
+    config = tune.TuneConfig(
+        max_concurrent_trials=engine.slots,
+        num_samples=-1,  # until nothing more is asked for
+        search_alg=_Asker(ask, watch),
+        reuse_actors=True,  # the next trial finds torch imported
+        trial_name_creator=lambda trial: watch.job(trial).name,
+        trial_dirname_creator=lambda trial: f"{trial.config['index']:04d}",
+    )
     run_config = tune.RunConfig(
         name="tune",
-        storage_path=str(folder),
+        storage_path=str(engine.folder),
         verbose=0,
         callbacks=[watch],
         stop=_Doomed(watch),
-        failure_config=tune.FailureConfig(max_failures=RESTARTS_AFTER_DEATH),
+        failure_config=tune.FailureConfig(max_failures=engine.max_failures),
     )
-    tune.Tuner(trainable, param_space=space, tune_config=config, run_config=run_config).fit()
+    tuner = tune.Tuner(trainable, param_space={}, tune_config=config, run_config=run_config)
+    # Tune's way to end at once; its own answer to Ctrl-C is switched off in siod.tuning.cluster.
+    with interruptible(watch.stop, lambda: signal.raise_signal(signal.SIGUSR1)):
+        tuner.fit()
 
 
 def _resources(job: Job) -> tune.PlacementGroupFactory:
@@ -138,26 +174,23 @@ def _sentence(error: Exception) -> str:
 
 
 class _Asker(Searcher):
-    """Hands a search's proposals to Tune as plain settings."""
+    """Hands Tune the settings of one trial after the other."""
 
-    def __init__(self, campaign: Campaign, propose: Callable[[], Job | None], watch: Watch) -> None:
+    def __init__(self, ask: Callable[[], dict[str, Any] | None], watch: Watch) -> None:
         super().__init__()
-        self.campaign, self.propose, self.watch = campaign, propose, watch
+        self.ask, self.watch = ask, watch
 
     def suggest(self, trial_id: str) -> Any:
-        """The next proposal, or that there is none."""
+        """The next trial, or that there is none."""
         del trial_id
-        job = self.propose()
-        if job is None:
-            return Searcher.FINISHED
-        changes = json.dumps(self.campaign.changes_of(job))
-        return {"index": self.watch.add(job), "arm": job.arm, "number": job.number, "changes": changes}
+        settings = None if self.watch.stopping else self.ask()
+        return Searcher.FINISHED if settings is None else settings
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002  (Tune's signature)
         """The watch hears of it."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what a search needs to continue is in its database."""
+        """Nothing: a study continues from its trials' folders, a search from its database."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Likewise."""
@@ -205,6 +238,7 @@ class Watch(tune.Callback):
         self.open = {job.name for job in jobs}
         self.pruned: set[str] = set()
         self.doom = ""
+        self.stopping = False
         self._alike: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -216,6 +250,16 @@ class Watch(tune.Callback):
         self.jobs.append(job)
         self.open.add(job.name)
         return len(self.jobs) - 1
+
+    def stop(self) -> None:
+        """Let every running trial end after its epoch, and start no other."""
+        self.stopping = True
+        self.board.doing("stopping after the running epochs; Ctrl-C again stops at once")
+        for job in self._running():
+            request_stop(job.run_dir)
+
+    def _running(self) -> list[Job]:
+        return [job for job in self.jobs if job.name in self.open and self.board.rows[job.name].state == "running"]
 
     def job(self, trial: TuneTrial) -> Job:
         """What a trial of Tune carries out."""
@@ -246,6 +290,8 @@ class Watch(tune.Callback):
         if self.campaign is not None and job.name not in self.pruned and self.campaign.epoch(job, epoch, metrics):
             self.pruned.add(job.name)
             request_stop(job.run_dir)
+        elif self.stopping:  # a trial that had only begun to start when the stop was asked for has not seen it
+            request_stop(job.run_dir)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """The trial's function has returned."""
@@ -256,6 +302,8 @@ class Watch(tune.Callback):
             self._finished(job, metrics)
         elif job.name in self.pruned:
             self._pruned(job)
+        elif self.stopping or self.doom:
+            return  # it was told to end, and will go on next time
         elif job.name in self.failures:
             self._failed(job, *self.failures[job.name])
         else:
@@ -297,7 +345,6 @@ class Watch(tune.Callback):
 
     def interrupted(self) -> None:
         """Tune has stopped: whatever is still running was interrupted."""
-        for job in self.jobs:
-            if job.name in self.open and self.board.rows[job.name].state == "running":
-                self.recorder.interrupt(job)
+        for job in self._running():
+            self.recorder.interrupt(job)
         self.board.interrupt()

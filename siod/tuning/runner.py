@@ -62,6 +62,8 @@ def run_study(
     progress: bool = True,
     fresh: bool = False,
     command: str = "",
+    max_failures: int = 1,
+    verbose: bool = False,
 ) -> StudyOutcome:
     """Train every trial of a study that has no result yet, and record all of them.
 
@@ -81,6 +83,8 @@ def run_study(
         progress: Whether to show it.
         fresh: Train again what is finished; a search goes on all the same.
         command: What was typed, for the records.
+        max_failures: A trial whose process died goes on from its last checkpoint at most so many times.
+        verbose: Whether Ray's own messages are shown.
 
     Returns:
         Which trials finished, were reused, failed, or are still to do after Ctrl-C.
@@ -93,7 +97,9 @@ def run_study(
     if address is not None:
         cluster.refuse_unreachable(address)
     folder = runs_dir / "studies" / study.name
-    call = Call(runs_dir, cache_dir, store_uri, address, max_concurrent, check_images, progress, command)
+    call = Call(
+        runs_dir, cache_dir, store_uri, address, max_concurrent, check_images, progress, command, max_failures, verbose
+    )
     with alone(folder):
         searched = StudyOutcome(study.name)
         if study.search is not None:
@@ -141,7 +147,8 @@ def _train_all(study: Study, call: Call, folder: Path, trials: Sequence[Trial], 
                     [trial for trial in trials if trial.name in names],
                     pending,
                     watch,
-                    lambda slots: carry_out_all(pending, watch, folder=folder, slots=slots),
+                    lambda engine: carry_out_all(pending, watch, engine),
+                    folder=folder,
                 )
             board.doing("")
             recorder.status = _status(board)

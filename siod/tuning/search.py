@@ -38,13 +38,36 @@ FEWEST_FOR_IMPORTANCE = 4
 
 @dataclass
 class Searched:
-    """An arm in a search: its part of the space, and a job at its own settings."""
+    """An arm in a search: its part of the space, and a job at its own settings.
+
+    Args:
+        base: The job.
+        space: By dotted path.
+        optuna: Its Optuna study.
+        budget: How many trials it may ask for.
+        unfinished: Trials that an earlier call began and that have not ended.
+        sampler: Of the proposal with a number. Every proposal has its own, so that it follows from its number and
+            from what is known by then, whether or not the search was cut off in between.
+    """
 
     base: Job
     space: dict[str, Distribution]
     optuna: optuna.Study
     budget: int
     unfinished: list[FrozenTrial]
+    sampler: Callable[[int], optuna.samplers.BaseSampler]
+
+    def ask(self) -> optuna.Trial:
+        """Propose a trial."""
+        self.optuna.sampler = self.sampler(self.asked())
+        return self.optuna.ask()
+
+    def resume(self) -> optuna.Trial:
+        """Take up a trial that has not ended."""
+        frozen = self.unfinished.pop(0)
+        self.optuna.sampler = self.sampler(frozen.number)
+        # The only way to a trial that was begun by a process that is gone.
+        return optuna.Trial(self.optuna, frozen._trial_id)  # noqa: SLF001
 
     def asked(self) -> int:
         """How many trials were asked for, waiting ones left out."""
@@ -128,9 +151,7 @@ class Campaign:
     def _proposed(self) -> Job | None:
         for searched in self.arms.values():
             if searched.unfinished:
-                frozen = searched.unfinished.pop(0)
-                # The only way to a trial that was begun by a process that is gone.
-                return self._job(searched, optuna.Trial(searched.optuna, frozen._trial_id))  # noqa: SLF001
+                return self._job(searched, searched.resume())
         hours = _search_of(self.study).hours
         if hours is not None and self.clock() - self._began > hours * SECONDS_PER_HOUR:
             return None
@@ -139,7 +160,7 @@ class Campaign:
         if not open_arms:
             return None
         searched = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
-        return self._job(searched, searched.optuna.ask())
+        return self._job(searched, searched.ask())
 
     def _job(self, searched: Searched, trial: optuna.Trial) -> Job:
         changes = {path: _suggest(trial, path, distribution) for path, distribution in searched.space.items()}
@@ -314,8 +335,6 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
         )
     found.set_user_attr("space", declared)
     trials = found.get_trials(deepcopy=False)
-    # What was proposed before counts as drawn: a search that continues does not draw it again.
-    found.sampler = _sampler(search, seed=search.seed + 10_007 * index + len(trials))
     found.pruner = _pruner(search, total_epochs(base.experiment))
     budget = search.trials
     if search.sampler == "grid":
@@ -324,7 +343,8 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
             found.enqueue_trial(parameters, skip_if_exists=True)
         budget = min(budget, len(every))
     unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    return Searched(base, space, found, budget, unfinished)
+    first = search.seed + 10_007 * index
+    return Searched(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
 
 
 def _sampler(search: Search, *, seed: int) -> optuna.samplers.BaseSampler:

@@ -87,7 +87,8 @@ def _train(campaign: Campaign, trials: Sequence[Trial], call: Call, watch: Watch
         trials,
         bases,
         watch,
-        lambda slots: carry_out_campaign(campaign, propose, watch, folder=folder, slots=slots),
+        lambda engine: carry_out_campaign(campaign, propose, watch, engine),
+        folder=folder,
     )
     if exhausted:
         _drop(board, [name for name, row in board.rows.items() if row.state == "waiting"])

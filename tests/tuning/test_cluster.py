@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from siod.errors import UserError
-from siod.tuning.cluster import refuse_unreachable
+from siod.tuning.cluster import answer, refuse_unreachable, refuse_unshared
+
+ASK = """
+import sys
+from pathlib import Path
+from siod.tuning.cluster import refuse_unshared, session
+with session(sys.argv[1]):
+    refuse_unshared([Path(sys.argv[2])])
+"""
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "no-port:", ":6379", "host:ray", "ray://host"])
@@ -32,3 +46,58 @@ def test_an_address_somebody_listens_on_passes(scheme: str) -> None:
 
 def test_words_are_left_to_ray() -> None:
     refuse_unreachable("auto")
+
+
+def test_a_node_says_when_it_does_not_see_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("siod.tuning.cluster.VISIBLE_SECONDS", 0.0)
+    assert answer(tmp_path / "token", "node") == " does not see what this machine writes there"
+
+
+def test_a_node_leaves_its_answer_beside_the_file_it_found(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    assert answer(tmp_path / "token", "node") == "token-node"
+    assert (tmp_path / "token-node").exists()
+
+
+@pytest.mark.ray
+def test_a_session_on_one_machine_shares_everything_with_itself(ray_session: None, tmp_path: Path) -> None:
+    del ray_session
+    refuse_unshared([tmp_path / "runs"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="only root can give a node another view of the file system",
+)
+def test_a_folder_that_a_node_does_not_share_is_refused_and_a_shared_one_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (tmp_path / "own").mkdir()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray = str(Path(sys.executable).with_name("ray"))
+    start = f"mount -t tmpfs none {tmp_path}/own && exec {ray} start --address {cluster.address} --num-cpus 1 --block"
+    # In a process namespace of its own, all of the node ends with its first process.
+    apart = [shutil.which("unshare") or "", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
+    elsewhere = subprocess.Popen(
+        [*apart, "sh", "-c", start], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert elsewhere.stdout is not None
+        assert any("Ray runtime started" in line for line in elsewhere.stdout)
+
+        def ask(folder: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-c", ASK, cluster.address, str(tmp_path / folder)]
+            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+        shared, own = ask("both"), ask("own")
+        assert shared.returncode == 0, shared.stderr
+        assert "does not see what this machine writes there; name a folder all nodes share" in own.stderr
+        assert not list((tmp_path / "own").iterdir())
+    finally:
+        elsewhere.kill()
+        elsewhere.communicate(timeout=30)
+        cluster.shutdown()

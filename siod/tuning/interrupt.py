@@ -1,0 +1,34 @@
+"""Ctrl-C in two stages: the first asks to end in good order, the second ends at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def interruptible(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
+    """Decide what Ctrl-C does while the context lasts; elsewhere than in the main thread nothing is changed.
+
+    Args:
+        first: Called at the first Ctrl-C.
+        second: Called at every further one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    steps = iter((first,))
+
+    def hear(*_: object) -> None:
+        next(steps, second)()
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
