@@ -28,6 +28,7 @@ from siod.cli import (
     study_new,
     study_plan,
     study_run,
+    study_schema,
     study_status,
 )
 from siod.cli import predict as predict_command
@@ -61,6 +62,7 @@ study_app.command("list")(study_list.list_)
 study_app.command("new")(study_new.new)
 study_app.command("plan")(study_plan.plan)
 study_app.command("run")(study_run.run)
+study_app.command("schema")(study_schema.schema)
 study_app.command("status")(study_status.status)
 app.add_typer(report_app, name="report")
 report_app.command("build")(report_build.build)

@@ -11,7 +11,7 @@ from siod.cli.options import RUNS, Runs, absolute, refuse_occupied, writable_par
 from siod.errors import UserError
 
 if TYPE_CHECKING:
-    from siod.tuning.search import Best
+    from siod.tuning.best import Best
 
 
 def best(
@@ -23,7 +23,11 @@ def best(
     ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Show the best settings of each arm's search, and how much each setting mattered."""
+    """Show the best settings of each arm's search, and how much each setting mattered.
+
+    Importance is the share of the objective's variance (fANOVA); near the best, what tells the best tenth of the
+    trials from the others (PED-ANOVA).
+    """
     from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
 
     loaded = load_study(study)
@@ -34,7 +38,7 @@ def best(
         raise UserError(
             f"{folder}: the search was not run; run 'siod study run {study}' or name its folder with --runs"
         )
-    from siod.tuning.search import best_of, tuned  # noqa: PLC0415
+    from siod.tuning.best import best_of, tuned  # noqa: PLC0415
 
     found = best_of(loaded, folder, importance=True)
     shown = {loaded.arm(arm).name: found[arm]} if arm is not None and arm in found else {} if arm is not None else found
@@ -69,8 +73,12 @@ def lines(arm: str, found: Best) -> list[str]:
     told = [f"{arm}: {percent(found.value)} in trial {found.number} ({counts})"]
     width = max(len(path) for path in found.changes)
     for path, value in found.changes.items():
-        share = found.importance.get(path)
-        told.append(f"  {path:<{width}}  {value!s:>10}" + ("" if share is None else f"  importance {share:.0%}"))
-    if not found.importance:
+        line = f"  {path:<{width}}  {value!s:>10}"
+        if path in found.importance:
+            line += f"  {found.importance[path]:>11.0%}  {found.importance_near_best.get(path, 0.0):>14.0%}"
+        told.append(line)
+    if found.importance:
+        told.insert(1, f"  {'setting':<{width}}  {'best':>10}  {'importance':>11}  {'near the best':>14}")
+    else:
         told.append("  too few finished trials, or too much alike, to say what mattered")
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +22,7 @@ MIB_PER_GIB, BYTES_PER_MIB = 2**10, 2**20
 
 
 def plan(
-    study: Annotated[str, typer.Argument(help="Name of a study, or a Python file that defines STUDY.")],
+    study: Annotated[str, typer.Argument(help="Name of a study, or a Python or JSON file that declares one.")],
     *,
     measure: Annotated[
         bool, typer.Option("--measure", help="Train one epoch of each shape that was never measured, alone.")
@@ -43,6 +44,8 @@ def plan(
     from siod.tuning.plan import concurrency  # noqa: PLC0415
     from siod.tuning.plan import plan as plan_trials  # noqa: PLC0415
 
+    if loaded.search is not None:
+        loaded, left = _searched(loaded, absolute(runs) / "studies" / loaded.name)
     trials = plan_trials(loaded)
     nodes = _nodes(address)
     slots = concurrency(trials, nodes, limit=max_concurrent)
@@ -54,12 +57,12 @@ def plan(
         baseline=loaded.baseline,
         check_images="skip" if skip_broken else "refuse",
     )
-    if loaded.search is not None:
-        typer.echo("\n".join(_search_lines(loaded)))
     measured = measure_runs(runs_dir)
     if measure:
         _calibrate(jobs, measured, runs_dir, cache_dir)
         measured = measure_runs(runs_dir)
+    if loaded.search is not None:
+        typer.echo("\n".join(_search_lines(loaded, left, jobs, measured, slots)))
     found = estimate(jobs, measured, slots=slots)
     typer.echo("\n".join([*_table(loaded, jobs, measured), "", *_summary(found, nodes, len(jobs)), *_warnings(loaded)]))
 
@@ -127,17 +130,44 @@ def _summary(found: Estimate, nodes: Sequence[Node], trials: int) -> Iterator[st
         )
 
 
-def _search_lines(study: Study) -> Iterator[str]:
+def _searched(study: Study, folder: Path) -> tuple[Study, dict[str, int]]:
+    """What the search has still to train by arm; once that is nothing, the study at what it found best."""
+    from siod.tuning.best import best_of, trials_left, tuned  # noqa: PLC0415  (loads Optuna)
+
+    left = trials_left(study, folder)
+    if any(left.values()):
+        return study, left
+    best = tuned(study, best_of(study, folder))
+    return best.model_copy(update={"space": study.space, "search": study.search}), left
+
+
+def _search_lines(
+    study: Study, left: Mapping[str, int], jobs: Sequence[Job], measured: Mapping[str, Measured], slots: int
+) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
+    from siod.tuning.board import duration  # noqa: PLC0415
+    from siod.tuning.estimate import estimate  # noqa: PLC0415
     from siod.tuning.space import applicable  # noqa: PLC0415
 
     assert study.search is not None  # noqa: S101  (asked for then only)
-    for arm in study.arms:
-        paths = list(applicable(study.space, study.experiment(arm, study.seeds[0])))
-        if paths:
-            told = f"{study.search.trials} trials by {study.search.sampler}, pruner {study.search.pruner}"
-            yield f"search of {arm.name}: {told}; {', '.join(paths)}"
-    yield "then these at each arm's best settings; a trial of the search takes at most as long as one of them"
+    told = f"trials by {study.search.sampler}, pruner {study.search.pruner}"
+    for name, trials in left.items():
+        paths = applicable(study.space, study.experiment(study.arm(name), study.seeds[0]))
+        yield f"search of {name}: {study.search.trials} {told}, {trials} left; {', '.join(paths)}"
+    bases = {job.arm: job for job in reversed(jobs)}
+    # What they will be called is not known yet: no folder has their results.
+    nowhere = jobs[0].run_dir.parent / "none"
+    asked = [replace(bases[name], number=place, run_dir=nowhere) for name in left for place in range(left[name])]
+    if not asked:
+        yield "the search is done; these trials are at each arm's best settings:"
+        return
+    found = estimate(asked, measured, slots=slots)
+    if len(found.unknown) < len(asked):
+        pruned = ", less what is pruned" if study.search.pruner != "none" else ""
+        yield f"the search takes about {duration(found.wall_seconds)}{pruned}, {found.gpu_hours:.2f} GPU-hours at most"
+    if found.unknown:
+        yield f"not in these figures: {len(found.unknown)} trials of the search, of a shape that was never measured"
+    yield "then these at each arm's best settings, counted here at its own:"
 
 
 def _warnings(study: Study) -> Iterator[str]:

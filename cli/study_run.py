@@ -15,7 +15,7 @@ FAILED, INTERRUPTED = 1, 130
 
 
 def run(
-    study: Annotated[str, typer.Argument(help="Name of a study, or a Python file that defines STUDY.")],
+    study: Annotated[str, typer.Argument(help="Name of a study, or a Python or JSON file that declares one.")],
     *,
     arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given again.")] = None,

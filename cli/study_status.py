@@ -9,13 +9,11 @@ import typer
 from siod.cli.options import RUNS, Runs, Tracking, absolute, store_uri
 
 if TYPE_CHECKING:
-    from siod.tracking.mlflow import Store
     from siod.tracking.records import StudyRecord
-    from siod.tuning.study import Study
 
 
 def status(
-    study: Annotated[str, typer.Argument(help="Name of a study, or a Python file that defines STUDY.")],
+    study: Annotated[str, typer.Argument(help="Name of a study, or a Python or JSON file that declares one.")],
     *,
     runs: Runs = RUNS,
     tracking: Tracking = None,
@@ -23,47 +21,49 @@ def status(
     """Show where every trial of a study stands, also while it runs and from another machine."""
     from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
     from siod.tuning.lock import abandoned  # noqa: PLC0415
-    from siod.tuning.study import load_study  # noqa: PLC0415
 
-    loaded = load_study(study)
     store = Store(store_uri(tracking, absolute(runs)))
-    running = not abandoned(absolute(runs) / "studies" / loaded.name)
-    if loaded.search is not None:
-        _search(loaded, store, running=running)
-    record = store.read_study(loaded.name)
-    typer.echo("\n".join(lines(loaded, record, running=running)))
+    name = _name_of(study)
+    running = not abandoned(absolute(runs) / "studies" / name)
+    told = []
+    if f"{name}.search" in store.list_studies():
+        told += ["search", *lines(store.read_study(f"{name}.search", details=False), running=running), ""]
+        if name not in store.list_studies():
+            typer.echo("\n".join([*told, "no final trial yet"]))
+            return
+    typer.echo("\n".join([*told, *lines(store.read_study(name, details=False), running=running)]))
 
 
-def _search(study: Study, store: Store, *, running: bool) -> None:
-    """The trials of the search, which stand in the records as a study of their own."""
-    from siod.tuning.search import searched  # noqa: PLC0415  (loads Optuna)
+def _name_of(study: str) -> str:
+    """The records know a study by its name; only a file has to be loaded to learn it."""
+    if not study.endswith((".py", ".json")):
+        return study
+    from siod.tuning.study import load_study  # noqa: PLC0415  (loads torch)
 
-    search = searched(study)
-    told = lines(search, store.read_study(search.name), running=running)
-    typer.echo("\n".join(["search", *told, ""]))
+    return load_study(study).name
 
 
-def lines(study: Study, record: StudyRecord, *, running: bool = True) -> list[str]:
-    """One line for every declared trial, and what they add up to.
+def lines(record: StudyRecord, *, running: bool = True) -> list[str]:
+    """One line for every trial as the study was declared when it last ran, and what they add up to.
 
     Args:
-        study: Declares the trials.
         record: What became of them.
         running: Whether somebody may be running the study; if not, what looks like it was cut off.
     """
     from siod.tuning.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 
     known = {(trial.arm, trial.seed): trial for trial in record.trials}
-    names = {(arm.name, seed): f"{arm.name}/{seed}" for seed in study.seeds for arm in study.arms}
+    names = {(arm.name, seed): f"{arm.name}/{seed}" for seed in record.seeds for arm in record.arms}
     width = max(map(len, names.values()))
-    written = [f"{'trial':<{width}}  {'state':<11}  {'epoch':>5}  {metric_label(study.objective):>6}"]
+    written = [f"{'trial':<{width}}  {'state':<11}  {'epoch':>5}  {metric_label(record.objective):>6}"]
     for place, name in names.items():
         trial = known.get(place)
         state = "waiting" if trial is None else trial.status
         state = "interrupted" if state == "running" and not running else state
         epoch = str(trial.epoch) if trial is not None and trial.epoch else ""
-        value = None if trial is None else trial.metrics.get(study.objective)
+        value = None if trial is None else trial.metrics.get(record.objective)
         error = f"  {trial.error}" if trial is not None and trial.error else ""
         written.append(f"{name:<{width}}  {state:<11}  {epoch:>5}  {percent(value):>6}{error}".rstrip())
-    done = sum(place in known and known[place].status == "finished" for place in names)
-    return [*written, f"{done} of {len(names)} finished"]
+    states = [known[place].status for place in names if place in known]
+    beside = "".join(f", {states.count(state)} {state}" for state in ("pruned", "failed") if state in states)
+    return [*written, f"{states.count('finished')} of {len(names)} finished{beside}"]

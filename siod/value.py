@@ -12,6 +12,7 @@ from siod.errors import UserError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pydantic import SerializationInfo, SerializerFunctionWrapHandler
 
@@ -64,6 +65,29 @@ class Value(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             raise UserError(f"{source}: {first_problem(error)}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the value from a JSON file.
+
+        Args:
+            path: Of the file.
+
+        Raises:
+            UserError: The file is missing, is no JSON, or holds a refused setting.
+        """
+        noun = cls.__name__.lower()
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            article = "an" if noun[0] in "aeiou" else "a"
+            raise UserError(f"{path}: {reason}; name {article} {noun}'s JSON file") from error
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
+        return cls.parse(data, source=str(path))
 
     def with_changes(self, changes: Mapping[str, Any]) -> Self:
         """Copy with some settings changed, each named by its dotted path.

@@ -13,7 +13,6 @@ from siod.data.source import Source
 from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
-from siod.errors import UserError
 from siod.methods.zoo import AnyMethod
 from siod.value import Value, digest
 
@@ -246,29 +245,3 @@ class Experiment(Value):
         """
         canonical = self.model_dump(mode="json", exclude={"compute"})
         return digest({"experiment": canonical, "data": fingerprint})
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read an experiment from a JSON file.
-
-        Raises:
-            UserError: The file is missing, is no JSON, or holds a refused setting.
-        """
-        try:
-            text = path.read_text()
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; name an experiment's JSON file") from error
-        try:
-            return cls.model_validate_json(text)
-        except ValueError:
-            return cls._explain(text, path)
-
-    @classmethod
-    def _explain(cls, text: str, path: Path) -> Self:
-        import json  # noqa: PLC0415  (only on the way to an error)
-
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
-        return cls.parse(data, source=str(path))

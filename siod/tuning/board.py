@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 State = Literal["waiting", "running", "finished", "reused", "failed", "interrupted", "pruned"]
+SECONDS_PER_HOUR = 3600.0
 DONE: frozenset[State] = frozenset({"finished", "reused", "failed", "pruned"})
 
 
@@ -69,6 +70,7 @@ class Board:
         say: Receives one line of plain text for every event.
         clock: Seconds that never run backwards.
         doom: Why the study was given up, if it was.
+        gpus: How many each trial holds while it runs, by its name.
     """
 
     study: str
@@ -79,6 +81,7 @@ class Board:
     slots: int = 1
     activity: str = ""
     doom: str = ""
+    gpus: Mapping[str, float] = field(default_factory=dict)
     began_at: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -152,6 +155,16 @@ class Board:
     def count(self, *states: State) -> int:
         """How many trials are in one of these states."""
         return sum(row.state in states for row in self.rows.values())
+
+    def gpu_hours(self) -> float:
+        """What the trials of this call have held so far."""
+        now = self.clock()
+        spent = 0.0
+        for name, gpus in self.gpus.items():
+            row = self.rows.get(name)
+            if row is not None and row.began_at is not None:
+                spent += gpus * ((row.ended_at or now) - row.began_at) / SECONDS_PER_HOUR
+        return spent
 
     def seconds_left(self) -> float | None:
         """When the last trial should end, from the measured pace and the number of slots; None before any epoch."""

@@ -69,6 +69,11 @@ class Call:
             folder: Of the study.
         """
         board = watch.board
+        held = {
+            trial.arm.name: trial.experiment.compute.workers * trial.experiment.compute.gpus_per_worker
+            for trial in trials
+        }
+        board.gpus = {name: held.get(name.rpartition("/")[0], 0.0) for name in board.rows}
         board.doing("starting Ray")
         with cluster.session(self.address, verbose=self.verbose) as nodes:
             cluster.refuse_unshared((self.runs_dir, self.cache_dir))

@@ -122,6 +122,9 @@ def summary(board: Board) -> Text:
     if failed:
         parts.append(f"{failed} failed")
     parts.append(f"{duration(board.clock() - board.began_at)} so far")
+    gpu_hours = board.gpu_hours()
+    if gpu_hours:
+        parts.append(f"{gpu_hours:.1f} GPU-hours")
     left = board.seconds_left()
     if left is not None and done < len(board.rows):
         parts.append(f"about {duration(left)} left")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from siod.training.phases import total_epochs
 from siod.tuning import cluster
+from siod.tuning.best import best_of, tuned
 from siod.tuning.board import DONE, Board
 from siod.tuning.call import Call, reuse
 from siod.tuning.driver import Watch, carry_out_all
@@ -17,7 +18,6 @@ from siod.tuning.lock import alone
 from siod.tuning.plan import plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
-from siod.tuning.search import best_of, tuned
 from siod.tuning.searching import run_search
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ to their end, and asks on.
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
     from siod.tuning.study import Study
     from siod.tuning.trial import Job
 
-CHANGES = "changes"
+DATABASE = "optuna.db"
+CHANGES, GPU_HOURS = "changes", "gpu_hours"
 SECONDS_PER_HOUR = 3600.0
 # Random trials before a model of the objective is worth asking.
 FEWEST_STARTUP, MOST_STARTUP = 4, 10
 REDUCTION = 3
-FEWEST_FOR_IMPORTANCE = 4
 
 
 @dataclass
@@ -43,7 +42,7 @@ class Searched:
     Args:
         base: The job.
         space: By dotted path.
-        optuna: Its Optuna study.
+        study: Its Optuna study.
         budget: How many trials it may ask for.
         unfinished: Trials that an earlier call began and that have not ended.
         sampler: Of the proposal with a number. Every proposal has its own, so that it follows from its number and
@@ -52,26 +51,30 @@ class Searched:
 
     base: Job
     space: dict[str, Distribution]
-    optuna: optuna.Study
+    study: optuna.Study
     budget: int
     unfinished: list[FrozenTrial]
     sampler: Callable[[int], optuna.samplers.BaseSampler]
 
+    def gpu_hours(self) -> float:
+        """What its ended trials have used."""
+        return sum(float(trial.user_attrs.get(GPU_HOURS, 0.0)) for trial in self.study.get_trials(deepcopy=False))
+
     def ask(self) -> optuna.Trial:
         """Propose a trial."""
-        self.optuna.sampler = self.sampler(self.asked())
-        return self.optuna.ask()
+        self.study.sampler = self.sampler(self.asked())
+        return self.study.ask()
 
     def resume(self) -> optuna.Trial:
         """Take up a trial that has not ended."""
         frozen = self.unfinished.pop(0)
-        self.optuna.sampler = self.sampler(frozen.number)
+        self.study.sampler = self.sampler(frozen.number)
         # The only way to a trial that was begun by a process that is gone.
-        return optuna.Trial(self.optuna, frozen._trial_id)  # noqa: SLF001
+        return optuna.Trial(self.study, frozen._trial_id)  # noqa: SLF001
 
     def asked(self) -> int:
         """How many trials were asked for, waiting ones left out."""
-        return sum(trial.state != TrialState.WAITING for trial in self.optuna.get_trials(deepcopy=False))
+        return sum(trial.state != TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Campaign:
     _trials: dict[str, optuna.Trial] = field(default_factory=dict)
     _open: dict[str, str] = field(default_factory=dict)
     _twins: dict[str, list[Job]] = field(default_factory=dict)
+    _asked_at: dict[str, float] = field(default_factory=dict)
     _began: float = 0.0
 
     def __post_init__(self) -> None:
@@ -109,8 +113,8 @@ class Campaign:
             UserError: The database cannot be opened, or belongs to another space.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        search = _search_of(study)
-        storage = _storage(database_url(study, folder))
+        search = search_of(study)
+        storage = storage_of(database_url(study, folder))
         arms = {}
         for index, (name, base) in enumerate(bases.items()):
             space = applicable(study.space, base.experiment)
@@ -125,12 +129,12 @@ class Campaign:
 
     def is_left(self) -> bool:
         """Whether anything is left to train."""
-        return any(arm.unfinished or arm.asked() < arm.budget for arm in self.arms.values())
+        return any(arm.unfinished or (arm.asked() < arm.budget and not self._spent(arm)) for arm in self.arms.values())
 
     def past(self) -> Iterator[tuple[str, str, float | None]]:
         """Name, state (``complete``, ``pruned``, ``fail``) and objective of the trials that ended before."""
         for name, arm in self.arms.items():
-            for trial in arm.optuna.get_trials(deepcopy=False):
+            for trial in arm.study.get_trials(deepcopy=False):
                 if trial.state.is_finished():
                     value = trial.values[0] if trial.values else None
                     yield f"{name}/{trial.number}", trial.state.name.lower(), value
@@ -152,21 +156,26 @@ class Campaign:
         for searched in self.arms.values():
             if searched.unfinished:
                 return self._job(searched, searched.resume())
-        hours = _search_of(self.study).hours
+        hours = search_of(self.study).hours
         if hours is not None and self.clock() - self._began > hours * SECONDS_PER_HOUR:
             return None
-        left = [(searched.asked(), name) for name, searched in self.arms.items()]
+        left = [(searched.asked(), name) for name, searched in self.arms.items() if not self._spent(searched)]
         open_arms = [(asked, name) for asked, name in left if asked < self.arms[name].budget]
         if not open_arms:
             return None
         searched = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
         return self._job(searched, searched.ask())
 
+    def _spent(self, searched: Searched) -> bool:
+        limit = search_of(self.study).gpu_hours
+        return limit is not None and searched.gpu_hours() >= limit
+
     def _job(self, searched: Searched, trial: optuna.Trial) -> Job:
         changes = {path: _suggest(trial, path, distribution) for path, distribution in searched.space.items()}
         trial.set_user_attr(CHANGES, changes)
         job = derived(searched.base, changes, trial.number)
         self._trials[job.name] = trial
+        self._asked_at[job.name] = self.clock()
         return job
 
     def changes_of(self, job: Job) -> dict[str, Any]:
@@ -176,7 +185,7 @@ class Campaign:
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Hear of an epoch; whether the trial should end after the present one."""
-        search, trial = _search_of(self.study), self._trials[job.name]
+        search, trial = search_of(self.study), self._trials[job.name]
         value = metrics.get(self.study.objective)
         # A trial that continues tells its last epoch again; there is no public view of what it told before.
         told = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
@@ -187,7 +196,7 @@ class Campaign:
 
     def finish(self, job: Job, metrics: Mapping[str, float]) -> None:
         """A trial has its result."""
-        cost = _search_of(self.study).cost
+        cost = search_of(self.study).cost
         values = [metrics[self.study.objective], *([] if cost is None else [metrics[f"cost/{cost}"]])]
         self._tell(job, values, TrialState.COMPLETE)
 
@@ -201,85 +210,16 @@ class Campaign:
 
     def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
         self._open.pop(job.name, None)
+        compute = job.experiment.compute
+        hours = (self.clock() - self._asked_at[job.name]) / SECONDS_PER_HOUR
+        self._trials[job.name].set_user_attr(GPU_HOURS, hours * compute.workers * compute.gpus_per_worker)
         for each in (job, *self._twins.pop(job.name, ())):
-            self.arms[each.arm].optuna.tell(self._trials.pop(each.name), values, state=state)
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best settings of an arm, by the objective.
-
-    Args:
-        number: Of the trial.
-        value: Its objective, a fraction.
-        changes: By dotted path.
-        counts: Trials by state, in small letters.
-        importance: Share of the objective's variance by setting (fANOVA); empty with too few trials.
-    """
-
-    number: int
-    value: float
-    changes: dict[str, Any]
-    counts: dict[str, int]
-    importance: dict[str, float]
-
-
-def best_of(study: Study, folder: Path, *, importance: bool = False) -> dict[str, Best]:
-    """Read the best settings of each arm.
-
-    Args:
-        study: With a search.
-        folder: Of the study.
-        importance: Whether to compute it.
-
-    Returns:
-        By arm; arms without a finished trial are left out.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = _storage(database_url(study, folder))
-    known = set(optuna.get_all_study_names(storage))
-    found = {}
-    for arm in study.arms:
-        name = f"{study.name}/{arm.name}"
-        if name not in known:
-            continue
-        search = optuna.load_study(study_name=name, storage=storage)
-        trials = search.get_trials(deepcopy=False)
-        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        if not complete:
-            continue
-        best = max(complete, key=lambda trial: trial.values[0])
-        states = [trial.state.name.lower() for trial in trials]
-        shares = _importance(search, complete) if importance else {}
-        counts = {state: states.count(state) for state in dict.fromkeys(states)}
-        found[arm.name] = Best(best.number, best.values[0], dict(best.user_attrs[CHANGES]), counts, shares)
-    return found
-
-
-def tuned(study: Study, best: Mapping[str, Best]) -> Study:
-    """The study at the best settings of each arm, without its search: what is trained with every seed.
-
-    Args:
-        study: With a search.
-        best: Of :func:`best_of`.
-    """
-    arms = tuple(
-        arm.model_copy(
-            update={
-                "changes": {**arm.changes, **best[arm.name].changes},
-                "note": "; ".join(filter(None, (arm.note, "at the best settings of its search"))),
-            }
-        )
-        if arm.name in best
-        else arm
-        for arm in study.arms
-    )
-    return study.model_copy(update={"arms": arms, "space": {}, "search": None})
+            self.arms[each.arm].study.tell(self._trials.pop(each.name), values, state=state)
 
 
 def searched(study: Study) -> Study:
     """The search as a study of its own, in which a trial's number stands in place of its seed."""
-    numbers = tuple(range(_search_of(study).trials))
+    numbers = tuple(range(search_of(study).trials))
     return study.model_copy(update={"name": f"{study.name}.search", "seeds": numbers, "space": {}, "search": None})
 
 
@@ -299,16 +239,27 @@ def derived(base: Job, changes: Mapping[str, Any], number: int) -> Job:
 
 def database_url(study: Study, folder: Path) -> str:
     """Where the search of a study is kept, as ``optuna-dashboard`` takes it."""
-    return _search_of(study).storage or f"sqlite:///{folder / 'optuna.db'}"
+    return search_of(study).storage or f"sqlite:///{folder / DATABASE}"
 
 
-def _search_of(study: Study) -> Search:
+def search_of(study: Study) -> Search:
+    """How a study is searched.
+
+    Raises:
+        UserError: It is not.
+    """
     if study.search is None:
         raise UserError(f"study {study.name!r} has no search; set search and space")
     return study.search
 
 
-def _storage(url: str) -> optuna.storages.BaseStorage:
+def storage_of(url: str) -> optuna.storages.BaseStorage:
+    """Open the database of a search, and quieten Optuna.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         return optuna.storages.RDBStorage(url)
     except Exception as error:
@@ -336,15 +287,23 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
     found.set_user_attr("space", declared)
     trials = found.get_trials(deepcopy=False)
     found.pruner = _pruner(search, total_epochs(base.experiment))
-    budget = search.trials
     if search.sampler == "grid":
-        every = combinations(space)
-        for parameters in every:
+        for parameters in combinations(space):
             found.enqueue_trial(parameters, skip_if_exists=True)
-        budget = min(budget, len(every))
     unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
     first = search.seed + 10_007 * index
+    budget = budget_of(search, space)
     return Searched(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
+
+
+def budget_of(search: Search, space: Mapping[str, Distribution]) -> int:
+    """How many trials an arm may ask for.
+
+    Args:
+        search: How it is searched.
+        space: Of the arm.
+    """
+    return min(search.trials, len(combinations(space))) if search.sampler == "grid" else search.trials
 
 
 def _sampler(search: Search, *, seed: int) -> optuna.samplers.BaseSampler:
@@ -379,16 +338,3 @@ def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Any:
         )
         return value if distribution.step is None else round(value, 12)
     return trial.suggest_int(path, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
-
-
-def _importance(search: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
-    if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) == 1:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about parameters that never varied
-        found = optuna.importance.get_param_importances(
-            search,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            target=lambda trial: trial.values[0],
-        )
-    return dict(found)

@@ -98,6 +98,7 @@ class Search(Value):
     Args:
         trials: For each arm, pruned and failed ones included.
         hours: No trial is started after so many hours of one call; None does not limit them.
+        gpu_hours: Of an arm, none is started once its ended trials have used so many; None does not limit them.
         sampler: Who proposes. ``grid`` takes every combination, ``nsga2`` is for two objectives.
         pruner: Who ends trials early by their objective after each epoch, judged among trials of the same arm.
         grace_epochs: No trial is ended before so many epochs.
@@ -110,6 +111,7 @@ class Search(Value):
 
     trials: PositiveInt = 20
     hours: PositiveFloat | None = None
+    gpu_hours: PositiveFloat | None = None
     sampler: Literal["tpe", "random", "grid", "cmaes", "nsga2"] = "tpe"
     pruner: Literal["none", "asha", "hyperband", "median"] = "none"
     grace_epochs: PositiveInt = 1

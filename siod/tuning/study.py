@@ -146,6 +146,9 @@ class Study(Value):
             found = applicable(self.space, experiment)
             if self.search is not None and self.search.sampler == "grid":
                 combinations(found)
+            if self.search is not None and self.search.gpu_hours is not None and not experiment.compute.gpus_per_worker:
+                message = f"search.gpu_hours: arm {arm.name!r} asks for no GPU; set compute.gpus_per_worker, or hours"
+                raise ValueError(message)
             reached |= found.keys()
             for path in found.keys() & arm.changes.keys():
                 message = f"arm {arm.name!r} changes {path!r}, which the space tunes; keep one"
@@ -186,10 +189,10 @@ def _refuse_repeats(what: str, entries: list[str]) -> None:
 
 
 def load_study(name_or_path: str) -> Study:
-    """Load a study by the name of its module in ``studies/``, or from any Python file that defines ``STUDY``.
+    """Load a study by the name of its module in ``studies/``, from a Python file that defines ``STUDY``, or from JSON.
 
     Args:
-        name_or_path: ``"demo"``, or ``"path/to/mine.py"``.
+        name_or_path: ``"demo"``, ``"path/to/mine.py"`` or ``"path/to/mine.json"``.
 
     Returns:
         The study, with every arm checked.
@@ -199,9 +202,12 @@ def load_study(name_or_path: str) -> Study:
     """
     if name_or_path.endswith(".py"):
         return _study_of(_import_file(Path(name_or_path)), source=name_or_path)
+    if name_or_path.endswith(".json"):
+        return Study.read(Path(name_or_path))
     names = study_names()
     if name_or_path not in names:
-        raise UserError(f"unknown study {name_or_path!r} (a file's name ends in .py){closest(name_or_path, names)}")
+        remedy = closest(name_or_path, names)
+        raise UserError(f"unknown study {name_or_path!r} (a file's name ends in .py or .json){remedy}")
     return _study_of(_import_named(name_or_path), source=f"study {name_or_path!r}")
 
 

@@ -31,6 +31,7 @@ COMMANDS = [
     ["evaluate"],
     ["study", "list"],
     ["study", "run"],
+    ["study", "schema"],
     ["study", "status"],
     ["report", "build"],
     ["ui"],

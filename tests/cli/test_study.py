@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +9,10 @@ import pytest
 
 from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
+from siod.training.experiment import Experiment
 from siod.tuning.arms import confounded
 from siod.tuning.plan import plan
-from siod.tuning.study import load_study, study_names
+from siod.tuning.study import Study, load_study, study_names
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Siod
@@ -59,14 +61,14 @@ def test_every_study_is_listed_with_its_question(siod: Siod) -> None:
     assert lines[1].strip().endswith("?")
 
 
-def test_status_shows_every_declared_trial_from_the_records(siod: Siod, recorded: Recorded) -> None:
+def test_status_shows_every_trial_as_it_was_declared_from_the_records(siod: Siod, recorded: Recorded) -> None:
     done = siod("study", "status", recorded.file, "--tracking", recorded.uri)
     assert done.code == 0
     assert [line.split() for line in done.out.splitlines()] == [
         ["trial", "state", "epoch", "AP@S"],
         ["base/0", "finished", "2", "20.3"],
         ["slow/0", "failed", "loss", "is", "NaN"],
-        ["1", "of", "2", "finished"],
+        ["1", "of", "2", "finished,", "1", "failed"],
     ]
 
 
@@ -128,7 +130,7 @@ def test_a_report_of_an_unknown_study_is_answered_with_the_closest(siod: Siod, r
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["demos"], "unknown study 'demos' (a file's name ends in .py); did you mean 'demo'?"),
+        (["demos"], "unknown study 'demos' (a file's name ends in .py or .json); did you mean 'demo'?"),
         (["nowhere.py"], "nowhere.py: no such file; name a Python file that defines STUDY"),
         (["demo", "--arm", "bse"], "study 'demo' has no arm 'bse'; did you mean 'base'?"),
         (["demo", "--seed", "7"], "study 'demo' has no seed 7; its seeds are 0"),
@@ -178,6 +180,38 @@ def test_a_plan_says_what_is_to_train_and_what_is_confounded(siod: Siod, tmp_pat
     assert "4 trials, 0 finished, 4 to train" in lines
     assert lines[-1] == "confounded: arm 'slow' also changes recipe.epochs, which is none of the study's factors"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_in_json_is_the_one_in_python(siod: Siod, tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(SMALL)
+    study = load_study(str(tmp_path / "small.py"))
+    (tmp_path / "small.json").write_text(study.model_dump_json())
+    assert load_study(str(tmp_path / "small.json")) == study
+    assert siod("study", "plan", "small.json").out == siod("study", "plan", "small.py").out
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        (None, "mine.json: No such file or directory; name a study's JSON file"),
+        ("{", "mine.json: not JSON (line 1"),
+        ('{"name": "mine", "quesion": "?"}', "mine.json: unknown setting 'quesion' in Study; did you mean 'question'?"),
+    ],
+)
+def test_a_json_study_that_is_refused_names_the_file(
+    siod: Siod, tmp_path: Path, written: str | None, sentence: str
+) -> None:
+    if written is not None:
+        (tmp_path / "mine.json").write_text(written)
+    assert sentence in siod("study", "plan", "mine.json").refusal
+
+
+def test_the_schema_of_a_study_holds_what_a_study_has(siod: Siod) -> None:
+    schema = json.loads(siod("study", "schema").out)
+    assert set(schema["properties"]) == set(Study.model_fields)
+    assert schema["properties"]["question"]["type"] == "string"
+    experiment = json.loads(siod("study", "schema", "experiment").out)
+    assert set(experiment["properties"]) == set(Experiment.model_fields)
 
 
 def test_a_plan_measures_each_shape_once_and_knows_it_from_then_on(siod: Siod, tmp_path: Path) -> None:

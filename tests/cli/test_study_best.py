@@ -36,11 +36,12 @@ STUDY = Study(
 def test_a_search_is_planned_run_shown_and_exported(siod: Siod, tmp_path: Path) -> None:
     (tmp_path / "tiny.py").write_text(DECLARED)
     planned = siod("study", "plan", "tiny.py").out
-    assert "search of base: 2 trials by grid, pruner none; recipe.learning_rate" in planned
+    assert "search of base: 2 trials by grid, pruner none, 2 left; recipe.learning_rate" in planned
     early = siod("study", "best", "tiny.py")
     assert early.code == 2
     assert "the search was not run" in early.err
     assert siod("study", "run", "tiny.py").code == 0
+    assert "the search is done; these trials are at each arm's best" in siod("study", "plan", "tiny.py").out
     told = siod("study", "status", "tiny.py").out.splitlines()
     assert told[0] == "search"
     assert "2 of 2 finished" in told

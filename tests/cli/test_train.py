@@ -44,7 +44,7 @@ def test_an_arm_of_a_study_is_trained_into_a_folder(siod: Siod, tmp_path: Path) 
         (["a.json", "--study", "demo"], "name either an experiment's JSON file or --study"),
         (["a.json", "--arm", "base"], "--arm belongs to --study; an experiment's file has no arms"),
         (["nowhere.json"], "nowhere.json: No such file or directory; name an experiment's JSON file"),
-        (["--study", "deno"], "unknown study 'deno' (a file's name ends in .py); did you mean 'demo'?"),
+        (["--study", "deno"], "unknown study 'deno' (a file's name ends in .py or .json); did you mean 'demo'?"),
         (["--study", "demo", "--arm", "bse"], "study 'demo' has no arm 'bse'; did you mean 'base'?"),
         (["--study", "demo", "--set", "recipe.epoch=1"], "unknown setting 'recipe.epoch'; did you mean 'epochs'?"),
         (["--study", "demo", "--set", "recipe.epochs=0"], "recipe.epochs: Input should be greater than 0 (received 0)"),

@@ -148,3 +148,15 @@ def test_metrics_are_written_as_in_the_paper() -> None:
     names = [metric_label("ap_s"), metric_label("ap_s3"), metric_label("ap_small_s0")]
     assert names == ["AP@S", "AP@S3", "AP_SMALL@S0"]
     assert [percent(0.1236), percent(None)] == ["12.4", ""]
+
+
+def test_gpu_hours_count_what_each_trial_holds_from_its_start_to_its_end(clock: Clock) -> None:
+    board, _ = a_board(clock, ("base/0", "dminer/0", "base/1"), slots=2)
+    board.gpus = {"base/0": 2.0, "dminer/0": 0.5, "base/1": 2.0}
+    board.begin("base/0")
+    board.begin("dminer/0")
+    clock.now += 1800
+    board.finish("base/0", {"ap_s": 0.1})
+    clock.now += 1800
+    # Two GPUs for half an hour and half of one for an hour; the third waits.
+    assert board.gpu_hours() == pytest.approx(1.5)

@@ -1,6 +1,6 @@
-"""Studies whose driver, worker or whole Ray session is killed end like one that was never disturbed.
+"""Studies that are stopped, or whose driver, worker or Ray session is killed, end like one that was never disturbed.
 
-Each case is killed at a random moment, another one in each of ``SIOD_CRASH_ROUNDS`` rounds (one if not set):
+Each case is disturbed at a random moment, another one in each of ``SIOD_CRASH_ROUNDS`` rounds (one if not set):
 ``SIOD_CRASH_ROUNDS=20 python -m pytest tests/tuning/test_crashes.py``.
 """
 
@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import optuna
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
@@ -27,36 +31,43 @@ from siod.tuning.runner import run_study
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+INTERRUPTED = 130
 ROUNDS = int(os.environ.get("SIOD_CRASH_ROUNDS", "1"))
 EPOCHS, TRIALS = 3, 3
 MEASURED = ("train/images_per_second", "cost/epoch_seconds", "cost/peak_memory_mib")
-DECLARED = f"""
+DECLARED = """
 from siod.data.digits import Digits
 from siod.training.experiment import Scratch
 from siod.training.presets import DIGITS_DMINER, digits_centernet
+from siod.tuning.space import Float, Search
 from siod.tuning.study import Arm, Study
 
-TINY = {{
+TINY = {
     "data": Digits(train_images=16, val_images=6),
     "weights": Scratch(),
-    "recipe.epochs": {EPOCHS},
+    "recipe.epochs": %d,
     "recipe.batch_size": 4,
-}}
+}
 STUDY = Study(
-    name="tiny",
-    question="Does it survive?",
-    base=digits_centernet().with_changes(TINY),
+    name="tiny", question="Does it survive?", base=digits_centernet().with_changes(TINY), baseline="base",
+    %s
+)
+"""
+ARMS = """
     arms=(
         Arm(name="base"),
-        Arm(name="dminer", changes={{"dminer": DIGITS_DMINER}}),
-        Arm(name="slow", changes={{"recipe.learning_rate": 1e-4}}),
+        Arm(name="dminer", changes={"dminer": DIGITS_DMINER}),
+        Arm(name="slow", changes={"recipe.learning_rate": 1e-4}),
     ),
-    baseline="base",
-)
+"""
+SEARCH = """
+    arms=(Arm(name="base"),),
+    space={"recipe.learning_rate": Float(low=1e-4, high=1e-2, log=True)},
+    search=Search(trials=5, pruner="median", grace_epochs=2),
 """
 
 
@@ -75,9 +86,9 @@ class Place:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
 
-    def finish(self) -> str:
+    def finish(self, *words: str) -> str:
         """Run the study to its end; returns what it said."""
-        driver = self.start()
+        driver = self.start(*words)
         said, _ = driver.communicate(timeout=300)
         assert driver.returncode == 0, said
         return said
@@ -92,7 +103,7 @@ class Place:
 def unbroken(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Place:
     del ray_session
     folder = tmp_path_factory.mktemp("unbroken")
-    (folder / "tiny.py").write_text(DECLARED)
+    (folder / "tiny.py").write_text(DECLARED % (EPOCHS, ARMS))
     place = Place(folder / "tiny.py", folder / "runs", folder / "cache")
     study, store = load_study(str(place.declared)), f"sqlite:///{folder / 'mlflow.db'}"
     outcome = run_study(study, runs_dir=place.runs, cache_dir=place.cache, store_uri=store, progress=False)
@@ -133,6 +144,16 @@ def kill_ray(driver: subprocess.Popen[str]) -> None:
             continue
 
 
+def press_ctrl_c(driver: subprocess.Popen[str]) -> None:
+    driver.send_signal(signal.SIGINT)
+
+
+def press_ctrl_c_twice(driver: subprocess.Popen[str]) -> None:
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    driver.send_signal(signal.SIGINT)
+
+
 def settle(driver: subprocess.Popen[str]) -> str:
     """Wait for the driver's own end; returns what it still said."""
     said, _ = driver.communicate(timeout=300)
@@ -140,7 +161,7 @@ def settle(driver: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
-@pytest.mark.parametrize("kill", [kill_driver, kill_worker, kill_ray])
+@pytest.mark.parametrize("kill", [kill_driver, kill_worker, kill_ray, press_ctrl_c, press_ctrl_c_twice])
 def test_a_killed_study_ends_as_an_unbroken_one(
     unbroken: Place, tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None], round_: int
 ) -> None:
@@ -156,15 +177,28 @@ def test_a_killed_study_ends_as_an_unbroken_one(
     if kill is kill_driver:
         assert driver.returncode == -signal.SIGKILL
         assert abandoned(place.runs / "studies" / "tiny")
+    if kill in {press_ctrl_c, press_ctrl_c_twice} and len(place.results()) < TRIALS:
+        assert driver.returncode == INTERRUPTED, said
+    if kill is press_ctrl_c:
+        assert "stopping after the running epochs" in said
+        assert_no_epoch_was_lost(said)
     if driver.returncode != 0:
         said += place.finish()
     agree(place, unbroken, said)
 
 
-def agree(place: Place, unbroken: Place, said: str) -> None:
+def assert_no_epoch_was_lost(said: str) -> None:
+    """What ran when it was stopped ended an epoch after that."""
+    before, _, after = said.partition("stopping after the running epochs")
+    running = set(re.findall(r"(\w+/0): epoch", before)) - set(re.findall(r"(\w+/0): finished", before))
+    for name in running:
+        assert re.search(rf"{name}: (epoch|finished)", after), said
+
+
+def agree(place: Place, unbroken: Place, said: str, *, store: str = "") -> None:
     """The same trials with the same figures, each recorded once with each of its epochs."""
     assert place.results() == unbroken.results(), said
-    record = Store(f"sqlite:///{place.runs / 'mlflow.db'}").read_study("tiny")
+    record = Store(store or f"sqlite:///{place.runs / 'mlflow.db'}").read_study("tiny")
     assert [(trial.arm, trial.status) for trial in record.trials] == [
         (arm, "finished") for arm in ("base", "dminer", "slow")
     ], said
@@ -192,3 +226,86 @@ def test_the_trials_of_a_lost_node_move_to_another(
         agree(place, unbroken, said)
     finally:
         cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def unbroken_search(tmp_path_factory: pytest.TempPathFactory, unbroken: Place) -> Place:
+    folder = tmp_path_factory.mktemp("unbroken_search")
+    (folder / "tiny.py").write_text(DECLARED % (2, SEARCH))
+    place = Place(folder / "tiny.py", folder / "runs", unbroken.cache)
+    place.finish("--max-concurrent", "1")
+    return place
+
+
+def asked(place: Place) -> list[tuple[str, dict[str, float], list[float] | None]]:
+    """What the search proposed and what came of it, in its order."""
+    storage = f"sqlite:///{place.runs / 'studies' / 'tiny' / 'optuna.db'}"
+    trials = optuna.load_study(study_name="tiny/base", storage=storage).trials
+    return [(trial.state.name, trial.params, trial.values) for trial in trials]
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("kill", [kill_driver, press_ctrl_c])
+def test_a_search_that_is_cut_off_proposes_and_finds_what_an_unbroken_one_does(
+    unbroken_search: Place, tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None], round_: int
+) -> None:
+    chance = random.Random(f"search {kill.__name__} {round_}")  # noqa: S311  (moments, not secrets)
+    events, pause = chance.randrange(10), chance.random()
+    place = Place(unbroken_search.declared, tmp_path / "runs", unbroken_search.cache)
+    driver = place.start("--max-concurrent", "1")
+    lines = iter(range(events + 1))
+    said = read_until(driver, lambda line: ("started" in line or "epoch" in line) and next(lines) == events)
+    time.sleep(pause)
+    kill(driver)
+    said += settle(driver)
+    said += place.finish("--max-concurrent", "1")
+    assert asked(place) == asked(unbroken_search), said
+    assert place.results() == unbroken_search.results(), said
+
+
+@contextmanager
+def tracking_server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server that is killed at the end."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder)]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 120
+        while not answers(uri):
+            assert server.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(timeout=30)
+
+
+def answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5):  # noqa: S310  (http only)
+            return True
+    except OSError:
+        return False
+
+
+def test_what_a_lost_tracking_server_missed_is_recorded_by_the_next_call(
+    unbroken: Place, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+    with tracking_server(tmp_path / "server", free_port) as uri:
+        driver = place.start("--tracking", uri)
+        said = read_until(driver, lambda line: "epoch" in line)
+    said += settle(driver)
+    assert driver.returncode == 1, said
+    assert place.results() == unbroken.results(), said
+    assert re.search(r"not recorded: slow/0: .*; run the study again to record it", said)
+    with tracking_server(tmp_path / "server", free_port) as uri:
+        said += place.finish("--tracking", uri)
+        agree(place, unbroken, said, store=uri)

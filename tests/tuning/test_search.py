@@ -10,7 +10,8 @@ import pytest
 
 from siod.data.source import prepare
 from siod.errors import UserError
-from siod.tuning.search import Best, Campaign, best_of, database_url, derived, searched, tuned
+from siod.tuning.best import Best, best_of, trials_left, tuned
+from siod.tuning.search import Campaign, database_url, derived, searched
 from siod.tuning.space import Choice, Float, Int, Search
 from siod.tuning.trial import Job
 
@@ -201,8 +202,10 @@ def test_the_importance_names_the_setting_that_matters(a_study: Study, data: Pre
     study = with_search(a_study, trials=20, sampler="random")
     bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
     run_all(Campaign.open(study, bases, tmp_path))
-    importance = best_of(study, tmp_path, importance=True)["dminer"].importance
-    assert importance["recipe.learning_rate"] > 0.9
+    best = best_of(study, tmp_path, importance=True)["dminer"]
+    assert best.importance["recipe.learning_rate"] > 0.9
+    assert best.importance_near_best["recipe.learning_rate"] > 0.5
+    assert sum(best.importance_near_best.values()) == pytest.approx(1.0)
 
 
 def test_time_ends_a_search_between_trials(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
@@ -216,8 +219,74 @@ def test_time_ends_a_search_between_trials(a_study: Study, data: PreparedData, t
     assert campaign.ask() is None
 
 
+def test_gpu_hours_of_ended_trials_end_the_search_of_an_arm(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    on_two_gpus = {"compute.carrier": "ray_train", "compute.workers": 2, "compute.gpus_per_worker": 1.0}
+    study = type(a_study).model_validate({**dict(a_study), "base": a_study.base.with_changes(on_two_gpus)})
+    study = with_search(study, gpu_hours=3.0)
+    bases, now = bases_of(study, data, tmp_path), [0.0]
+    campaign = Campaign(study, Campaign.open(study, bases, tmp_path).arms, clock=lambda: now[0])
+    first, second = campaign.ask(), campaign.ask()
+    assert first is not None
+    assert second is not None
+    now[0] = 3600.0
+    campaign.finish(first, {"ap_s": 0.1})
+    assert campaign.arms["base"].gpu_hours() == pytest.approx(2.0)  # two GPUs for an hour
+    third = campaign.ask()
+    assert third is not None
+    assert third.arm == "base"
+    now[0] = 7200.0
+    campaign.finish(third, {"ap_s": 0.1})
+    campaign.fail(second)
+    assert campaign.arms["dminer"].gpu_hours() == pytest.approx(4.0)
+    assert campaign.ask() is None
+    assert not Campaign.open(study, bases, tmp_path).is_left()
+
+
+def test_gpu_hours_without_gpus_are_refused(a_study: Study) -> None:
+    with pytest.raises(
+        ValueError, match=r"search\.gpu_hours: arm 'full' asks for no GPU; set compute\.gpus_per_worker"
+    ):
+        with_search(a_study, gpu_hours=1.0)
+
+
+def test_what_is_left_of_a_search_counts_down_and_creates_nothing(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    study = with_search(a_study, trials=3)
+    assert trials_left(study, tmp_path) == {"full": 3, "base": 3, "dminer": 3}
+    assert not list(tmp_path.iterdir())
+    campaign = Campaign.open(study, bases_of(study, data, tmp_path), tmp_path)
+    job = campaign.ask()
+    assert job is not None
+    assert trials_left(study, tmp_path)[job.arm] == 3
+    campaign.finish(job, {"ap_s": 0.1})
+    assert trials_left(study, tmp_path)[job.arm] == 2
+
+
+def test_a_search_that_was_cut_off_proposes_what_it_would_have(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    study = with_search(a_study, trials=8)
+    proposed = []
+    for name, moments in (("whole", ()), ("cut", (2, 5, 9))):
+        cuts = list(moments)
+        folder = tmp_path / name
+        folder.mkdir()
+        bases = bases_of(study, data, tmp_path)
+        campaign, jobs = Campaign.open(study, bases, folder), []
+        while (job := campaign.ask()) is not None:
+            if len(jobs) in cuts:  # once more from the database, with this trial begun
+                cuts.remove(len(jobs))
+                campaign = Campaign.open(study, bases, folder)
+                continue
+            campaign.finish(job, {"ap_s": score(job)})
+            jobs.append(job)
+        proposed.append([(job.name, job.identity) for job in jobs])
+    assert proposed[0] == proposed[1]
+
+
 def test_a_tuned_study_has_each_arm_at_its_best_and_no_search(a_study: Study) -> None:
-    best = {"dminer": Best(3, 0.4, {"recipe.learning_rate": 0.001, "dminer.pgcl.top_m": 7}, {"complete": 5}, {})}
+    best = {"dminer": Best(3, 0.4, {"recipe.learning_rate": 0.001, "dminer.pgcl.top_m": 7}, {"complete": 5}, {}, {})}
     final = tuned(with_search(a_study), best)
     assert final.search is None
     assert final.space == {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from ray.util import placement_group_table
 
 from siod.cli.study_status import lines
 from siod.tracking.mlflow import Store
+from siod.tuning.best import best_of, tuned
 from siod.tuning.runner import run_study
-from siod.tuning.search import best_of, searched, tuned
 from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
 
@@ -74,9 +75,7 @@ def test_the_arm_is_trained_at_its_best_once_the_search_is_over(
     assert (trial.status, trial.params["recipe.learning_rate"]) == ("finished", str(rate))
 
 
-def test_every_trial_of_the_search_is_recorded_in_the_state_it_ended_in(
-    study: Study, runs: Path, outcome: StudyOutcome
-) -> None:
+def test_every_trial_of_the_search_is_recorded_in_the_state_it_ended_in(runs: Path, outcome: StudyOutcome) -> None:
     del outcome
     record = Store(f"sqlite:///{runs / 'mlflow.db'}").read_study("rates.search")
     by_rate = {float(trial.params["recipe.learning_rate"]): trial for trial in record.trials}
@@ -89,7 +88,7 @@ def test_every_trial_of_the_search_is_recorded_in_the_state_it_ended_in(
     assert 1 <= pruned.epoch < 4
     assert "nan" in by_rate[1e30].error or "inf" in by_rate[1e30].error
     assert {trial.params["seed"] for trial in record.trials} == {"100"}
-    told = lines(searched(study), record)
+    told = lines(record)
     assert sum("pruned" in line for line in told) >= 1
 
 
@@ -129,3 +128,29 @@ def test_a_study_whose_trials_all_fail_alike_is_given_up(small: Experiment, runs
     assert outcome.doom.startswith("5 trials in a row failed alike: loss term")
     assert len(outcome.failed) == 5
     assert len(outcome.unfinished) == 3
+
+
+def test_a_pruned_trial_of_ray_train_lets_go_of_its_workers(
+    small: Experiment, tmp_path: Path, ray_session: None
+) -> None:
+    del ray_session
+    # Long enough that a trial hears of its end before it gets there by itself.
+    by_workers = {"recipe.epochs": 10, "compute.carrier": "ray_train", "compute.workers": 2}
+    study = Study(
+        name="workers",
+        question="Which rate?",
+        base=small.with_changes(by_workers | {"compute.cpus_per_worker": 0.5}),
+        arms=(Arm(name="base"),),
+        baseline="base",
+        objective="ar100_s0",
+        space={"recipe.learning_rate": Choice(values=(4e-3, 1e-9))},
+        search=Search(trials=2, sampler="grid", pruner="asha"),
+    )
+    outcome = run(study, tmp_path)
+    assert (outcome.finished, outcome.failed) == (["base/0"], {})  # it had the workers of the pruned one
+    record = Store(f"sqlite:///{tmp_path / 'mlflow.db'}").read_study("workers.search")
+    assert {trial.params["recipe.learning_rate"]: trial.status for trial in record.trials} == {
+        "0.004": "finished",
+        "1e-09": "pruned",
+    }
+    assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}

@@ -140,7 +140,7 @@ def test_a_missing_file_is_named() -> None:
 def test_an_unknown_study_is_answered_with_the_closest_name() -> None:
     with pytest.raises(
         UserError,
-        match=r"unknown study 'digit_modules' \(a file's name ends in \.py\); did you mean 'digits_modules'\?",
+        match=r"study 'digit_modules' \(a file's name ends in \.py or \.json\); did you mean 'digits_modules'\?",
     ):
         load_study("digit_modules")
 
