@@ -1,7 +1,7 @@
 """Whether DMiner still beats the base on keep-1 digits when both are tuned with the same budget.
 
 Command: siod study run digits_search
-Cost: 10 trials of a search for each arm, at most 4 minutes of one core each and half of them pruned, then 6 trials of
+Cost: 12 trials of a search for each arm, at most 4 minutes of one core each and half of them pruned, then 6 trials of
 4 minutes. Not run yet.
 """
 
@@ -28,6 +28,6 @@ STUDY = Study(
         "dminer.pgcl.temperature": Float(low=0.03, high=0.3, log=True),
         "dminer.pgcl.weight": Float(low=0.01, high=0.5, log=True),
     },
-    search=Search(trials=10, sampler="tpe", pruner="asha", grace_epochs=2),
+    search=Search(trials=12, sampler="tpe", pruner="asha", grace_epochs=2),
     seeds=(0, 1, 2),
 )

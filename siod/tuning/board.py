@@ -99,6 +99,10 @@ class Board:
         """
         return cls(study, {name: Row(name, total) for name, total in epochs.items()}, objective)
 
+    def add(self, name: str, epochs: int) -> None:
+        """Have a trial on the board; nothing changes if it is there."""
+        self.rows.setdefault(name, Row(name, epochs))
+
     def doing(self, activity: str) -> None:
         """Say what the study is busy with besides its trials; empty when nothing."""
         self.activity = activity

@@ -123,9 +123,9 @@ class Campaign:
         return cls(study, arms)
 
     def may_ask(self, name: str) -> bool:
-        """Whether ``arm/number`` can be one of its trials."""
+        """Whether ``arm/number`` is or can be one of its trials."""
         arm, _, number = name.rpartition("/")
-        return arm in self.arms and int(number) < self.arms[arm].budget
+        return arm in self.arms and int(number) < max(self.arms[arm].budget, self.arms[arm].asked())
 
     def is_left(self) -> bool:
         """Whether anything is left to train."""

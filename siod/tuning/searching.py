@@ -56,6 +56,9 @@ def run_search(
     with shown(board) if call.progress else nullcontext():
         bases = {job.arm: job for job in call.prepare(trials, board, baseline=study.baseline)}
         campaign = Campaign.open(study, bases, folder)
+        for name, arm in campaign.arms.items():
+            for number in range(arm.asked()):  # more than the budget, if that was made smaller
+                board.add(f"{name}/{number}", total_epochs(arm.base.experiment))
         _drop(board, [name for name in board.rows if not campaign.may_ask(name)])
         for name, state, value in campaign.past():
             _remember(board, name, state, {study.objective: value} if value is not None else {})

@@ -249,6 +249,19 @@ def test_gpu_hours_without_gpus_are_refused(a_study: Study) -> None:
         with_search(a_study, gpu_hours=1.0)
 
 
+def test_a_budget_made_smaller_leaves_what_was_begun(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study)
+    bases = bases_of(study, data, tmp_path)
+    first = Campaign.open(study, bases, tmp_path)
+    jobs = [first.ask() for _ in range(6)]
+    assert all(job is not None for job in jobs)
+    fewer = Campaign.open(with_search(a_study, trials=2), bases, tmp_path)
+    assert fewer.may_ask("base/2")
+    assert not fewer.may_ask("base/3")
+    again = run_all(fewer)
+    assert [job.name for job in again] == ["base/0", "base/1", "base/2", "dminer/0", "dminer/1", "dminer/2"]
+
+
 def test_what_is_left_of_a_search_counts_down_and_creates_nothing(
     a_study: Study, data: PreparedData, tmp_path: Path
 ) -> None:
