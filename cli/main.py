@@ -34,6 +34,7 @@ from siod.cli import (
 from siod.cli import predict as predict_command
 from siod.cli import train as train_command
 from siod.cli import ui as ui_command
+from siod.cli import visualize as visualize_command
 from siod.errors import RunError, UserError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -56,6 +57,7 @@ data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict_command.predict)
+app.command("visualize")(visualize_command.visualize)
 app.add_typer(study_app, name="study")
 study_app.command("best")(study_best.best)
 study_app.command("list")(study_list.list_)

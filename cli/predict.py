@@ -13,7 +13,7 @@ DETECTIONS, IMAGES = "detections.json", "images.json"
 
 
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A file of a run's checkpoints, such as checkpoints/best.pt.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A run's folder, or a file of its checkpoints.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder to write: detections.json, images.json, drawn images.")],
@@ -31,10 +31,8 @@ def predict(
 
     made = predict(absolute(checkpoint), image_files([absolute(path) for path in images]), cache_dir=absolute(cache))
     out.mkdir(exist_ok=True)
-    names = {category["id"]: category["name"] for category in made.document["categories"]}
     for number, file in enumerate(made.files, start=1):
-        sure = [one for one in made.detections if one["image_id"] == number and one["score"] >= threshold]
-        boxes = [(one["bbox"], f"{names[one['category_id']]} {100 * one['score']:.0f}") for one in sure]
+        boxes = [(box, f"{name} {100 * score:.0f}") for box, name, score in made.in_image(number) if score >= threshold]
         draw_detections(file, boxes, out / f"{number:04}_{file.stem}.png")
     write_json(out / IMAGES, made.document)
     write_json(out / DETECTIONS, made.detections)

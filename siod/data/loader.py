@@ -35,7 +35,7 @@ from siod.errors import UserError
 from siod.types import Batch, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -259,6 +259,28 @@ def eval_batches(
         for first in range(0, len(keys), batch_size)
     ]
     return Batches(dataset, batches[rank::world_size], workers=workers, pin_memory=pin_memory)
+
+
+def plain_training_images(
+    data: PreparedData,
+    places: Sequence[int],
+    *,
+    input_size: tuple[int, int] | None = None,
+    short_edge: ShortEdge | None = None,
+) -> Batches:
+    """Training images as validation images are looked at, one at a time, with what is annotated and what is hidden.
+
+    Args:
+        data: The prepared files.
+        places: Of the images among the training images, from 0.
+        input_size: As for :func:`eval_batches`.
+        short_edge: Likewise.
+
+    Returns:
+        Batches of one image, in the order of ``places``.
+    """
+    dataset = EvalImages(train_table(data), input_size, short_edge, keep=False)
+    return Batches(dataset, [[(0, 0, place)] for place in places], workers=0, pin_memory=False)
 
 
 # Kept from epoch to epoch for the sake of the images they remember.

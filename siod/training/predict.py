@@ -43,6 +43,57 @@ class Predictions:
     document: dict[str, Any]
     detections: list[dict[str, Any]]
 
+    def in_image(self, number: int) -> list[tuple[tuple[float, float, float, float], str, float]]:
+        """Box (x, y, width, height), category name and score of each detection in one image."""
+        names = {category["id"]: category["name"] for category in self.document["categories"]}
+        mine = [one for one in self.detections if one["image_id"] == number]
+        return [(tuple(one["bbox"]), names[one["category_id"]], one["score"]) for one in mine]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint's detector, what it was trained by, and on what.
+
+    Args:
+        detector: In evaluation mode, on this machine's device.
+        experiment: Of the run.
+        data: Of the run.
+    """
+
+    detector: Detector
+    experiment: Experiment
+    data: PreparedData
+
+
+def load_trained(checkpoint_file: Path, *, cache_dir: Path) -> Trained:
+    """Build the detector of a checkpoint: the trained one, or the teacher of a method that is judged by its teacher.
+
+    Args:
+        checkpoint_file: Of a run's ``checkpoints``, or the run's folder for its best one.
+        cache_dir: Where the run's data set is.
+
+    Raises:
+        UserError: It is no checkpoint, or the data set is not there.
+    """
+    state = checkpoint.load(best_of(checkpoint_file))
+    experiment = Experiment.model_validate(state["experiment"])
+    data = prepare(experiment.data, experiment.annotations, cache_dir, check_images="off")
+    return Trained(_detector(state, experiment, data), experiment, data)
+
+
+def best_of(path: Path) -> Path:
+    """The checkpoint that is meant: a file as it is, for a run's folder the best one.
+
+    Raises:
+        UserError: The folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    for best in (path / "checkpoints" / "best.pt", path / "best.pt"):
+        if best.is_file():
+            return best
+    raise UserError(f"{path}: no checkpoints/best.pt in this folder; name a run's folder or a checkpoint file")
+
 
 def image_files(paths: Sequence[Path]) -> tuple[Path, ...]:
     """The images that are named, and those of the folders that are.
@@ -71,7 +122,7 @@ def predict(checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path) ->
     """Run a checkpoint on images, in the way its validation images were looked at.
 
     Args:
-        checkpoint_file: Of a run's ``checkpoints``.
+        checkpoint_file: Of a run's ``checkpoints``, or the run's folder for its best one.
         files: Of :func:`image_files`.
         cache_dir: Where the data set is that names the categories.
 
@@ -81,9 +132,20 @@ def predict(checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path) ->
     Raises:
         UserError: The checkpoint or an image cannot be read.
     """
-    state = checkpoint.load(checkpoint_file)
-    experiment = Experiment.model_validate(state["experiment"])
-    data = prepare(experiment.data, experiment.annotations, cache_dir, check_images="off")
+    return detections_of(load_trained(checkpoint_file, cache_dir=cache_dir), files)
+
+
+def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
+    """Run a trained detector on images.
+
+    Args:
+        trained: Of :func:`load_trained`.
+        files: Absolute paths.
+
+    Raises:
+        UserError: An image cannot be read.
+    """
+    data = trained.data
     categories = [
         {"id": number, "name": name} for number, name in zip(data.category_ids, data.category_names, strict=True)
     ]
@@ -94,7 +156,7 @@ def predict(checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path) ->
         write_json(annotations, document)
         # The name of the folder stands for its content: what is remembered of other images must not be used.
         shown = replace(data, val=annotations, val_images=ROOT, fingerprint=folder)
-        found = detect(_detector(state, experiment, data), shown, experiment.evaluation, InProcess(Path(folder)))
+        found = detect(trained.detector, shown, trained.experiment.evaluation, InProcess(Path(folder)))
     return Predictions(tuple(files), document, found.coco_results())
 
 

@@ -44,7 +44,7 @@ def draw_predictions(
         hits = [(row[:4], f"{names[int(row[5])]} {100 * row[4]:.0f}") for row in sure]
         sheet.paste(_cell(image, folder, true, TRUE_COLOUR), (left, top))
         sheet.paste(_cell(image, folder, hits, FOUND_COLOUR), (left, top + step))
-    _write(sheet, picture)
+    write_picture(sheet, picture)
 
 
 def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], picture: Path) -> None:
@@ -57,11 +57,12 @@ def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], pi
     """
     with Image.open(file) as image:
         drawn = image.convert("RGB")
-    _draw(drawn, boxes, FOUND_COLOUR, 1.0)
-    _write(drawn, picture)
+    draw_boxes(drawn, boxes, FOUND_COLOUR, 1.0)
+    write_picture(drawn, picture)
 
 
-def _write(sheet: Image.Image, picture: Path) -> None:
+def write_picture(sheet: Image.Image, picture: Path) -> None:
+    """Write a PNG file to a temporary name and rename it."""
     temporary = picture.with_name(f".{picture.name}.{os.getpid()}.tmp")
     try:
         sheet.save(temporary, "PNG")
@@ -75,11 +76,19 @@ def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[floa
     cell = Image.new("RGB", (CELL_PX, CELL_PX), "#eeeeee")
     with Image.open(folder / image.file) as file:
         cell.paste(file.convert("RGB").resize((round(image.width * scale), round(image.height * scale))))
-    _draw(cell, boxes, colour, scale)
+    draw_boxes(cell, boxes, colour, scale)
     return cell
 
 
-def _draw(image: Image.Image, boxes: Sequence[tuple[Sequence[float], str]], colour: str, scale: float) -> None:
+def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Sequence[float], str]], colour: str, scale: float) -> None:
+    """Draw boxes over an image.
+
+    Args:
+        image: Drawn on.
+        boxes: x, y, width, height, and what is written above them.
+        colour: Of the boxes.
+        scale: Pixels of ``image`` for each of the boxes'.
+    """
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(LETTER_PX)
     for (x, y, width, height), caption in boxes:
         corners = [x * scale, y * scale, (x + width) * scale, (y + height) * scale]

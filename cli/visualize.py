@@ -1,0 +1,103 @@
+"""``siod visualize``: what a checkpoint finds at several score thresholds, and where its miners look, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siod.cli.options import CACHE, Cache, absolute, refuse_occupied, writable_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siod.training.predict import Trained
+
+Threshold = Annotated[
+    list[float], typer.Option("--threshold", min=0, max=1, help="Score threshold; name it again for another panel.")
+]
+Similarity = Annotated[
+    list[float],
+    typer.Option("--similarity", min=-1, max=1, help="SPLG's least similarity; name it again for another panel."),
+]
+
+
+def visualize(
+    checkpoint: Annotated[Path, typer.Argument(help="A run's folder, or a file of its checkpoints.")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGES]...",
+            help="Image files, or folders of them; images of the run's own data set when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write: scores_*.png and mining_*.png.")],
+    threshold: Threshold = [0.0, 0.1, 0.2, 0.3],  # noqa: B006  (typer copies it)
+    similarity: Similarity = [0.6, 0.7, 0.8, 0.9],  # noqa: B006  (typer copies it)
+    count: Annotated[int, typer.Option(min=1, help="How many images of the data set are drawn.")] = 8,
+    cache: Cache = CACHE,
+) -> None:
+    """Draw detections at several score thresholds and, without IMAGES, what SPLG and PGCL find in training images."""
+    refuse_occupied(out)
+    writable_parent(out)
+    from siod.training.predict import image_files, load_trained  # noqa: PLC0415  (keeps --help fast)
+
+    files = image_files([absolute(path) for path in images]) if images else None
+    trained = load_trained(absolute(checkpoint), cache_dir=absolute(cache))
+    out.mkdir(exist_ok=True)
+    thresholds = sorted(set(threshold))
+    if files is not None:
+        drawn = _draw_scores(trained, files, thresholds, out)
+        typer.echo(f"{drawn} pictures: {out}; what the miners find is drawn for images of the data set alone")
+        return
+    drawn = _draw_scores_of_data(trained, count, thresholds, out)
+    if trained.experiment.detector.mined_levels():
+        drawn += _draw_mining(trained, count, sorted(set(similarity)), out)
+    else:
+        family = trained.experiment.detector.family
+        typer.echo(f"no mining pictures: this {family} was trained without detector.mining_branch", err=True)
+    typer.echo(f"{drawn} pictures: {out}")
+
+
+def _draw_scores(trained: Trained, files: Sequence[Path], thresholds: Sequence[float], out: Path) -> int:
+    """Draw images of which nothing is known."""
+    from siod.training.predict import detections_of  # noqa: PLC0415  (keeps --help fast)
+    from siod.tuning.panels import draw_panels, score_panels  # noqa: PLC0415
+
+    made = detections_of(trained, files)
+    for number, file in enumerate(files, start=1):
+        panels = score_panels(None, made.in_image(number), thresholds)
+        draw_panels(file, panels, out / f"scores_{number:04}_{file.stem}.png")
+    return len(files)
+
+
+def _draw_scores_of_data(trained: Trained, count: int, thresholds: Sequence[float], out: Path) -> int:
+    """Draw validation images, with their instances beside."""
+    from siod.data.coco import read  # noqa: PLC0415  (keeps --help fast)
+    from siod.training.predict import detections_of  # noqa: PLC0415
+    from siod.tuning.gallery import choose_images, study_gallery  # noqa: PLC0415
+    from siod.tuning.panels import draw_panels, score_panels  # noqa: PLC0415
+
+    dataset = read(trained.data.val)
+    gallery = study_gallery(dataset, choose_images(dataset, count=count))
+    files = [trained.data.val_images / image.file for image in gallery.images]
+    made = detections_of(trained, files)
+    for number, (image, file) in enumerate(zip(gallery.images, files, strict=True), start=1):
+        truth = [(box[:4], gallery.categories[box.label]) for box in image.ground_truth]
+        panels = score_panels(truth, made.in_image(number), thresholds)
+        draw_panels(file, panels, out / f"scores_{file.stem}.png")
+    return len(files)
+
+
+def _draw_mining(trained: Trained, count: int, similarities: Sequence[float], out: Path) -> int:
+    from siod.training.visualize import mined_images  # noqa: PLC0415  (keeps --help fast)
+    from siod.tuning.panels import LEGEND, draw_panels, mining_panels  # noqa: PLC0415
+
+    made = mined_images(trained, count=count, similarities=similarities)
+    for image in made:
+        panels = mining_panels(image, trained.data.category_names)
+        draw_panels(image.file, panels, out / f"mining_{image.file.stem}.png", legend=LEGEND)
+    return len(made)
