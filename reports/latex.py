@@ -44,19 +44,19 @@ def latex_table(table: Table, notes: Sequence[str]) -> str:
     Returns:
         LaTeX source.
     """
-    header = _row(["", *map(escape, table.modules), "seeds", *(_heading(name) for name in table.headings())])
+    header = _row(["", *map(escape, table.properties), "seeds", *(_heading(name) for name in table.headings())])
     lines = "    \\midrule\n".join(_group(table, name, lines) for name, lines in table.groups())
     caption = " ".join(escape(sentence) for sentence in (table.question, *notes))
     return (
         "% needs \\usepackage{booktabs}\n"
         "\\begin{table}\n"
         "  \\centering\n"
-        "  \\setlength{\\tabcolsep}{3pt}\n"
+        "  \\setlength{\\tabcolsep}{2.5pt}\n"
         "  \\setlength{\\belowcaptionskip}{4pt}\n"
         "  \\small\n"
         f"  \\caption{{{caption}}}\n"
         f"  \\label{{tab:{_key(table.title)}}}\n"
-        f"  \\begin{{tabular}}{{@{{}}l{'c' * len(table.modules)}r{'r' * len(table.columns)}@{{}}}}\n"
+        f"  \\begin{{tabular}}{{@{{}}l{'c' * len(table.properties)}r{'r' * len(table.columns)}@{{}}}}\n"
         "    \\toprule\n"
         f"{header}"
         "    \\midrule\n"
@@ -86,7 +86,7 @@ def _sweep(sweep: Sweep) -> str:
         "% needs \\usepackage{booktabs}\n"
         "\\begin{table}\n"
         "  \\centering\n"
-        "  \\setlength{\\tabcolsep}{3pt}\n"
+        "  \\setlength{\\tabcolsep}{2.5pt}\n"
         "  \\setlength{\\belowcaptionskip}{4pt}\n"
         "  \\small\n"
         f"  \\caption{{{caption}}}\n"
@@ -124,20 +124,23 @@ def _key(title: str) -> str:
 
 
 def _group(table: Table, name: str, lines: Sequence[Line]) -> str:
-    columns = len(table.modules) + len(table.columns) + 2
+    stacked = any(cell.std for line in table.lines for cell in line.cells)
+    columns = len(table.properties) + len(table.columns) + 2
     lead = f"    \\multicolumn{{{columns}}}{{@{{}}l}}{{\\textbf{{{escape(name)}}}}} \\\\\n" if name else ""
-    return lead + "    \\addlinespace[2pt]\n".join(_rows(line, table.marks(line)) for line in lines)
+    return lead + "    \\addlinespace[2pt]\n".join(
+        _rows(line, table.properties_of(line), stacked=stacked) for line in lines
+    )
 
 
-def _rows(line: Line, marks: Sequence[str]) -> str:
+def _rows(line: Line, marks: Sequence[str], *, stacked: bool) -> str:
     """Mean and gain side by side as in the paper; with spreads the gains stand below, or the page is too narrow."""
-    label = f"\\quad\\textit{{{escape(line.label)}}}" if line.published else escape(line.label)
+    label = f"\\enskip\\textit{{{escape(line.label)}}}" if line.published else escape(line.label)
     lead = [label, *map(escape, marks), line.seeds]
     if not line.shown:
         return _row([*lead, f"\\multicolumn{{{len(line.cells)}}}{{l}}{{{MISSING}}}"])
     gains = [f"({escape(cell.gain)}){_raised(cell.mark)}" if cell.gain else "" for cell in line.cells]
     means = [_mean(cell) for cell in line.cells]
-    if not any(cell.std for cell in line.cells):
+    if not stacked:
         return _row([*lead, *(f"{mean} {gain}".strip() for mean, gain in zip(means, gains, strict=True))])
     below = _row([*[""] * len(lead), *gains]) if any(gains) else ""
     return _row([*lead, *means]) + below

@@ -25,12 +25,12 @@ def markdown_table(table: Table) -> str:
     Returns:
         A GitHub-flavoured table with a final newline.
     """
-    header = ["", *map(escape, table.modules), "seeds", *table.headings()]
-    rule = [":--", *[":-:"] * len(table.modules), *["--:"] * (len(table.columns) + 1)]
+    header = ["", *map(escape, table.properties), "seeds", *table.headings()]
+    rule = [":--", *[":-:"] * len(table.properties), *["--:"] * (len(table.columns) + 1)]
     rows = [header, rule]
     for group, lines in table.groups():
         rows += [[f"**{escape(group)}**", *[""] * (len(header) - 1)]] if group else []
-        rows += [[_label(line), *table.marks(line), line.seeds, *_cells(line)] for line in lines]
+        rows += [[_label(line), *table.properties_of(line), line.seeds, *_cells(line)] for line in lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

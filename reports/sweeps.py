@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siod.reports.aggregate import Spread, aggregate
-from siod.reports.numbers import heading, percent
+from siod.reports.numbers import heading, percent, signed_percent
+from siod.reports.table import APART
 from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ class Sweep:
             return None
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
-        """The table as text: the setting with its values, then a row for each metric, a paper's below ours."""
+        """The table as text: the setting and its values, a row for each metric, below it a paper's and the distance."""
         lines = [(self.title, *self.values)]
         for metric, cells in self.cells.items():
             lines.append((heading(metric), *(_text(cell) for cell in cells)))
             told = self.published.get(metric, ())
             if any(value is not None for value in told):
                 lines.append((f"{heading(metric)} published", *("" if one is None else percent(one) for one in told)))
+                apart = (_apart(cell, one) for cell, one in zip(cells, told, strict=True))
+                lines.append((f"{heading(metric)} {APART}", *apart))
         return tuple(lines)
 
 
@@ -123,6 +126,10 @@ def _order(value: str) -> tuple[int, float]:
         return 0, float(value)
     except ValueError:
         return 1, 0.0
+
+
+def _apart(cell: Spread | None, published: float | None) -> str:
+    return "" if cell is None or published is None else signed_percent(cell.mean - published)
 
 
 def _text(cell: Spread | None) -> str:

@@ -51,7 +51,7 @@ class Line:
         cells: In the order of the columns; all empty for an arm without a finished trial.
         group: Heading it stands under; empty when the table has none.
         published: Whether these are a paper's figures for the arm above, or our distance from them.
-        checks: Whether the arm uses each of the table's modules.
+        properties: What the arm is in each of the table's properties, as text; none for a paper's figures.
     """
 
     label: str
@@ -60,7 +60,7 @@ class Line:
     cells: tuple[Cell, ...]
     group: str = ""
     published: bool = False
-    checks: tuple[bool, ...] = ()
+    properties: tuple[str, ...] = ()
 
     @property
     def shown(self) -> bool:
@@ -85,7 +85,7 @@ class Table:
         columns: Names of the metrics.
         lines: In the declared order of the arms; a paper's figures stand below the arm they are for.
         baseline: Label of the arm that gains are counted from; of the first group when there are several.
-        modules: Names of the parts that arms use or not, one column of check marks each.
+        properties: What arms are told apart by, one column each: traits in words, then modules as check marks.
     """
 
     title: str
@@ -93,11 +93,11 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     baseline: str
-    modules: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
 
-    def marks(self, line: Line) -> tuple[str, ...]:
-        """The check marks of a line, in the order of the modules."""
-        return tuple(CHECK if checked else "" for checked in line.checks) or ("",) * len(self.modules)
+    def properties_of(self, line: Line) -> tuple[str, ...]:
+        """What a line says in the columns of the properties, in their order."""
+        return line.properties or ("",) * len(self.properties)
 
     def groups(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
         """The lines under each heading, in order."""
@@ -117,14 +117,15 @@ def tabulate(study: StudyRecord) -> Table:
     Returns:
         The table; per column and group the highest mean as shown is best, several when they show the same.
     """
-    modules = tuple(dict.fromkeys(name for arm in study.arms for name in arm.modules))
+    properties = tuple(dict.fromkeys(name for arm in study.arms for name in (*arm.traits, *arm.modules)))
+    properties = tuple(sorted(properties, key=lambda name: not any(name in arm.traits for arm in study.arms)))
     marks = {one.arm: STAR for one in differences(study) if one.significant()}
-    lines = tuple(line for group in by_group(study).values() for line in _lines(group, modules, marks))
+    lines = tuple(line for group in by_group(study).values() for line in _lines(group, properties, marks))
     baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
-    return Table(study.name, study.question, study.columns, lines, baseline, modules)
+    return Table(study.name, study.question, study.columns, lines, baseline, properties)
 
 
-def _lines(study: StudyRecord, modules: Sequence[str], marks: Mapping[str, str]) -> Iterator[Line]:
+def _lines(study: StudyRecord, properties: Sequence[str], marks: Mapping[str, str]) -> Iterator[Line]:
     """The lines of one group of arms."""
     rows = aggregate(study)
     columns = [_column(rows, name) for name in study.columns]
@@ -135,12 +136,15 @@ def _lines(study: StudyRecord, modules: Sequence[str], marks: Mapping[str, str])
             replace(column[place], mark=marks.get(arm.name, "") if name == study.objective else "")
             for name, column in zip(study.columns, columns, strict=True)
         )
-        checks = tuple(name in arm.modules for name in modules)
-        yield Line(arm.label, len(row.finished()), len(study.seeds), cells, arm.group, checks=checks)
+        told = tuple(arm.traits.get(name, CHECK if name in arm.modules else "") for name in properties)
+        label = arm.label
+        for trait in arm.traits.values():  # it has a column of its own
+            label = label.removesuffix(f" ({trait})")
+        yield Line(label, len(row.finished()), len(study.seeds), cells, arm.group, properties=told)
         if arm.published:
             beside = {} if arm.name == study.baseline else reference
-            told = tuple(_published(arm.published.get(name), beside.get(name)) for name in study.columns)
-            yield Line("published", 0, 0, told, arm.group, published=True)
+            figures = tuple(_published(arm.published.get(name), beside.get(name)) for name in study.columns)
+            yield Line("published", 0, 0, figures, arm.group, published=True)
             if row.finished():
                 apart = tuple(_apart(row.cells[name], arm.published.get(name)) for name in study.columns)
                 yield Line(APART, 0, 0, apart, arm.group, published=True)

@@ -75,7 +75,7 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
     """
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column(table.title)
-    for name in table.modules:
+    for name in table.properties:
         drawn.add_column(Text(name), justify="center", no_wrap=True)
     for name in ("seeds", *table.headings()):
         drawn.add_column(name, justify="right", no_wrap=True)
@@ -86,7 +86,7 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
         for line in lines:
             drawn.add_row(
                 Text(line.label, style="italic" if line.published else ""),
-                *table.marks(line),
+                *table.properties_of(line),
                 line.seeds,
                 *_cells(line, separator),
             )

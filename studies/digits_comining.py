@@ -13,17 +13,19 @@ from siod.tuning.study import Arm, Study
 
 HARD = {"annotations": Sparse(level="hard")}
 COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.5), start_epoch=1)
+SAOD_TYPE = {"Type": "SAOD hard"}
+SIOD_TYPE = {"Type": "SIOD"}
 
 STUDY = Study(
     name="digits_comining",
     question="Does Co-mining gain more from one box per category than from half of the boxes of every image?",
     base=digits_retinanet(),
     arms=(
-        Arm(name="saod-base", label="Base (SAOD hard)", changes=HARD),
-        Arm(name="saod-comining", label="Co-mining (SAOD hard)", changes=HARD | {"method": COMINING}),
-        Arm(name="base", label="Base (SIOD)"),
-        Arm(name="comining", label="Co-mining (SIOD)", changes={"method": COMINING}),
-        Arm(name="dminer", label="DMiner (SIOD)", changes={"dminer": DIGITS_FPN_DMINER}),
+        Arm(name="saod-base", label="Base (SAOD hard)", traits=SAOD_TYPE, changes=HARD),
+        Arm(name="saod-comining", label="Co-mining (SAOD hard)", traits=SAOD_TYPE, changes=HARD | {"method": COMINING}),
+        Arm(name="base", label="Base (SIOD)", traits=SIOD_TYPE),
+        Arm(name="comining", label="Co-mining (SIOD)", traits=SIOD_TYPE, changes={"method": COMINING}),
+        Arm(name="dminer", label="DMiner (SIOD)", traits=SIOD_TYPE, changes={"dminer": DIGITS_FPN_DMINER}),
     ),
     baseline="base",
     factors=("annotations", "method", "dminer"),

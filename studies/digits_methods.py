@@ -25,28 +25,33 @@ SSOD, SAOD = {"annotations": WholeImages()}, {"annotations": Matched()}
 # Below 0.5, or before scores have settled, Co-mining collapses: what one view makes up, the other confirms.
 COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.5), start_epoch=3)
 MEAN_TEACHER = MeanTeacher(pseudo=PseudoBoxes(min_score=0.4), weight=1.0, decay=0.998, start_epoch=3)
+SSOD_TYPE = {"Type": "SSOD"}
+SAOD_TYPE = {"Type": "SAOD"}
+SIOD_TYPE = {"Type": "SIOD"}
 
 STUDY = Study(
     name="digits_methods",
     question="How do semi-supervised and sparse methods compare with DMiner for the same number of boxes?",
     base=digits_centernet(),
     arms=(
-        Arm(name="ssod-base", label="Base (SSOD)", changes=SSOD | {"method": AnnotatedOnly()}),
-        Arm(name="saod-base", label="Base (SAOD)", changes=SAOD),
-        Arm(name="base", label="Base (SIOD)"),
-        Arm(name="csd", label="CSD (SSOD)", changes=SSOD | {"method": CSD()}),
+        Arm(name="ssod-base", label="Base (SSOD)", traits=SSOD_TYPE, changes=SSOD | {"method": AnnotatedOnly()}),
+        Arm(name="saod-base", label="Base (SAOD)", traits=SAOD_TYPE, changes=SAOD),
+        Arm(name="base", label="Base (SIOD)", traits=SIOD_TYPE),
+        Arm(name="csd", label="CSD (SSOD)", traits=SSOD_TYPE, changes=SSOD | {"method": CSD()}),
         Arm(
             name="teacher_student",
             label="Teacher-student (SSOD)",
+            traits=SSOD_TYPE,
             changes=SSOD | {"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))},
         ),
-        Arm(name="comining", label="Co-mining (SAOD)", changes=SAOD | {"method": COMINING}),
-        Arm(name="dminer", label="DMiner (SIOD)", changes={"dminer": DIGITS_DMINER}),
-        Arm(name="comining-siod", label="Co-mining (SIOD)", changes={"method": COMINING}),
-        Arm(name="mean_teacher", label="Mean teacher (SIOD)", changes={"method": MEAN_TEACHER}),
+        Arm(name="comining", label="Co-mining (SAOD)", traits=SAOD_TYPE, changes=SAOD | {"method": COMINING}),
+        Arm(name="dminer", label="DMiner (SIOD)", traits=SIOD_TYPE, changes={"dminer": DIGITS_DMINER}),
+        Arm(name="comining-siod", label="Co-mining (SIOD)", traits=SIOD_TYPE, changes={"method": COMINING}),
+        Arm(name="mean_teacher", label="Mean teacher (SIOD)", traits=SIOD_TYPE, changes={"method": MEAN_TEACHER}),
         Arm(
             name="dminer-mean_teacher",
             label="DMiner + mean teacher (SIOD)",
+            traits=SIOD_TYPE,
             changes={"dminer": DIGITS_DMINER, "method": MEAN_TEACHER},
         ),
     ),

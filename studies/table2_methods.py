@@ -25,6 +25,9 @@ COLUMNS = ("ap_s", "ap_s0", "ap_s3", "ap_s5")
 SSOD, SAOD = {"annotations": WholeImages()}, {"annotations": Matched()}
 # Not in the paper: an average of the student's weights labels for it, from the second epoch on.
 MEAN_TEACHER = MeanTeacher(pseudo=PseudoBoxes(min_score=0.4), start_epoch=1)
+SSOD_TYPE = {"Type": "SSOD"}
+SAOD_TYPE = {"Type": "SAOD"}
+SIOD_TYPE = {"Type": "SIOD"}
 
 STUDY = Study(
     name="table2_methods",
@@ -34,44 +37,56 @@ STUDY = Study(
         Arm(
             name="ssod-base",
             label="Base (SSOD)",
+            traits=SSOD_TYPE,
             changes=SSOD | {"method": AnnotatedOnly()},
             published=percent(14.4, 23.4, 19.5, 14.3, columns=COLUMNS),
         ),
         Arm(
             name="saod-base",
             label="Base (SAOD)",
+            traits=SAOD_TYPE,
             changes=SAOD,
             published=percent(14.0, 25.0, 18.6, 12.7, columns=COLUMNS),
         ),
-        Arm(name="base", label="Base (SIOD)", published=percent(13.9, 25.1, 18.5, 12.3, columns=COLUMNS)),
+        Arm(
+            name="base",
+            label="Base (SIOD)",
+            traits=SIOD_TYPE,
+            published=percent(13.9, 25.1, 18.5, 12.3, columns=COLUMNS),
+        ),
         Arm(
             name="csd",
             label="CSD (SSOD)",
+            traits=SSOD_TYPE,
             changes=SSOD | {"method": CSD()},
             published=percent(15.1, 24.0, 20.3, 15.1, columns=COLUMNS),
         ),
         Arm(
             name="teacher_student",
             label="TS (SSOD)",
+            traits=SSOD_TYPE,
             changes=SSOD | {"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))},
             published=percent(15.8, 25.2, 21.4, 15.8, columns=COLUMNS),
         ),
         Arm(
             name="comining",
             label="Co-mining (SAOD)",
+            traits=SAOD_TYPE,
             changes=SAOD | {"method": CoMining()},
             published=percent(14.8, 25.0, 18.9, 13.9, columns=COLUMNS),
         ),
         Arm(
             name="dminer",
             label="DMiner (SIOD)",
+            traits=SIOD_TYPE,
             changes={"dminer": PAPER_DMINER},
             published=percent(16.8, 26.6, 22.4, 17.1, columns=COLUMNS),
         ),
-        Arm(name="mean_teacher", label="Mean teacher (SIOD)", changes={"method": MEAN_TEACHER}),
+        Arm(name="mean_teacher", label="Mean teacher (SIOD)", traits=SIOD_TYPE, changes={"method": MEAN_TEACHER}),
         Arm(
             name="dminer-mean_teacher",
             label="DMiner + mean teacher (SIOD)",
+            traits=SIOD_TYPE,
             changes={"dminer": PAPER_DMINER, "method": MEAN_TEACHER},
         ),
     ),

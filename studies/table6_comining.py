@@ -17,23 +17,27 @@ from siod.tuning.study import Arm, Study
 
 COLUMNS = ("ap_s", "ap_s0", "ap_s3", "ap_s5")
 HARD = {"annotations": Sparse(level="hard")}
+SAOD_TYPE = {"Type": "SAOD hard"}
+SIOD_TYPE = {"Type": "SIOD"}
 
 STUDY = Study(
     name="table6_comining",
     question="Does Co-mining gain more from one box per category than from half of the boxes of every image?",
     base=coco_retinanet_r50_fpn(coco_root()).with_changes({"augmentation.short_edge.lengths": (800,)}),
     arms=(
-        Arm(name="saod-base", label="Base (SAOD hard)", changes=HARD),
+        Arm(name="saod-base", label="Base (SAOD hard)", traits=SAOD_TYPE, changes=HARD),
         Arm(
             name="saod-comining",
             label="Co-mining (SAOD hard)",
+            traits=SAOD_TYPE,
             changes=HARD | {"method": CoMining()},
             published=percent(19.4, 31.6, 26.8, 16.7, columns=COLUMNS),
         ),
-        Arm(name="base", label="Base (SIOD)"),
+        Arm(name="base", label="Base (SIOD)", traits=SIOD_TYPE),
         Arm(
             name="comining",
             label="Co-mining (SIOD)",
+            traits=SIOD_TYPE,
             changes={"method": CoMining()},
             published=percent(23.6, 32.4, 28.5, 23.6, columns=COLUMNS),
         ),

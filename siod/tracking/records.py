@@ -111,6 +111,7 @@ class ArmRecord:
         changes: Settings it changes in the base experiment, by dotted path.
         group: Heading of the table's rows it stands among; empty when the table has no groups.
         published: Figures that a paper reports for it, fractions by metric.
+        traits: What tells it apart in words, by heading of the table's column.
         modules: Names of the parts it uses, which a table marks in columns of their own.
     """
 
@@ -121,6 +122,7 @@ class ArmRecord:
     group: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
+    traits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

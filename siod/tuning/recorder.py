@@ -184,6 +184,7 @@ def header_of(study: Study, command: str) -> StudyHeader:
             group=arm.group,
             published=arm.published,
             modules=arm.modules,
+            traits=arm.traits,
         )
         for arm, plain in zip(study.arms, declared["arms"], strict=True)
     ]

@@ -39,6 +39,8 @@ class Arm(Value):
         note: Anything a reader of the report should know about it.
         group: Heading of the table's rows it stands among, such as a detector; arms of a group follow each other.
         published: Figures that a paper reports for it, fractions by metric; reports show them beside ours.
+        traits: What tells it apart in words, by column heading, such as ``{"Type": "SSOD"}``; reports give each a
+            column of its own, where the label loses a `` (SSOD)`` at its end.
         modules: Names of the parts it uses, such as ``("SPLG",)``; reports mark them in columns of their own.
     """
 
@@ -48,6 +50,7 @@ class Arm(Value):
     note: str = ""
     group: str = ""
     published: dict[Metric, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    traits: dict[Annotated[str, Field(min_length=1)], str] = Field(default_factory=dict)
     modules: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @property

@@ -84,7 +84,7 @@ def test_latex_separates_the_groups_by_rules(grouped: StudyRecord) -> None:
     source = latex_table(tabulate(grouped), ())
     assert source.count("\\midrule") == 2
     assert "\\multicolumn{3}{@{}l}{\\textbf{FCOS}} \\\\" in source
-    assert "\\quad\\textit{published} &  & 16.8 (+2.9) \\\\" in source
+    assert "\\enskip\\textit{published} &  & 16.8 \\\\\n     &  & (+2.9) \\\\" in source
 
 
 def test_the_terminal_names_the_groups(grouped: StudyRecord) -> None:

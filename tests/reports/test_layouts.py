@@ -20,7 +20,7 @@ from siod.reports.latex import latex_sweeps, latex_table
 from siod.reports.markdown import markdown_report, markdown_table
 from siod.reports.point_figures import draw_sweeps
 from siod.reports.sweeps import sweeps
-from siod.reports.table import Cell, tabulate
+from siod.reports.table import APART, Cell, tabulate
 from siod.tracking.records import ArmRecord, StudyRecord
 
 Change = Callable[..., StudyRecord]
@@ -53,8 +53,8 @@ def swept(study: StudyRecord, change: Change) -> StudyRecord:
 
 def test_modules_are_check_marks(modules: StudyRecord) -> None:
     table = tabulate(modules)
-    assert table.modules == ("SPLG", "PGCL")
-    assert [table.marks(line) for line in table.lines] == [("", ""), ("✓", ""), ("", "✓"), ("✓", "✓")]
+    assert table.properties == ("SPLG", "PGCL")
+    assert [table.properties_of(line) for line in table.lines] == [("", ""), ("✓", ""), ("", "✓"), ("✓", "✓")]
     shown = markdown_table(table).splitlines()
     assert shown[0] == "|  | SPLG | PGCL | seeds | AP@S | @S0 |"
     assert shown[3].startswith("| SIOD + SPLG | ✓ |  | 3 |")
@@ -62,7 +62,7 @@ def test_modules_are_check_marks(modules: StudyRecord) -> None:
 
 
 def test_a_study_without_modules_has_no_column_for_them(study: StudyRecord) -> None:
-    assert tabulate(study).modules == ()
+    assert tabulate(study).properties == ()
 
 
 def test_a_sweep_has_its_values_across_in_order(swept: StudyRecord) -> None:
@@ -72,6 +72,7 @@ def test_a_sweep_has_its_values_across_in_order(swept: StudyRecord) -> None:
         ("min_similarity", "0.5", "0.6", "0.7"),
         ("AP@S", "31.0 ± 1.0", "21.0 ± 1.0", "11.0 ± 1.0"),
         ("AP@S published", "16.2", "15.8", "15.4"),
+        (f"AP@S {APART}", "+14.8", "+5.2", "\N{MINUS SIGN}4.4"),
     )
     assert sweep.arms == ("pgcl", "base", "splg")
 
