@@ -86,13 +86,26 @@ class Drawing:
 
 def new_figure(title: str) -> tuple[Figure, Axes]:
     """An empty figure without a background, and its axes; make it within :data:`STYLE`."""
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
-    figure.patch.set_alpha(0)
-    on = figure.add_subplot()
-    on.patch.set_alpha(0)
+    figure, (on,) = new_panels(1, SIZE_IN[1])
     on.set_title(title)
-    on.grid(visible=True)
     return figure, on
+
+
+def new_panels(count: int, height_in: float, *, across: int = 1) -> tuple[Figure, tuple[Axes, ...]]:
+    """An empty figure of some panels without a background; make it within :data:`STYLE`.
+
+    Args:
+        count: How many.
+        height_in: Of all together, in inches.
+        across: How many stand in a row.
+    """
+    figure = Figure(figsize=(SIZE_IN[0], height_in), layout="constrained")
+    figure.patch.set_alpha(0)
+    panels = tuple(figure.add_subplot(-(-count // across), across, number) for number in range(1, count + 1))
+    for on in panels:
+        on.patch.set_alpha(0)
+        on.grid(visible=True)
+    return figure, panels
 
 
 def finished(

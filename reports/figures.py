@@ -13,6 +13,7 @@ from siod.reports.drawing import STYLE, Drawing, draw_curves
 from siod.reports.error_figures import draw_errors
 from siod.reports.numbers import heading
 from siod.reports.point_figures import draw_sweeps, draw_trade_off
+from siod.reports.search_figures import draw_search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,8 +35,8 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         study: Finished or not; of a group with more arms than a figure can tell apart the best are drawn.
 
     Returns:
-        Drawings by group: ``thresholds``, ``sweeps`` and ``errors`` (finished trials), ``training`` and
-        ``mining`` (also of trials that still run); a group without values is empty.
+        Drawings by group: ``search`` (of searches), ``thresholds``, ``sweeps`` and ``errors`` (finished trials),
+        ``training`` and ``mining`` (also of trials that still run); a group without values is empty.
     """
     groups = [leading(group, MOST_ARMS) for group in by_group(study).values()]
     # Families of detectors have losses of their own; only the whole is comparable.
@@ -44,6 +45,7 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
     with mpl.rc_context(STYLE):
         return {
             "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
+            "search": draw_search(study),
             "sweeps": draw_sweeps(study),
             "errors": tuple(drawing for group in groups for drawing in draw_errors(group)),
             "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),

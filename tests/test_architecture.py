@@ -29,7 +29,7 @@ MAY_IMPORT = {
 
 HOMES = {
     "ray": {"siod.training.worker", "siod.tuning.driver", "siod.tuning.cluster"},
-    "optuna": {"siod.tuning.best", "siod.tuning.search"},
+    "optuna": {"siod.reports.searched", "siod.tuning.best", "siod.tuning.search"},
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},
@@ -38,6 +38,7 @@ HOMES = {
         "siod.reports.error_figures",
         "siod.reports.figures",
         "siod.reports.point_figures",
+        "siod.reports.search_figures",
         "siod.reports.data_figures",
     },
     "pyarrow": {"siod.reports.rows"},
