@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from siod.errors import UserError
 from siod.reports.caveats import caveats
 from siod.reports.differences import differences, reading
+from siod.reports.drawing import PRINTED, print_all
 from siod.reports.figures import draw_study
 from siod.reports.latex import latex_sweeps, latex_table
 from siod.reports.markdown import markdown_report
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from siod.reports.drawing import Drawing
     from siod.reports.table import Table
     from siod.tracking.records import StudyRecord
-
-
-FORMATS = ("pdf", "png")
 
 
 @dataclass(frozen=True)
@@ -60,18 +57,19 @@ def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
     Raises:
         UserError: The folder cannot be written to.
     """
-    table, notes, drawings = tabulate(study), caveats(study), draw_study(study)
+    drawings = draw_study(study)
+    figures = [drawing for group in drawings.values() for drawing in group]
+    printing = print_all(figures)  # other processes do so meanwhile
+    table, notes = tabulate(study), caveats(study)
     tables = {out_dir / name: content for name, content in _tables(study, table, notes).items()}
-    figures = {
-        out_dir / "figures" / name: content
-        for group in drawings.values()
-        for one in group
-        for name, content in _figure(one).items()
-    }
     page = out_dir / "index.html"
-    for path, content in {**tables, **figures, page: render_page(study, table, notes, drawings)}.items():
+    written: dict[Path, str | bytes] = {**tables, page: render_page(study, table, notes, drawings)}
+    for drawing, printed in zip(figures, printing, strict=True):
+        files = {"svg": drawing.svg, **dict(zip(PRINTED, printed, strict=True))}
+        written |= {out_dir / "figures" / f"{drawing.name}.{kind}": content for kind, content in files.items()}
+    for path, content in written.items():
         write(path, content)
-    return ReportFiles(out_dir, page, tuple(tables), tuple(figures))
+    return ReportFiles(out_dir, page, tuple(tables), tuple(path for path in written if path.parent != out_dir))
 
 
 def _tables(study: StudyRecord, table: Table, notes: Sequence[str]) -> dict[str, str | bytes]:
@@ -84,11 +82,6 @@ def _tables(study: StudyRecord, table: Table, notes: Sequence[str]) -> dict[str,
     }
     files |= {"sweeps.tex": latex_sweeps(swept)} if swept else {}
     return files | ({"trials.csv": as_csv(trials), "trials.parquet": as_parquet(trials)} if trials else {})
-
-
-def _figure(drawing: Drawing) -> dict[str, str | bytes]:
-    printed: dict[str, str | bytes] = {f"{drawing.name}.{kind}": drawing.printed(kind) for kind in FORMATS}
-    return {f"{drawing.name}.svg": drawing.svg, **printed}
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from siod.errors import UserError
-from siod.tracking.records import Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found, one_per_step
+from siod.tracking.records import Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -46,10 +48,11 @@ ENVIRONMENT, DIAGNOSIS = "environment.json", "diagnosis.json"
 AP_S = "ap_s"
 # A figure of the score-aware table, such as ap50_s3.
 FIGURE = re.compile(r"a[pr]\w*_s\d?")
+LARGEST = sys.float_info.max
 ROWS = """
     SELECT run_uuid, step, value, is_nan FROM metrics
     WHERE key = :name AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
-    ORDER BY run_uuid, timestamp, step, value
+    ORDER BY timestamp, step, value
 """
 
 
@@ -81,7 +84,8 @@ class StudyReader:
             raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
         header = msgspec.json.decode(declared, type=StudyHeader)
         order = {arm.name: place for place, arm in enumerate(header.arms)}
-        histories = self._histories(header.objective) if details else {}
+        with _uncollected():
+            histories = self._histories(header.objective) if details else {}
         trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
         trials = self._with_diagnoses(trials) if details else trials
@@ -127,22 +131,24 @@ class StudyReader:
         histories: dict[str, dict[str, Points]] = {}
         for name in names:
             for run_id, points in self._metric(name).items():
-                histories.setdefault(run_id, {})[name] = one_per_step(points)
+                histories.setdefault(run_id, {})[name] = tuple(sorted(points.items()))
         return histories
 
-    def _metric(self, name: str) -> dict[str, list[tuple[int, float]]]:
-        """Steps and values of one metric by run, in the order they were recorded."""
-        holders = [run.info.run_id for run in self.runs if name in run.data.metrics]
-        points: dict[str, list[tuple[int, float]]] = {}
+    def _metric(self, name: str) -> dict[str, dict[int, float]]:
+        """Values of one metric by run and step; of a step that was recorded twice the last."""
+        points: dict[str, dict[int, float]] = {}
         # One query for all runs instead of one each; only databases offer it, and only below the client.
         engine = getattr(self.client._tracking_client.store, "engine", None)  # noqa: SLF001
         if engine is not None:
             for run_id, step, value, is_nan in self._rows(engine, name):
-                points.setdefault(run_id, []).append((step, math.nan if is_nan else _told(value)))
+                if run_id not in points:
+                    points[run_id] = {}
+                points[run_id][step] = value if -LARGEST < value < LARGEST and not is_nan else _told(value, is_nan)
             return points
-        for run_id in holders:
-            history = self.client.get_metric_history(run_id, name)
-            points[run_id] = [(metric.step, _told(metric.value)) for metric in history]
+        for run in self.runs:
+            if name in run.data.metrics:
+                history = self.client.get_metric_history(run.info.run_id, name)
+                points[run.info.run_id] = {metric.step: _told(metric.value) for metric in history}
         return points
 
     def _rows(self, engine: Engine, name: str) -> Sequence[Any]:
@@ -150,7 +156,9 @@ class StudyReader:
         from sqlalchemy import text  # noqa: PLC0415  (keeps the import of this module cheap)
 
         with engine.connect() as connection:
-            return connection.execute(text(ROWS), {"name": name, "study": self.study.info.run_id}).fetchall()
+            result = connection.execute(text(ROWS), {"name": name, "study": self.study.info.run_id})
+            # The driver's own tuples: making SQLAlchemy's rows takes longer than the query.
+            return list(result.cursor.fetchall()) if result.cursor is not None else []
 
     def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Add detections in the gallery's images to the first finished trial of each arm."""
@@ -201,6 +209,20 @@ class StudyReader:
             return Path(self.client.download_artifacts(run.info.run_id, path, copy)).read_bytes()
 
 
-def _told(value: float) -> float:
-    """The value as it was recorded: databases hold the largest number for infinity."""
-    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector rest: it would go through millions of values again and again, and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _told(value: float, is_nan: bool = False) -> float:  # noqa: FBT001, FBT002  (as the database has it)
+    """The value as it was recorded: databases hold the largest number for infinity, and 0 for no number."""
+    if is_nan:
+        return math.nan
+    return math.copysign(math.inf, value) if abs(value) >= LARGEST else value

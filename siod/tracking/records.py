@@ -263,22 +263,6 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def one_per_step(points: list[tuple[int, float]]) -> Points:
-    """Keep the value recorded last for each step.
-
-    Args:
-        points: Step and value in the order they were recorded; an epoch that was repeated is there twice.
-
-    Returns:
-        Ascending by step.
-
-    Example:
-        >>> one_per_step([(1, 0.1), (2, 0.2), (2, 0.3)])
-        ((1, 0.1), (2, 0.3))
-    """
-    return tuple(sorted(dict(points).items()))
-
-
 def decode_found(data: bytes) -> Found:
     """Read what a trial found in the gallery's images.
 

@@ -16,7 +16,7 @@ import pytest
 from siod.errors import UserError
 from siod.reports.build import build_report
 from siod.reports.caveats import caveats
-from siod.reports.drawing import arm_colours
+from siod.reports.drawing import PRINTED, WORTH_IT, arm_colours, print_all
 from siod.reports.figures import draw_study, title_of
 from siod.reports.gallery import draw_gallery
 from siod.reports.page import render_page
@@ -176,12 +176,25 @@ def test_a_label_is_drawn_as_it_is(label: str, study: StudyRecord) -> None:
     assert {line.strip() for line in label.split("\n") if line} <= {text.strip() for text in texts}
 
 
+def test_figures_printed_by_other_processes_are_the_same_in_the_same_order(study: StudyRecord) -> None:
+    drawings = draw_study(study)["training"][:WORTH_IT]
+    assert len(drawings) == WORTH_IT
+    assert list(print_all(drawings)) == [tuple(one.printed(kind) for kind in PRINTED) for one in drawings]
+
+
 def test_figures_are_drawn_for_what_there_are_values_of(study: StudyRecord) -> None:
     names = {group: [one.name for one in drawn] for group, drawn in draw_study(study).items()}
     assert names["training"] == ["ap_s", "train_loss", "train_heatmap", "train_size", "train_offset", "train_pgcl"]
     assert names["mining"][0] == "mining_splg_per_image"
     bare = replace(study, trials=tuple(replace(one, history={}, metrics={}) for one in study.trials))
-    assert draw_study(bare) == {"thresholds": (), "sweeps": (), "errors": (), "training": (), "mining": ()}
+    assert draw_study(bare) == {
+        "search": (),
+        "thresholds": (),
+        "sweeps": (),
+        "errors": (),
+        "training": (),
+        "mining": (),
+    }
 
 
 def test_titles_say_what_is_drawn() -> None:

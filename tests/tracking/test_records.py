@@ -5,8 +5,6 @@ import sys
 from dataclasses import asdict
 
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
 
 from siod.tracking.records import (
     ArmRecord,
@@ -19,7 +17,6 @@ from siod.tracking.records import (
     TrueBox,
     decode_found,
     flatten,
-    one_per_step,
 )
 
 
@@ -40,15 +37,6 @@ def test_nested_settings_are_named_by_their_dotted_paths() -> None:
         "flip": "false",
         "empty": "{}",
     }
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.floats(allow_nan=False))))
-def test_the_value_recorded_last_stands_for_a_step(points: list[tuple[int, float]]) -> None:
-    kept = one_per_step(points)
-    steps = [step for step, _ in kept]
-    assert steps == sorted({step for step, _ in points})
-    for step, value in kept:
-        assert value == [told for at, told in points if at == step][-1]
 
 
 def test_a_header_survives_its_json() -> None:
