@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -36,3 +44,40 @@ def ray_session() -> Iterator[None]:
 
     with session():
         yield
+
+
+@pytest.fixture(scope="session")
+def tracking_server() -> Callable[[Path, int], AbstractContextManager[str]]:
+    """Starts an MLflow server that keeps its records in a folder, and listens on a port; killed at the end."""
+    return _tracking_server
+
+
+@contextmanager
+def _tracking_server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server that is killed at the end."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder)]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 120
+        while not answers(uri):
+            assert server.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(timeout=30)
+
+
+def answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5):  # noqa: S310  (http only)
+            return True
+    except OSError:
+        return False

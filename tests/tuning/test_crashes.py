@@ -14,8 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +29,10 @@ from siod.tuning.runner import run_study
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    TrackingServer = Callable[[Path, int], AbstractContextManager[str]]
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -263,39 +264,8 @@ def test_a_search_that_is_cut_off_proposes_and_finds_what_an_unbroken_one_does(
     assert place.results() == unbroken_search.results(), said
 
 
-@contextmanager
-def tracking_server(folder: Path, port: int) -> Iterator[str]:
-    """An MLflow server that is killed at the end."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder)]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 120
-        while not answers(uri):
-            assert server.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.5)
-        yield uri
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait(timeout=30)
-
-
-def answers(uri: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=5):  # noqa: S310  (http only)
-            return True
-    except OSError:
-        return False
-
-
 def test_what_a_lost_tracking_server_missed_is_recorded_by_the_next_call(
-    unbroken: Place, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+    unbroken: Place, tmp_path: Path, free_port: int, tracking_server: TrackingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
