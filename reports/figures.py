@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from siod.reports.aggregate import Spread, by_group, curve, leading, of_status
 from siod.reports.drawing import STYLE, Drawing, draw_curves
 from siod.reports.error_figures import draw_errors
+from siod.reports.gallery_figure import draw_gallery_figure
 from siod.reports.numbers import heading
 from siod.reports.point_figures import draw_sweeps, draw_trade_off
 from siod.reports.search_figures import draw_search
@@ -35,8 +36,9 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
         study: Finished or not; of a group with more arms than a figure can tell apart the best are drawn.
 
     Returns:
-        Drawings by group: ``search`` (of searches), ``thresholds``, ``sweeps`` and ``errors`` (finished trials),
-        ``training`` and ``mining`` (also of trials that still run); a group without values is empty.
+        Drawings by group: ``search`` (of searches), ``thresholds``, ``sweeps``, ``errors`` and ``gallery`` (finished
+        trials; the last for print, the page has a gallery of its own), ``training`` and ``mining`` (also of trials
+        that still run); a group without values is empty.
     """
     groups = [leading(group, MOST_ARMS) for group in by_group(study).values()]
     # Families of detectors have losses of their own; only the whole is comparable.
@@ -47,6 +49,7 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
             "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
             "search": draw_search(study),
             "sweeps": draw_sweeps(study),
+            "gallery": draw_gallery_figure(study),
             "errors": tuple(drawing for group in groups for drawing in draw_errors(group)),
             "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),
             "mining": _drawn(_by_epoch(group, name) for group in groups for name in mining),

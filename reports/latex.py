@@ -44,7 +44,7 @@ def latex_table(table: Table, notes: Sequence[str]) -> str:
     Returns:
         LaTeX source.
     """
-    header = _row(["", *map(escape, table.properties), "seeds", *(_heading(name) for name in table.headings())])
+    header = _row(["", *map(escape, table.properties), table.counted, *(_heading(name) for name in table.headings())])
     lines = "    \\midrule\n".join(_group(table, name, lines) for name, lines in table.groups())
     caption = " ".join(escape(sentence) for sentence in (table.question, *notes))
     return (

@@ -25,7 +25,7 @@ def markdown_table(table: Table) -> str:
     Returns:
         A GitHub-flavoured table with a final newline.
     """
-    header = ["", *map(escape, table.properties), "seeds", *table.headings()]
+    header = ["", *map(escape, table.properties), table.counted, *table.headings()]
     rule = [":--", *[":-:"] * len(table.properties), *["--:"] * (len(table.columns) + 1)]
     rows = [header, rule]
     for group, lines in table.groups():

@@ -63,7 +63,7 @@ def _of_arm(study: StudyRecord, arm: ArmRecord, found: Searched) -> list[Drawing
     if not ranked:
         return []
     return [
-        _importance(arm, overall, near_best) if overall else None,
+        _importance(arm, overall, near_best) if len(overall) > 1 else None,
         _slices(study, arm, found, ranked),
         _parallel(study, arm, found, ranked) if len(ranked) > 1 else None,
         _contour(study, arm, found, ranked[0], ranked[1]) if len(ranked) > 1 else None,
@@ -204,3 +204,5 @@ def _scale(on: Axes, setting: Setting, *, across: bool) -> None:
         getattr(on, f"set_{axis}ticks")(range(len(setting.words)), setting.words)
     elif setting.log:
         getattr(on, f"set_{axis}scale")("log")
+    else:
+        getattr(on, f"{axis}axis").set_major_locator(MaxNLocator(4))

@@ -86,6 +86,7 @@ class Table:
         lines: In the declared order of the arms; a paper's figures stand below the arm they are for.
         baseline: Label of the arm that gains are counted from; of the first group when there are several.
         properties: What arms are told apart by, one column each: traits in words, then modules as check marks.
+        counted: What figures are a mean over: ``seeds``, or the ``trials`` of a search.
     """
 
     title: str
@@ -94,6 +95,7 @@ class Table:
     lines: tuple[Line, ...]
     baseline: str
     properties: tuple[str, ...] = ()
+    counted: str = "seeds"
 
     def properties_of(self, line: Line) -> tuple[str, ...]:
         """What a line says in the columns of the properties, in their order."""
@@ -122,7 +124,8 @@ def tabulate(study: StudyRecord) -> Table:
     marks = {one.arm: STAR for one in differences(study) if one.significant()}
     lines = tuple(line for group in by_group(study).values() for line in _lines(group, properties, marks))
     baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
-    return Table(study.name, study.question, study.columns, lines, baseline, properties)
+    counted = "trials" if study.is_search else "seeds"
+    return Table(study.name, study.question, study.columns, lines, baseline, properties, counted)
 
 
 def _lines(study: StudyRecord, properties: Sequence[str], marks: Mapping[str, str]) -> Iterator[Line]:

@@ -77,7 +77,7 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
     drawn.add_column(table.title)
     for name in table.properties:
         drawn.add_column(Text(name), justify="center", no_wrap=True)
-    for name in ("seeds", *table.headings()):
+    for name in (table.counted, *table.headings()):
         drawn.add_column(name, justify="right", no_wrap=True)
     for group, lines in table.groups():
         if group:

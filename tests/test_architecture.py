@@ -37,6 +37,7 @@ HOMES = {
         "siod.reports.drawing",
         "siod.reports.error_figures",
         "siod.reports.figures",
+        "siod.reports.gallery_figure",
         "siod.reports.point_figures",
         "siod.reports.search_figures",
         "siod.reports.data_figures",

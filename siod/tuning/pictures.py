@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from siod.tracking.records import Gallery, GalleryImage
 
 CELL_PX = 240
+# The longer side of a picture of detections, at least.
+LEAST_PX = 320
 GAP_PX = 6
 COLUMNS = 4
 LETTER_PX = 13
@@ -48,16 +50,18 @@ def draw_predictions(
 
 
 def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], picture: Path) -> None:
-    """Draw boxes over one image in its own size, and write it to a PNG file.
+    """Draw boxes over one image and write it to a PNG file.
 
     Args:
-        file: The image.
+        file: The image; small ones are enlarged by a whole factor, so that the captions leave something of them.
         boxes: x, y, width, height in pixels of the image, with what is written beside them.
         picture: File to write; it is there whole or not at all.
     """
     with Image.open(file) as image:
         drawn = image.convert("RGB")
-    draw_boxes(drawn, boxes, FOUND_COLOUR, 1.0)
+    factor = max(1, -(-LEAST_PX // max(drawn.size)))
+    drawn = drawn.resize((factor * drawn.width, factor * drawn.height))
+    draw_boxes(drawn, boxes, FOUND_COLOUR, float(factor))
     write_picture(drawn, picture)
 
 

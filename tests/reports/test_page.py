@@ -176,6 +176,16 @@ def test_a_label_is_drawn_as_it_is(label: str, study: StudyRecord) -> None:
     assert {line.strip() for line in label.split("\n") if line} <= {text.strip() for text in texts}
 
 
+def test_the_gallery_is_printed_with_its_images_and_the_arms_across(study: StudyRecord) -> None:
+    (drawing,) = draw_study(study)["gallery"]
+    panels = drawing.figure.axes
+    assert len(panels) == 4 * (1 + len(study.arms))
+    assert [on.get_title() for on in panels[: 1 + len(study.arms)]] == ["ground truth", *(a.title for a in study.arms)]
+    strip = draw_gallery(study)[0]
+    assert [len(on.patches) for on in panels[: len(strip.panels)]] == [len(panel.boxes) for panel in strip.panels]
+    assert drawing.svg.count("<image") == len(panels)
+
+
 def test_figures_printed_by_other_processes_are_the_same_in_the_same_order(study: StudyRecord) -> None:
     drawings = draw_study(study)["training"][:WORTH_IT]
     assert len(drawings) == WORTH_IT
@@ -186,15 +196,8 @@ def test_figures_are_drawn_for_what_there_are_values_of(study: StudyRecord) -> N
     names = {group: [one.name for one in drawn] for group, drawn in draw_study(study).items()}
     assert names["training"] == ["ap_s", "train_loss", "train_heatmap", "train_size", "train_offset", "train_pgcl"]
     assert names["mining"][0] == "mining_splg_per_image"
-    bare = replace(study, trials=tuple(replace(one, history={}, metrics={}) for one in study.trials))
-    assert draw_study(bare) == {
-        "search": (),
-        "thresholds": (),
-        "sweeps": (),
-        "errors": (),
-        "training": (),
-        "mining": (),
-    }
+    bare = replace(study, trials=tuple(replace(one, history={}, metrics={}) for one in study.trials), gallery=None)
+    assert set(draw_study(bare).values()) == {()}
 
 
 def test_titles_say_what_is_drawn() -> None:
@@ -231,9 +234,9 @@ def test_a_report_is_a_folder_of_files(study: StudyRecord, tmp_path: Path) -> No
     tables = {"table.md", "table.tex", "table.csv", "table.parquet", "trials.csv", "trials.parquet"}
     assert written == {"index.html"} | tables | figures
     assert {path.name for path in files.tables} == tables
-    # Nothing over the epochs: AP over thresholds and AP at threshold 0 against AP@S, each in three formats.
+    # Nothing over the epochs: AP over thresholds, AP at threshold 0 against AP@S and the gallery, in three formats.
     assert figures == {
-        f"figures/{name}.{kind}" for name in ("thresholds", "trade_off") for kind in ("svg", "pdf", "png")
+        f"figures/{name}.{kind}" for name in ("thresholds", "trade_off", "detections") for kind in ("svg", "pdf", "png")
     }
     before = {path: (files.folder / path).read_bytes() for path in written}
     assert build_report(study, files.folder) == files

@@ -12,6 +12,7 @@ from siod.reports.drawing import STYLE, Drawing
 from siod.reports.figures import draw_study
 from siod.reports.search_figures import draw_search
 from siod.reports.searched import importance, searched
+from siod.reports.table import tabulate
 from siod.tracking.records import SEARCH, ArmRecord, StudyRecord, TrialRecord
 
 RATE, WORD, FIXED = "recipe.learning_rate", "augmentation.kind", "recipe.epochs"
@@ -97,3 +98,7 @@ def test_the_best_so_far_never_falls_and_a_pruned_trial_is_hollow(search: StudyR
 
 def test_a_plain_study_has_no_figures_of_a_search(study: StudyRecord) -> None:
     assert draw_study(study)["search"] == ()
+
+
+def test_a_search_counts_trials_not_seeds(search: StudyRecord, study: StudyRecord) -> None:
+    assert (tabulate(search).counted, tabulate(study).counted) == ("trials", "seeds")

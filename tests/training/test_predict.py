@@ -65,6 +65,6 @@ def test_boxes_are_drawn_over_the_image(tmp_path: Path) -> None:
     Image.new("RGB", (60, 40), "black").save(tmp_path / "black.png")
     draw_detections(tmp_path / "black.png", [([10, 20, 30, 15], "")], tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as drawn:
-        assert drawn.size == (60, 40)
-        assert "#{:02x}{:02x}{:02x}".format(*drawn.getpixel((10, 20))) == FOUND_COLOUR  # type: ignore[misc]
-        assert drawn.getpixel((25, 28)) == (0, 0, 0)
+        assert drawn.size == (360, 240)  # six times as large
+        assert "#{:02x}{:02x}{:02x}".format(*drawn.getpixel((60, 120))) == FOUND_COLOUR  # type: ignore[misc]
+        assert drawn.getpixel((150, 168)) == (0, 0, 0)
