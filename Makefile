@@ -8,8 +8,8 @@ demo: .venv/ready  ## install, run the demo study, build its report
 	$(BIN)/siod report build demo
 	@echo "Compare the runs in MLflow: $(BIN)/siod ui"
 
-test: .venv/ready  ## the whole test suite
-	$(BIN)/python -m pytest
+test: .venv/ready  ## the whole test suite, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/ready  ## style and types; types on an installed tree, which is what users get
 	$(BIN)/ruff check .

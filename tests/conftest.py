@@ -17,6 +17,10 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+# Of tests that run side by side each has one thread; several would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A property holds on a busy machine too.
 settings.register_profile("siod", deadline=None)
 settings.load_profile("siod")

@@ -134,8 +134,8 @@ def test_a_pruned_trial_of_ray_train_lets_go_of_its_workers(
     small: Experiment, tmp_path: Path, ray_session: None
 ) -> None:
     del ray_session
-    # Recall leaves zero at the fifth epoch; the rest is long enough to hear of the end before it comes by itself.
-    by_workers = {"recipe.epochs": 12, "compute.carrier": "ray_train", "compute.workers": 2}
+    # Recall leaves zero at the fourth epoch; the rest is long enough to hear of the end before it comes by itself.
+    by_workers = {"recipe.epochs": 9, "recipe.batch_size": 2, "compute.carrier": "ray_train", "compute.workers": 2}
     study = Study(
         name="workers",
         question="Which rate?",
@@ -144,7 +144,7 @@ def test_a_pruned_trial_of_ray_train_lets_go_of_its_workers(
         baseline="base",
         objective="ar100_s0",
         space={"recipe.learning_rate": Choice(values=(4e-3, 1e-9))},
-        search=Search(trials=2, sampler="grid", pruner="asha", grace_epochs=6),
+        search=Search(trials=2, sampler="grid", pruner="asha", grace_epochs=5),
     )
     outcome = run(study, tmp_path)
     assert (outcome.finished, outcome.failed) == (["base/0"], {})  # it had the workers of the pruned one
