@@ -40,7 +40,7 @@ def plan(
 
     loaded = load_study(study)
     from siod.tuning.estimate import estimate, measure_runs  # noqa: PLC0415
-    from siod.tuning.jobs import prepare_jobs  # noqa: PLC0415
+    from siod.tuning.jobs import in_stages, prepare_jobs  # noqa: PLC0415
     from siod.tuning.plan import concurrency  # noqa: PLC0415
     from siod.tuning.plan import plan as plan_trials  # noqa: PLC0415
 
@@ -63,8 +63,13 @@ def plan(
         measured = measure_runs(runs_dir)
     if loaded.search is not None:
         typer.echo("\n".join(_search_lines(loaded, left, jobs, measured, slots)))
-    found = estimate(jobs, measured, slots=slots)
-    typer.echo("\n".join([*_table(loaded, jobs, measured), "", *_summary(found, nodes, len(jobs)), *_warnings(loaded)]))
+    teachers = [
+        teacher for teacher in in_stages([job for job in jobs if job.result() is None])[0] if teacher not in jobs
+    ]
+    found = estimate([*teachers, *jobs], measured, slots=slots)
+    arms = [*(arm.name for arm in loaded.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
+    lines = [*_table(arms, [*jobs, *teachers], measured), "", *_summary(found, nodes, len(teachers) + len(jobs))]
+    typer.echo("\n".join([*lines, *_warnings(loaded)]))
 
 
 def _nodes(address: str | None) -> tuple[Node, ...]:
@@ -90,23 +95,23 @@ def _calibrate(jobs: Sequence[Job], measured: Mapping[str, Measured], runs_dir: 
             train_one(once, name=job.arm, runs_dir=runs_dir, cache_dir=cache_dir)
 
 
-def _table(study: Study, jobs: Sequence[Job], measured: Mapping[str, Measured]) -> Iterator[str]:
-    """One line for each arm: what is done, what a trial takes, and how that is known."""
+def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Measured]) -> Iterator[str]:
+    """One line for each arm, and for each teacher still to train: what is done, what a trial takes, how it is known."""
     from siod.training.phases import total_epochs  # noqa: PLC0415
     from siod.tuning.board import duration  # noqa: PLC0415
     from siod.tuning.estimate import shape_of  # noqa: PLC0415
 
-    width = max(len(arm.name) for arm in study.arms)
+    width = max(map(len, arms))
     yield f"{'arm':<{width}}  {'done':>7}  {'epochs':>6}  {'a trial':>8}  {'memory':>8}  known from"
-    for arm in study.arms:
-        own = [job for job in jobs if job.arm == arm.name]
+    for arm in arms:
+        own = [job for job in jobs if job.arm == arm]
         cost = measured.get(shape_of(own[0].experiment))
         epochs = total_epochs(own[0].experiment)
         done = f"{sum(job.result() is not None for job in own)}/{len(own)}"
         time = "unknown" if cost is None else duration(cost.epoch_seconds * epochs)
         memory = "unknown" if cost is None else f"{cost.memory_mib / MIB_PER_GIB:.1f} GiB"
         source = "nothing yet" if cost is None else f"{cost.runs} run{'s' * (cost.runs != 1)} of its shape"
-        yield f"{arm.name:<{width}}  {done:>7}  {epochs:>6}  {time:>8}  {memory:>8}  {source}"
+        yield f"{arm:<{width}}  {done:>7}  {epochs:>6}  {time:>8}  {memory:>8}  {source}"
 
 
 def _summary(found: Estimate, nodes: Sequence[Node], trials: int) -> Iterator[str]:
@@ -145,6 +150,7 @@ def _search_lines(
     study: Study, left: Mapping[str, int], jobs: Sequence[Job], measured: Mapping[str, Measured], slots: int
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
+    from siod.training.run import teacher_of  # noqa: PLC0415
     from siod.tuning.board import duration  # noqa: PLC0415
     from siod.tuning.estimate import estimate  # noqa: PLC0415
     from siod.tuning.space import applicable  # noqa: PLC0415
@@ -155,6 +161,9 @@ def _search_lines(
         paths = applicable(study.space, study.experiment(study.arm(name), study.seeds[0]))
         yield f"search of {name}: {study.search.trials} {told}, {trials} left; {', '.join(paths)}"
     bases = {job.arm: job for job in reversed(jobs)}
+    for name, trials in left.items():
+        if trials and teacher_of(bases[name].experiment) is not None:
+            yield f"search of {name}: a teacher is trained first, with the seed of the search"
     # What they will be called is not known yet: no folder has their results.
     nowhere = jobs[0].run_dir.parent / "none"
     asked = [replace(bases[name], number=place, run_dir=nowhere) for name in left for place in range(left[name])]

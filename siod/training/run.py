@@ -17,12 +17,15 @@ from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from siod.data.source import PreparedData
     from siod.training.context import Context, EpochListener
     from siod.training.experiment import Experiment
+
+TEACHERS = "teachers"
+POLL_SECONDS = 1.0
 
 
 def train(
@@ -32,6 +35,8 @@ def train(
     *,
     cache_dir: Path,
     listener: EpochListener | None = None,
+    teachers_dir: Path | None = None,
+    wait: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """Train in a folder: start, continue from its last checkpoint, or return the result it already has.
 
@@ -39,8 +44,11 @@ def train(
         experiment: What to learn and with which carrier.
         data: Its prepared files.
         run_dir: Folder of the run; on several nodes it must be on storage they share.
-        cache_dir: Where pretrained weights and teachers are kept.
+        cache_dir: Where pretrained weights are kept.
         listener: Called on rank 0 after each epoch; picklable when the carrier is Ray Train.
+        teachers_dir: Where a teacher that the method needs is found or trained, by its identity; ``teachers`` in
+            ``cache_dir`` if None.
+        wait: Called every second while another process trains in the folder; without it that is refused.
 
     Returns:
         The final metrics (``siod.training.results.summary``).
@@ -54,11 +62,16 @@ def train(
         _claim(run_dir, experiment, data)
         return finished
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _alone_in(run_dir):
+    with _alone_in(run_dir, wait):
         _claim(run_dir, experiment, data)
+        finished = results.read_result(run_dir)
+        if finished is not None:  # by the process that was waited for
+            return finished
         (run_dir / STOP_FILE).unlink(missing_ok=True)
         initial = weights.ensure(experiment, cache_dir)
-        teacher = ensure_teacher(experiment, data, cache_dir, run_dir=run_dir)
+        teacher = ensure_teacher(
+            experiment, data, cache_dir, run_dir=run_dir, teachers_dir=teachers_dir or cache_dir / TEACHERS
+        )
         if experiment.compute.in_process():
             carry_out(experiment, data, InProcess(run_dir, listener), initial, teacher)
         else:
@@ -73,17 +86,32 @@ def train(
     return result
 
 
-def ensure_teacher(experiment: Experiment, data: PreparedData, cache_dir: Path, *, run_dir: Path) -> Path | None:
+def teacher_of(experiment: Experiment) -> Experiment | None:
+    """The run whose last weights a method labels with: the same experiment, learnt from the annotated images alone.
+
+    Args:
+        experiment: Its ``method`` says whether there is one.
+    """
+    if experiment.method is None or not experiment.method.needs_teacher():
+        return None
+    return experiment.with_changes({"method": AnnotatedOnly()})
+
+
+def ensure_teacher(
+    experiment: Experiment, data: PreparedData, cache_dir: Path, *, run_dir: Path, teachers_dir: Path
+) -> Path | None:
     """Have the teacher trained that a method needs before its own run can start.
 
-    The teacher is the same experiment on the annotated images alone: once per seed, for all methods that ask. One of
-    several processes that ask at once trains it, from its last checkpoint if it was interrupted; the others wait.
+    Once per seed, for all methods that ask. One of several processes that ask at once trains it, from its last
+    checkpoint if it was interrupted; the others wait.
 
     Args:
         experiment: Its ``method`` says whether there is one.
         data: Its prepared files.
-        cache_dir: Teachers are kept here as finished runs, by identity.
-        run_dir: Of the run that asks; a stop that is requested there stops the teacher's training too.
+        cache_dir: Where pretrained weights are kept.
+        run_dir: Of the run that asks; a stop that is requested there stops the teacher's training or the waiting too.
+        teachers_dir: Teachers are kept here as finished runs, by identity. In the folder of a study's trials a trial
+            that is the same experiment is the teacher.
 
     Returns:
         The teacher's checkpoint after its last epoch, or None when the method needs none.
@@ -91,13 +119,16 @@ def ensure_teacher(experiment: Experiment, data: PreparedData, cache_dir: Path, 
     Raises:
         Stopped: A stop was requested; the teacher continues when asked for again.
     """
-    if experiment.method is None or not experiment.method.needs_teacher():
+    teacher = teacher_of(experiment)
+    if teacher is None:
         return None
-    teacher = experiment.with_changes({"method": AnnotatedOnly()})
-    folder = cache_dir / "teachers" / teacher.identity(data.fingerprint)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        train(teacher, data, folder, cache_dir=cache_dir, listener=partial(_pass_on_stop, run_dir, folder))
+    folder = teachers_dir / teacher.identity(data.fingerprint)
+
+    def wait() -> None:
+        if stop_requested(run_dir):
+            raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
+
+    train(teacher, data, folder, cache_dir=cache_dir, listener=partial(_pass_on_stop, run_dir, folder), wait=wait)
     latest = CheckpointFolder(folder / "checkpoints").latest()
     if latest is None:
         raise UserError(f"{folder}: holds a result but no checkpoint; delete the folder to train the teacher again")
@@ -144,12 +175,21 @@ def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
 
 
 @contextmanager
-def _alone_in(run_dir: Path) -> Iterator[None]:
+def _alone_in(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
+    lock = FileLock(run_dir / ".lock", timeout=0 if wait is None else POLL_SECONDS)
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout as error:
+            if wait is None:
+                sentence = "another process is training here; wait for it or name another folder"
+                raise UserError(f"{run_dir}: {sentence}") from error
+            wait()
     try:
-        with FileLock(run_dir / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise UserError(f"{run_dir}: another process is training here; wait for it or name another folder") from error
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from siod.training.phases import total_epochs
 from siod.tuning import cluster
 from siod.tuning.driver import Engine
 from siod.tuning.jobs import ensure_weights, prepare_jobs
@@ -69,10 +70,7 @@ class Call:
             folder: Of the study.
         """
         board = watch.board
-        held = {
-            trial.arm.name: trial.experiment.compute.workers * trial.experiment.compute.gpus_per_worker
-            for trial in trials
-        }
+        held = {job.arm: job.experiment.compute.workers * job.experiment.compute.gpus_per_worker for job in jobs}
         board.gpus = {name: held.get(name.rpartition("/")[0], 0.0) for name in board.rows}
         board.doing("starting Ray")
         with cluster.session(self.address, verbose=self.verbose) as nodes:
@@ -86,6 +84,12 @@ class Call:
             finally:
                 watch.interrupted()
         board.doom = watch.doom
+
+
+def add_teachers(teachers: Sequence[Job], board: Board) -> None:
+    """Show the teachers that are trained before the trials and are none of them."""
+    for teacher in teachers:
+        board.add(teacher.name, total_epochs(teacher.experiment))
 
 
 def reuse(job: Job, metrics: dict[str, float], board: Board, recorder: Recorder) -> None:

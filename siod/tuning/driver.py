@@ -58,18 +58,26 @@ class Engine:
     verbose: bool = False
 
 
-def carry_out_all(jobs: Sequence[Job], watch: Watch, engine: Engine) -> None:
-    """Carry out exactly these jobs, in their order.
+def carry_out_all(stages: Sequence[Sequence[Job]], watch: Watch, engine: Engine) -> None:
+    """Carry out exactly these jobs, in their order; each stage starts when the one before it has ended.
 
     Args:
-        jobs: Those the watch knows.
+        stages: Of jobs.
         watch: Hears of every event.
         engine: How.
     """
+    for jobs in stages:
+        if jobs and not watch.stopping and not watch.doom:
+            _carry_out_listed(jobs, watch, engine)
+
+
+def _carry_out_listed(jobs: Sequence[Job], watch: Watch, engine: Engine) -> None:
+    places = [watch.add(job) for job in jobs]
+    known = dict(zip(places, jobs, strict=True))
     trainable = tune.with_resources(
-        tune.with_parameters(_listed_trial, jobs=list(jobs)), lambda config: _resources(jobs[config["index"]])
+        tune.with_parameters(_listed_trial, jobs=known), lambda config: _resources(known[config["index"]])
     )
-    left = iter(range(len(jobs)))
+    left = iter(places)
 
     def ask() -> dict[str, Any] | None:
         index = next(left, None)
@@ -138,7 +146,7 @@ def _resources(job: Job) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{"CPU": compute.cpus_per_worker} | gpus])
 
 
-def _listed_trial(config: dict[str, Any], jobs: list[Job]) -> None:
+def _listed_trial(config: dict[str, Any], jobs: dict[int, Job]) -> None:
     _trial(jobs[config["index"]])
 
 
@@ -226,16 +234,16 @@ class Watch(tune.Callback):
     Statuses are set here and not by the trials: a trial that is killed cannot say so.
 
     Args:
-        jobs: Listed beforehand; a search adds its own.
         board: Shows the trials.
         recorder: Writes them down.
         campaign: The search, if this is one.
     """
 
-    def __init__(self, jobs: Sequence[Job], board: Board, recorder: Recorder, campaign: Campaign | None = None) -> None:
-        self.jobs, self.board, self.recorder, self.campaign = list(jobs), board, recorder, campaign
+    def __init__(self, board: Board, recorder: Recorder, campaign: Campaign | None = None) -> None:
+        self.board, self.recorder, self.campaign = board, recorder, campaign
+        self.jobs: list[Job] = []
         self.failures: dict[str, tuple[str, str]] = {}
-        self.open = {job.name for job in jobs}
+        self.open: set[str] = set()
         self.pruned: set[str] = set()
         self.doom = ""
         self.stopping = False
@@ -246,7 +254,7 @@ class Watch(tune.Callback):
         return {}
 
     def add(self, job: Job) -> int:
-        """Take in a proposed job; returns its place."""
+        """Take in a job; returns its place."""
         self.jobs.append(job)
         self.open.add(job.name)
         return len(self.jobs) - 1
@@ -285,9 +293,14 @@ class Watch(tune.Callback):
             self.recorder.epoch(job, result["epoch"], result["metrics"])
             self._judge(job, result["epoch"], result["metrics"])
 
+    def _search_of(self, job: Job) -> Campaign | None:
+        """The search that proposed a job; a teacher belongs to none."""
+        return None if job.number is None else self.campaign
+
     def _judge(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         """Ask a trial that is not worth its time to end; it does so by itself and lets go of its workers."""
-        if self.campaign is not None and job.name not in self.pruned and self.campaign.epoch(job, epoch, metrics):
+        search = self._search_of(job)
+        if search is not None and job.name not in self.pruned and search.epoch(job, epoch, metrics):
             self.pruned.add(job.name)
             request_stop(job.run_dir)
         elif self.stopping:  # a trial that had only begun to start when the stop was asked for has not seen it
@@ -321,8 +334,8 @@ class Watch(tune.Callback):
         self._alike.clear()
         self.board.finish(job.name, metrics)
         self.recorder.finish(job, metrics)
-        if self.campaign is not None:
-            self.campaign.finish(job, metrics)
+        if (search := self._search_of(job)) is not None:
+            search.finish(job, metrics)
 
     def _pruned(self, job: Job) -> None:
         assert self.campaign is not None  # noqa: S101  (only a search prunes)
@@ -336,8 +349,8 @@ class Watch(tune.Callback):
         self.open.discard(job.name)
         self.board.fail(job.name, sentence)
         self.recorder.fail(job, sentence, trace)
-        if self.campaign is not None:
-            self.campaign.fail(job)
+        if (search := self._search_of(job)) is not None:
+            search.fail(job)
         cause = re.sub(r"\d+", "#", sentence.replace(str(job.run_dir), ""))
         self._alike = [*(self._alike if cause in self._alike else ()), cause]
         if len(self._alike) >= MOST_FAILURES_ALIKE:

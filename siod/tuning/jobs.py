@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siod.data import coco
 from siod.data.source import prepare
 from siod.training import weights
+from siod.training.run import teacher_of
 from siod.tuning.gallery import choose_images
 from siod.tuning.trial import Job
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from siod.data.source import Check, PreparedData
     from siod.tuning.plan import Trial
+
+TEACHER = "teacher"
 
 
 def prepare_jobs(
@@ -76,6 +80,46 @@ def prepare_jobs(
             )
         )
     return tuple(jobs)
+
+
+def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The teachers that the methods of some jobs label with, as jobs of their own.
+
+    Args:
+        jobs: Of a study, or the bases of a search.
+
+    Returns:
+        Each teacher once, named ``teacher:ARM`` after the first arm that needs it; one that is among the jobs is that
+        job.
+    """
+    known = {job.identity: job for job in jobs}
+    found: dict[str, Job] = {}
+    arms: dict[str, str] = {}
+    for job in jobs:
+        teacher = teacher_of(job.experiment)
+        if teacher is None:
+            continue
+        identity = teacher.identity(job.data.fingerprint)
+        # Seeds of one teacher share a name.
+        arm = arms.setdefault(teacher.model_copy(update={"seed": 0}).identity(job.data.fingerprint), job.arm)
+        made = replace(job, arm=f"{TEACHER}:{arm}", experiment=teacher, identity=identity, gallery_ids=(), number=None)
+        made = replace(made, run_dir=(job.run_dir.parent / identity))
+        found.setdefault(identity, known.get(identity, made))
+    return tuple(found.values())
+
+
+def in_stages(jobs: Sequence[Job]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """Split jobs into those that others wait for, and the others.
+
+    Args:
+        jobs: To be trained.
+
+    Returns:
+        Teachers that have no result yet, those that are none of the jobs among them; then the other jobs.
+    """
+    teachers = tuple(teacher for teacher in teachers_of(jobs) if teacher.result() is None)
+    first = {teacher.identity for teacher in teachers}
+    return teachers, tuple(job for job in jobs if job.identity not in first)
 
 
 def _data_key(trial: Trial) -> str:

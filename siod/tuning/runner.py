@@ -11,9 +11,9 @@ from siod.training.phases import total_epochs
 from siod.tuning import cluster
 from siod.tuning.best import best_of, tuned
 from siod.tuning.board import DONE, Board
-from siod.tuning.call import Call, reuse
+from siod.tuning.call import Call, add_teachers, reuse
 from siod.tuning.driver import Watch, carry_out_all
-from siod.tuning.jobs import forget
+from siod.tuning.jobs import forget, in_stages
 from siod.tuning.lock import alone
 from siod.tuning.plan import plan
 from siod.tuning.progress import shown
@@ -142,12 +142,13 @@ def _train_all(study: Study, call: Call, folder: Path, trials: Sequence[Trial], 
             pending = _reuse(jobs, board, recorder)
             if pending:
                 names = {job.name for job in pending}
-                watch = Watch(pending, board, recorder)
+                watch, stages = Watch(board, recorder), in_stages(pending)
+                add_teachers(stages[0], board)
                 call.drive(
                     [trial for trial in trials if trial.name in names],
-                    pending,
+                    [*stages[0], *stages[1]],
                     watch,
-                    lambda engine: carry_out_all(pending, watch, engine),
+                    lambda engine: carry_out_all(stages, watch, engine),
                     folder=folder,
                 )
             board.doing("")

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siod.errors import UserError
 from siod.training.phases import total_epochs
+from siod.tuning.jobs import teachers_of
 from siod.tuning.space import Choice, Float, Search, applicable, combinations
 
 if TYPE_CHECKING:
@@ -130,6 +131,12 @@ class Campaign:
     def is_left(self) -> bool:
         """Whether anything is left to train."""
         return any(arm.unfinished or (arm.asked() < arm.budget and not self._spent(arm)) for arm in self.arms.values())
+
+    def teachers(self) -> tuple[Job, ...]:
+        """The teachers that are the same for all trials of an arm; others are trained by the trial that asks."""
+        return teachers_of(
+            [arm.base for arm in self.arms.values() if all(path.startswith("method.") for path in arm.space)]
+        )
 
     def past(self) -> Iterator[tuple[str, str, float | None]]:
         """Name, state (``complete``, ``pruned``, ``fail``) and objective of the trials that ended before."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from siod.training.phases import total_epochs
 from siod.tuning.board import Board
-from siod.tuning.call import Call, reuse
-from siod.tuning.driver import Watch, carry_out_campaign
+from siod.tuning.call import Call, add_teachers, reuse
+from siod.tuning.driver import Engine, Watch, carry_out_all, carry_out_campaign
 from siod.tuning.plan import plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
@@ -65,7 +65,7 @@ def run_search(
         board.doing("opening the tracking store")
         with Recorder.open(as_study, (), store_uri=call.store_uri, command=call.command) as recorder:
             if campaign.is_left():
-                _train(campaign, trials, call, Watch((), board, recorder, campaign), folder=folder)
+                _train(campaign, trials, call, Watch(board, recorder, campaign), folder=folder)
             recorder.status = "interrupted" if board.count("waiting", "running", "interrupted") else "finished"
         board.doing("")
     return board, recorder.unrecorded
@@ -85,14 +85,15 @@ def _train(campaign: Campaign, trials: Sequence[Trial], call: Call, watch: Watch
         exhausted = True
         return None
 
+    def carry_out(engine: Engine) -> None:
+        carry_out_all([teachers], watch, engine)
+        if not watch.stopping and not watch.doom:
+            carry_out_campaign(campaign, propose, watch, engine)
+
     bases = [arm.base for arm in campaign.arms.values()]
-    call.drive(
-        trials,
-        bases,
-        watch,
-        lambda engine: carry_out_campaign(campaign, propose, watch, engine),
-        folder=folder,
-    )
+    teachers = [teacher for teacher in campaign.teachers() if teacher.result() is None]
+    add_teachers(teachers, board)
+    call.drive(trials, [*bases, *teachers], watch, carry_out, folder=folder)
     if exhausted:
         _drop(board, [name for name, row in board.rows.items() if row.state == "waiting"])
 

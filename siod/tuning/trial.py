@@ -67,6 +67,11 @@ class Job:
         """``arm/seed`` or ``arm/number``: its name in progress, tracking and reports."""
         return f"{self.arm}/{self.place}"
 
+    @property
+    def teachers_dir(self) -> Path | None:
+        """Where teachers are: among the trials where it is one of them, otherwise wherever training keeps them."""
+        return self.run_dir.parent if self.run_dir.name == self.identity else None
+
     def result(self) -> dict[str, float] | None:
         """The final metrics if the trial was trained before, here or in another study."""
         return results.read_result(self.run_dir)
@@ -89,7 +94,14 @@ def carry_out(job: Job, listener: EpochListener | None = None) -> dict[str, floa
     compute = job.experiment.compute
     if compute.in_process() and not torch.cuda.is_available():
         torch.set_num_threads(max(1, int(compute.cpus_per_worker)))
-    metrics = train(job.experiment, job.data, job.run_dir, cache_dir=job.cache_dir, listener=listener)
+    metrics = train(
+        job.experiment,
+        job.data,
+        job.run_dir,
+        cache_dir=job.cache_dir,
+        listener=listener,
+        teachers_dir=job.teachers_dir,
+    )
     complete_folder(job)
     return metrics
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from siod.data.loader import train_batches
 from siod.data.source import PreparedData
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, build
+from siod.errors import UserError
 from siod.json_file import read_json
 from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
 from siod.methods.method import Moment
@@ -24,7 +26,7 @@ from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import request_stop, stop_requested
 from siod.training.experiment import Experiment
-from siod.training.run import ensure_teacher, train
+from siod.training.run import ensure_teacher, teacher_of, train
 from siod.types import Batch
 
 Prepare = Callable[[Experiment], PreparedData]
@@ -193,6 +195,22 @@ def test_a_teacher_is_trained_once_for_all_that_ask_at_the_same_time(
         assert {"train/heatmap", "train/strong_heatmap", "mining/pseudo_precision"} <= history.keys()
 
 
+def test_a_run_that_another_process_trains_is_waited_for_until_a_stop(
+    taught: Experiment, prepared: Prepare, tmp_path: Path
+) -> None:
+    data, run_dir = prepared(taught), tmp_path / "run"
+    teacher = teacher_of(taught)
+    assert teacher is not None
+    folder = tmp_path / "teachers" / teacher.identity(data.fingerprint)
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        with pytest.raises(UserError, match="another process is training here"):
+            train(teacher, data, folder, cache_dir=tmp_path)
+        request_stop(run_dir)
+        with pytest.raises(loop.Stopped, match="stopped as requested"):
+            ensure_teacher(taught, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
+
+
 def test_another_seed_has_another_teacher_and_another_weight_the_same(
     taught: Experiment, prepared: Prepare, tmp_path: Path
 ) -> None:
@@ -207,7 +225,12 @@ def test_another_seed_has_another_teacher_and_another_weight_the_same(
     assert files[0] != files[2]
     assert load(files[0])["epoch"] == 1
     idle = taught.with_changes({"method.weight": 0.0})
-    assert ensure_teacher(idle, data, tmp_path / "cache", run_dir=tmp_path / "run") is None
+    assert (
+        ensure_teacher(
+            idle, data, tmp_path / "cache", run_dir=tmp_path / "run", teachers_dir=tmp_path / "cache" / "teachers"
+        )
+        is None
+    )
 
 
 def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
@@ -217,10 +240,14 @@ def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
     data = prepared(experiment)
     request_stop(run_dir)
     with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
-        ensure_teacher(experiment, data, tmp_path / "cache", run_dir=run_dir)
+        ensure_teacher(
+            experiment, data, tmp_path / "cache", run_dir=run_dir, teachers_dir=tmp_path / "cache" / "teachers"
+        )
     assert stop_requested(run_dir)
-    file = ensure_teacher(experiment, data, tmp_path / "cache", run_dir=tmp_path / "another")
+    file = ensure_teacher(
+        experiment, data, tmp_path / "cache", run_dir=tmp_path / "another", teachers_dir=tmp_path / "cache" / "teachers"
+    )
     assert file is not None
     assert load(file)["epoch"] == 2
-    (folder,) = (path for path in (tmp_path / "cache" / "teachers").iterdir() if path.is_dir())
+    (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
     assert len(CheckpointFolder(folder / "checkpoints").epochs()) == 2
