@@ -216,7 +216,9 @@ def test_another_seed_has_another_teacher_and_another_weight_the_same(
 ) -> None:
     data = prepared(taught)
     files = [
-        ensure_teacher(taught.with_changes(changes), data, tmp_path / "cache", run_dir=tmp_path / "run")
+        ensure_teacher(
+            taught.with_changes(changes), data, tmp_path, run_dir=tmp_path / "run", teachers_dir=tmp_path / "teachers"
+        )
         for changes in ({}, {"method.weight": 0.5, "method.pseudo.min_score": 0.4}, {"seed": 1})
     ]
     assert files[0] == files[1]
@@ -225,12 +227,7 @@ def test_another_seed_has_another_teacher_and_another_weight_the_same(
     assert files[0] != files[2]
     assert load(files[0])["epoch"] == 1
     idle = taught.with_changes({"method.weight": 0.0})
-    assert (
-        ensure_teacher(
-            idle, data, tmp_path / "cache", run_dir=tmp_path / "run", teachers_dir=tmp_path / "cache" / "teachers"
-        )
-        is None
-    )
+    assert ensure_teacher(idle, data, tmp_path, run_dir=tmp_path / "run", teachers_dir=tmp_path / "teachers") is None
 
 
 def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
@@ -240,13 +237,9 @@ def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
     data = prepared(experiment)
     request_stop(run_dir)
     with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
-        ensure_teacher(
-            experiment, data, tmp_path / "cache", run_dir=run_dir, teachers_dir=tmp_path / "cache" / "teachers"
-        )
+        ensure_teacher(experiment, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
     assert stop_requested(run_dir)
-    file = ensure_teacher(
-        experiment, data, tmp_path / "cache", run_dir=tmp_path / "another", teachers_dir=tmp_path / "cache" / "teachers"
-    )
+    file = ensure_teacher(experiment, data, tmp_path, run_dir=tmp_path / "other", teachers_dir=tmp_path / "teachers")
     assert file is not None
     assert load(file)["epoch"] == 2
     (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
