@@ -65,7 +65,7 @@ def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
     page = out_dir / "index.html"
     written: dict[Path, str | bytes] = {**tables, page: render_page(study, table, notes, drawings)}
     for drawing, printed in zip(figures, printing, strict=True):
-        files = {"svg": drawing.svg, **dict(zip(PRINTED, printed, strict=True))}
+        files: dict[str, str | bytes] = {"svg": drawing.svg, **dict(zip(PRINTED, printed, strict=True))}
         written |= {out_dir / "figures" / f"{drawing.name}.{kind}": content for kind, content in files.items()}
     for path, content in written.items():
         write(path, content)

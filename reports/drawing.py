@@ -90,10 +90,10 @@ class Drawing:
         # savefig would draw everything once more to lay it out.
         with mpl.rc_context(STYLE):
             if kind == "pdf":
-                FigureCanvasPdf(self.figure).print_pdf(written, metadata={"CreationDate": None})
+                FigureCanvasPdf(self.figure).print_pdf(written, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
             else:
                 self.figure.set_dpi(PNG_DPI)
-                FigureCanvasAgg(self.figure).print_png(written, metadata={"Software": None})
+                FigureCanvasAgg(self.figure).print_png(written, metadata={"Software": None})  # type: ignore[no-untyped-call]
         return written.getvalue()
 
 
@@ -249,7 +249,7 @@ def _legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> N
 def _svg(figure: Figure, name: str, title: str) -> str:
     """The figure as a document whose names are its own, so that several stand on one page."""
     written = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"\n *<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -85,7 +85,8 @@ def _history(study: StudyRecord) -> Drawing | None:
         ]
         style: dict[str, Any] = {"color": colours[arm.name], "marker": marker}
         if cut:
-            on.scatter(*zip(*cut, strict=True), s=18, facecolors="none", edgecolors=colours[arm.name], marker=marker)
+            across, up = zip(*cut, strict=True)
+            on.scatter(across, up, s=18, facecolors="none", edgecolors=colours[arm.name], marker=marker)
         if numbers:
             on.scatter(numbers, [100 * value for value in own.values], s=18, **style)
             best = [100 * value for value in best_so_far(own.values)]
@@ -110,7 +111,8 @@ def _cost(study: StudyRecord, found: Mapping[str, Searched], metric: str) -> Dra
         own = [(trial.metrics[metric], 100 * value) for trial, value in pairs if metric in trial.metrics]
         if own:
             marker = MARKERS[place % len(MARKERS)]
-            lines.append(on.scatter(*zip(*own, strict=True), s=24, color=colours[arm.name], marker=marker))
+            costs, gains = zip(*own, strict=True)
+            lines.append(on.scatter(costs, gains, s=24, color=colours[arm.name], marker=marker))
             labels.append(arm.title)
             points += own
     if not points:

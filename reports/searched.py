@@ -136,9 +136,13 @@ def importance(found: Searched) -> tuple[Mapping[str, float], Mapping[str, float
     if len(found.trials) < FEWEST_FOR_IMPORTANCE or not found.settings or len(set(found.values)) == 1:
         return {}, {}
     import optuna  # noqa: PLC0415  (a second to load; few reports need it)
-    from optuna.distributions import CategoricalDistribution, FloatDistribution  # noqa: PLC0415
+    from optuna.distributions import (  # noqa: PLC0415
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+    )
 
-    kinds = {}
+    kinds: dict[str, BaseDistribution] = {}
     for setting in found.settings:
         places = [setting.place(trial) for trial in found.trials]
         kinds[setting.path] = (
