@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +177,20 @@ def unfinished_study() -> StudyRecord:
 @pytest.fixture(scope="session")
 def change() -> Callable[..., StudyRecord]:
     return changed
+
+
+@pytest.fixture
+def pdflatex(tmp_path: Path) -> Callable[[str], str]:
+    """Compiles the body of an article and says what pdflatex said."""
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex")
+
+    def compile_(body: str) -> str:
+        source = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\\end{{document}}\n"
+        (tmp_path / "paper.tex").write_text(source, encoding="utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        return done.stdout
+
+    return compile_
