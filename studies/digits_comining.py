@@ -1,6 +1,9 @@
 """Table 6 in small: Co-mining on the small RetinaNet, with half of the boxes or with one per category.
 
 Command: siod study run digits_comining
+Cost: 6 trials of a search for each of the 3 arms with something to tune, then 15 trials; 3 to 6 minutes of one core
+each. Not run yet.
+Thresholds of Co-mining and of DMiner are tuned with the same budget.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from siod.data.annotation_sets import Sparse
 from siod.methods.comining import CoMining
 from siod.methods.pseudo import PseudoBoxes
 from siod.training.presets import DIGITS_FPN_DMINER, digits_retinanet
+from siod.tuning.space import Float, Search
 from siod.tuning.study import Arm, Study
 
 HARD = {"annotations": Sparse(level="hard")}
@@ -29,5 +33,10 @@ STUDY = Study(
     ),
     baseline="base",
     factors=("annotations", "method", "dminer"),
+    space={
+        "method.pseudo.min_score": Float(low=0.25, high=0.7),
+        "dminer.splg.min_similarity": Float(low=0.4, high=0.8),
+    },
+    search=Search(trials=6),
     seeds=(0, 1, 2),
 )

@@ -1,7 +1,7 @@
 """Table 2 in small: rivals of DMiner on their own annotation sets of as many boxes, all on the small CenterNet.
 
 Command: siod study run digits_methods
-Cost: 6 trials of a search for each of the 7 arms with something to tune, then 30 trials; 2 to 9 minutes of one core
+Cost: 6 trials of a search for each of the 8 arms with something to tune, then 33 trials; 2 to 9 minutes of one core
 each. Not run yet.
 Every arm has the steps, the augmentation and the boxes of the others; only where the boxes are differs: in whole
 images (SSOD), anywhere (SAOD), or one per category (SIOD). Thresholds and weights of every method are tuned with the
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from siod.data.annotation_sets import Matched, WholeImages
 from siod.methods.annotated import AnnotatedOnly
+from siod.methods.co_student import CoStudent
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
@@ -24,6 +25,9 @@ from siod.tuning.study import Arm, Study
 SSOD, SAOD = {"annotations": WholeImages()}, {"annotations": Matched()}
 # Below 0.5, or before scores have settled, Co-mining collapses: what one view makes up, the other confirms.
 COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.5), start_epoch=3)
+CO_STUDENT = CoStudent(
+    pseudo=PseudoBoxes(min_score=0.4), student=PseudoBoxes(min_score=0.4), decay=0.998, start_epoch=3
+)
 MEAN_TEACHER = MeanTeacher(pseudo=PseudoBoxes(min_score=0.4), weight=1.0, decay=0.998, start_epoch=3)
 SSOD_TYPE = {"Type": "SSOD"}
 SAOD_TYPE = {"Type": "SAOD"}
@@ -47,6 +51,7 @@ STUDY = Study(
         Arm(name="comining", label="Co-mining (SAOD)", traits=SAOD_TYPE, changes=SAOD | {"method": COMINING}),
         Arm(name="dminer", label="DMiner (SIOD)", traits=SIOD_TYPE, changes={"dminer": DIGITS_DMINER}),
         Arm(name="comining-siod", label="Co-mining (SIOD)", traits=SIOD_TYPE, changes={"method": COMINING}),
+        Arm(name="co_student", label="Co-Student (SIOD)", traits=SIOD_TYPE, changes={"method": CO_STUDENT}),
         Arm(name="mean_teacher", label="Mean teacher (SIOD)", traits=SIOD_TYPE, changes={"method": MEAN_TEACHER}),
         Arm(
             name="dminer-mean_teacher",
@@ -59,6 +64,7 @@ STUDY = Study(
     factors=("annotations", "method", "dminer"),
     space={
         "method.pseudo.min_score": Float(low=0.25, high=0.7),
+        "method.student.min_score": Float(low=0.25, high=0.7),
         "method.foreground_score": Float(low=0.1, high=0.5),
         "method.weight": Float(low=0.1, high=4.0, log=True),
         "dminer.splg.min_similarity": Float(low=0.4, high=0.8),

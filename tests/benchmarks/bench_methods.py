@@ -23,6 +23,7 @@ import memory
 import torch
 
 from siod.detectors.zoo import CENTERNET_R18, build
+from siod.methods.co_student import CoStudent
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
@@ -45,6 +46,7 @@ METHODS: dict[str, MethodSpec | None] = {
     "comining": CoMining(),
     "teacher_student": TeacherStudent(),
     "mean_teacher": MeanTeacher(start_epoch=0),
+    "co_student": CoStudent(start_epoch=0),
 }
 
 
