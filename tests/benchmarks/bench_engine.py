@@ -1,8 +1,9 @@
 """What the study engine costs beside the training itself, and how long planning and status take.
 
-The trials are small CenterNets on a few digits. *bare* is the training loop alone, one run after the other in a
-process that has everything imported; a study of the same runs goes through the command line, Ray Tune and the MLflow
-store, as many at once as there are cores. Seconds by the clock: run it on a machine that does nothing else.
+The trials are small CenterNets on a few digits. *bare* is the training loop alone, run after run in processes that
+have everything imported, as many at once as in the study; a study of the same runs goes through the command line, Ray
+Tune and the MLflow store, as many at once as there are cores. Seconds by the clock: run it on a machine that does
+nothing else.
 
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_engine.py [--epochs 6] [--skip-store]
 """
@@ -13,10 +14,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -34,7 +38,7 @@ from siod.tuning.jobs import prepare_jobs
 from siod.tuning.plan import plan
 from siod.tuning.study import Arm, Study
 
-IN_PROCESS, RAY_TRAIN = 8, 3
+IN_PROCESS, RAY_TRAIN, BARE = 8, 3, 4
 PLANNED, RECORDED = 10_000, 1_000
 DECLARED = """
 from siod.training.experiment import Experiment
@@ -63,16 +67,24 @@ def small(epochs: int) -> Experiment:
     )
 
 
-def bare_seconds(experiment: Experiment, folder: Path) -> float:
-    """Mean time of a run alone; the first warms up."""
+def bare_seconds(experiment: Experiment, folder: Path, at_once: int) -> float:
+    """Mean time of a run without the engine, with as many at once as the engine has: they share caches and memory."""
+    prepare(experiment.data, experiment.annotations, folder / "cache")
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as processes:
+        taken = processes.map(bare_runs, [experiment] * at_once, [folder] * at_once, range(at_once))
+        return statistics.fmean(seconds for each in taken for seconds in each)
+
+
+def bare_runs(experiment: Experiment, folder: Path, number: int) -> list[float]:
+    """Times of runs one after the other; the first warms up and does not count."""
     data = prepare(experiment.data, experiment.annotations, folder / "cache")
     taken = []
-    for seed in range(4):
-        run = experiment.with_changes({"seed": seed})
+    for seed in range(BARE):
+        run = experiment.with_changes({"seed": BARE * number + seed})
         began = time.perf_counter()
-        train(run, data, folder / f"bare{seed}", cache_dir=folder / "cache")
+        train(run, data, folder / f"bare-{number}-{seed}", cache_dir=folder / "cache")
         taken.append(time.perf_counter() - began)
-    return sum(taken[1:]) / len(taken[1:])
+    return taken[1:]
 
 
 def study_seconds(experiment: Experiment, seeds: int, folder: Path, slots: int) -> tuple[float, float, float]:
@@ -99,18 +111,20 @@ def compare_overhead(epochs: int) -> None:
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        bare = bare_seconds(experiment, folder)
-        print(f"\n{cores} cores; a run of {epochs} epochs alone takes {bare:.1f} s\n")
-        print("| | trials | at once | to the first start s | overhead a trial s | cores training |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        print(f"\n{cores} cores; runs of {epochs} epochs\n")
+        print("| | trials | at once | bare run s | to the first start s | overhead a trial s | cores training |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         ways = (("in process", IN_PROCESS, cores, "in_process"), ("Ray Train, one worker", RAY_TRAIN, 1, "ray_train"))
         for name, seeds, slots, carrier in ways:
             place = folder / carrier
             place.mkdir()
+            bare = bare_seconds(experiment, place, slots)
             run = experiment.with_changes({"compute.carrier": carrier})
             first, training, _ = study_seconds(run, seeds, place, slots)
             overhead, share = training * slots / seeds - bare, bare * seeds / (training * slots)
-            print(f"| {name} | {seeds} | {slots} | {first:.1f} | {overhead:.1f} | {share:.0%} |", flush=True)
+            print(
+                f"| {name} | {seeds} | {slots} | {bare:.1f} | {first:.1f} | {overhead:.1f} | {share:.0%} |", flush=True
+            )
 
 
 def compare_planning() -> None:
@@ -150,8 +164,12 @@ def compare_status() -> None:
                 client.log_batch(run.info.run_id, metrics=figures, tags=[RunTag("note", "")])
                 client.set_terminated(run.info.run_id)
         began = time.perf_counter()
-        found = store.read_study("large")
-        print(f"reading the records of {len(found.trials):,} finished trials: {time.perf_counter() - began:.2f} s")
+        found = store.read_study("large", details=False)
+        print(f"reading the status of {len(found.trials):,} finished trials: {time.perf_counter() - began:.2f} s")
+        command = [sys.executable, "-c", "from siod.cli.main import main; main()", "study", "status", "large"]
+        began = time.perf_counter()
+        subprocess.run([*command, "--runs", temporary], check=True, capture_output=True)
+        print(f"siod study status of them, start of Python and imports included: {time.perf_counter() - began:.2f} s")
 
 
 def main() -> None:
