@@ -8,6 +8,22 @@ from siod.reports.aggregate import baseline_label, of_status
 from siod.reports.differences import differences
 from siod.reports.numbers import heading
 from siod.reports.table import MISSING
+from siod.tracking.records import flatten
+
+# What a reader asks for first; the page lists every setting.
+TOLD = (
+    "data.kind",
+    "annotations.policy",
+    "annotations.k",
+    "annotations.seed",
+    "detector.family",
+    "detector.backbone",
+    "weights.kind",
+    "recipe.epochs",
+    "recipe.batch_size",
+    "recipe.learning_rate",
+)
+TEACHER = "teacher:"
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +40,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
     Returns:
         Sentences, the gravest first; the last says what the figures are.
     """
-    parts = (_missing(study), _unfinished(study), _seeds(study), _versions(study), _undeclared(study))
+    parts = (_missing(study), _unfinished(study), _seeds(study), _versions(study), _undeclared(study), _fixed(study))
     return (*(sentence for part in parts for sentence in part), _legend(study))
 
 
@@ -79,9 +95,46 @@ def _versions(study: StudyRecord) -> Iterator[str]:
 
 def _undeclared(study: StudyRecord) -> Iterator[str]:
     declared = {(arm.name, seed) for arm in study.arms for seed in study.seeds}
-    names = [_name(trial) for trial in study.trials if (trial.arm, trial.seed) not in declared]
+    others = [trial for trial in study.trials if (trial.arm, trial.seed) not in declared]
+    teachers = [_name(trial) for trial in others if trial.arm.startswith(TEACHER)]
+    if teachers:
+        yield f"Trained to teach some of the arms: {', '.join(teachers)}."
+    names = [_name(trial) for trial in others if not trial.arm.startswith(TEACHER)]
     if names:
         yield f"Left out because the study no longer declares them: {', '.join(names)}."
+
+
+def _fixed(study: StudyRecord) -> Iterator[str]:
+    """What all arms share: the settings a reader asks for first, seeds, data and commit."""
+    settings = flatten(study.experiment)
+    changed = {path for arm in study.arms for path in arm.changes}
+    shared = [
+        f"{path} {settings[path]}"
+        for path in TOLD
+        if path in settings
+        and not any(path == other or path.startswith(f"{other}.") for other in changed)
+        and len({trial.params[path] for trial in study.trials if path in trial.params}) <= 1
+    ]
+    finished = [trial for arm in study.arms for trial in of_status(study.trials_of(arm.name), "finished")]
+    commits, prints = tagged(finished, "git_commit"), tagged(finished, "data_fingerprint")
+    parts = [
+        *shared,
+        *([] if study.is_search else [f"seeds {', '.join(map(str, study.seeds))}"]),
+        *([f"data {prints[0]}"] if len(prints) == 1 else []),
+        *([f"commit {commits[0]}"] if len(commits) == 1 else []),
+    ]
+    if shared or prints or commits:
+        yield f"The same for all: {'; '.join(parts)}."
+    if len(prints) > 1:
+        told = []
+        for data in prints:
+            titles = [arm.title for arm in study.arms if _trained_on(data, arm.name, finished)]
+            told.append(f"{data} for {', '.join(titles)}")
+        yield f"Data: {'; '.join(told)}."
+
+
+def _trained_on(data: str, arm: str, trials: Iterable[TrialRecord]) -> bool:
+    return any(trial.arm == arm and trial.tags.get("data_fingerprint") == data for trial in trials)
 
 
 def _legend(study: StudyRecord) -> str:

@@ -111,9 +111,29 @@ def test_caveats_name_what_failed_what_is_missing_and_what_differs(unfinished: S
     assert "FSOD: its trials saw different data (f00d, 0dd)." in told
 
 
-def test_a_finished_study_needs_no_caveat_but_the_legend(study: StudyRecord) -> None:
-    (legend,) = caveats(study)
+def test_a_finished_study_tells_what_its_arms_share_and_what_the_figures_are(study: StudyRecord) -> None:
+    shared, data, legend = caveats(study)
+    assert shared == (
+        "The same for all: data.kind digits; recipe.epochs 6; recipe.batch_size 8; seeds 0, 1, 2; "
+        "commit 0123456789abcdef."
+    )
+    assert data == "Data: f00d for FSOD; beef for SIOD (base), SIOD + SPLG, SIOD + PGCL, SIOD (DMiner)."
     assert "difference of the means to SIOD (base)" in legend
+
+
+def test_what_an_arm_changes_or_a_search_tunes_is_not_shared(study: StudyRecord) -> None:
+    changed = replace(study, arms=(replace(study.arms[0], changes={"recipe": {}}), *study.arms[1:]))
+    assert "recipe" not in caveats(changed)[0]
+    tuned = replace(study, trials=tuple(replace(t, params={"recipe.epochs": str(t.seed)}) for t in study.trials))
+    assert "recipe.epochs" not in caveats(tuned)[0]
+    assert "recipe.batch_size 8" in caveats(tuned)[0]
+
+
+def test_teachers_are_no_arms_that_were_dropped(study: StudyRecord) -> None:
+    teacher = replace(study.trials[0], arm="teacher:base", run_id="t")
+    told = caveats(replace(study, trials=(*study.trials, teacher)))
+    assert told[0] == "Trained to teach some of the arms: teacher:base/0."
+    assert not any("no longer declares" in note for note in told)
 
 
 def test_trials_of_removed_arms_are_named(study: StudyRecord) -> None:
