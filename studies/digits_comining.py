@@ -1,7 +1,7 @@
 """Table 6 in small: Co-mining on the small RetinaNet, with half of the boxes or with one per category.
 
 Command: siod study run digits_comining
-Cost: 6 trials of a search for each of the 3 arms with something to tune, then 15 trials; 3 to 6 minutes of one core
+Cost: 4 trials of a search for each of the 3 arms with something to tune, then 15 trials; 3 to 6 minutes of one core
 each. Not run yet.
 Thresholds of Co-mining and of DMiner are tuned with the same budget.
 """
@@ -37,6 +37,6 @@ STUDY = Study(
         "method.pseudo.min_score": Float(low=0.25, high=0.7),
         "dminer.splg.min_similarity": Float(low=0.4, high=0.8),
     },
-    search=Search(trials=6),
+    search=Search(trials=4),
     seeds=(0, 1, 2),
 )

@@ -32,6 +32,6 @@ STUDY = Study(
         "dminer.pgcl.temperature": Float(low=0.03, high=0.3, log=True),
         "dminer.pgcl.weight": Float(low=0.01, high=0.5, log=True),
     },
-    search=Search(trials=12, sampler="tpe", pruner="asha", grace_epochs=2),
+    search=Search(trials=12, sampler="tpe", pruner="asha", grace_epochs=2, own_first=False),
     seeds=(0, 1, 2),
 )

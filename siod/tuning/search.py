@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siod.errors import UserError
 from siod.training.phases import total_epochs
 from siod.tuning.jobs import teachers_of
-from siod.tuning.space import Choice, Float, Search, applicable, combinations
+from siod.tuning.space import Choice, Float, Search, applicable, combinations, own_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -297,6 +297,8 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
     if search.sampler == "grid":
         for parameters in combinations(space):
             found.enqueue_trial(parameters, skip_if_exists=True)
+    elif search.own_first and not trials and (own := own_settings(space, base.experiment)) is not None:
+        found.enqueue_trial(own)
     unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
     first = search.seed + 10_007 * index
     budget = budget_of(search, space)

@@ -107,6 +107,8 @@ class Search(Value):
         training_seed: Every trial of the search trains with it. It is best none of the study's seeds, so that the
             settings are not judged by the draw that chose them.
         storage: URL of the database that holds the search; a SQLite file beside the study's runs if None.
+        own_first: An arm's own settings are its first trial, so that what was found by hand stays in the running;
+            left out for an arm whose settings lie outside the space, and under ``grid``.
     """
 
     trials: PositiveInt = 20
@@ -119,6 +121,7 @@ class Search(Value):
     seed: Annotated[int, Field(ge=0)] = 0
     training_seed: Annotated[int, Field(ge=0)] = 100
     storage: str | None = None
+    own_first: bool = True
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -151,6 +154,21 @@ def applicable(space: Mapping[str, Distribution], experiment: Experiment) -> dic
         for end in distribution.ends():
             experiment.with_changes({path: end})
     return found
+
+
+def own_settings(space: Mapping[str, Distribution], experiment: Experiment) -> dict[str, Any] | None:
+    """What an experiment has for the settings of a space.
+
+    Args:
+        space: By dotted path, each of which the experiment has.
+        experiment: Of an arm.
+
+    Returns:
+        By dotted path; None if one of them lies outside its range or between its steps.
+    """
+    plain = experiment.model_dump()
+    found = {path: _at(plain, path) for path in space}
+    return found if all(_holds(space[path], value) for path, value in found.items()) else None
 
 
 def combinations(space: Mapping[str, Distribution]) -> tuple[dict[str, Any], ...]:
@@ -214,6 +232,22 @@ def _exists(plain: Mapping[str, Any], path: str) -> bool:
             return False
         place = place[name]
     return True
+
+
+def _at(plain: Mapping[str, Any], path: str) -> Any:
+    place: Any = plain
+    for name in path.split("."):
+        place = place[name]
+    return place
+
+
+def _holds(distribution: Distribution, value: Any) -> bool:
+    if isinstance(distribution, Choice):
+        return value in distribution.values
+    if isinstance(value, bool) or not isinstance(value, int if isinstance(distribution, Int) else int | float):
+        return False
+    points = distribution.points()
+    return distribution.low <= value <= distribution.high if points is None else value in points
 
 
 def _check_range(low: float, high: float, *, log: bool) -> None:

@@ -59,7 +59,8 @@ def test_every_arm_gets_the_same_number_of_trials_in_turn(a_study: Study, data: 
     jobs = run_all(Campaign.open(study, bases_of(study, data, tmp_path), tmp_path))
     assert [job.name for job in jobs] == [f"{arm}/{number}" for number in range(5) for arm in ("base", "dminer")]
     rates = [job.experiment.recipe.learning_rate for job in jobs]
-    assert len(set(rates)) == 10
+    assert rates[:2] == [study.base.recipe.learning_rate] * 2, "each arm's own settings come first"
+    assert len(set(rates[2:])) == 8
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
     assert all(job.experiment.dminer is None for job in jobs if job.arm == "base")
     assert {job.experiment.seed for job in jobs} == {100}
@@ -75,6 +76,35 @@ def test_the_same_seed_proposes_the_same(a_study: Study, data: PreparedData, tmp
         if folder.mkdir() is None
     )
     assert one == two
+
+
+@pytest.mark.parametrize(
+    ("most", "settings", "first"),
+    [(16, {}, ["own"]), (16, {"own_first": False}, []), (8, {}, [])],
+    ids=["within", "switched_off", "outside"],  # the arm has 16
+)
+def test_own_settings_are_the_first_trial_where_the_space_has_them(  # noqa: PLR0917  (a case and the fixtures)
+    most: int, settings: dict[str, Any], first: list[str], a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    space = SPACE | {"dminer.pgcl.top_m": Int(low=4, high=most)}
+    study = with_search(a_study, **settings).model_copy(update={"space": space})
+    bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
+    Campaign.open(study, bases, tmp_path)  # cut off before anything was asked for
+    jobs = run_all(Campaign.open(study, bases, tmp_path))
+    assert len(jobs) == 5
+    assert ["own" for job in jobs[:1] if job.identity == bases["dminer"].identity] == first
+
+
+def test_a_search_that_was_begun_without_its_own_settings_goes_on_without_them(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    bases = bases_of(a_study, data, tmp_path)
+    begun = Campaign.open(with_search(a_study, own_first=False), bases, tmp_path)
+    job = begun.ask()
+    assert job is not None
+    begun.finish(job, {"ap_s": 0.5})
+    left = run_all(Campaign.open(with_search(a_study), bases, tmp_path))
+    assert not {base.identity for base in bases.values()} & {job.identity for job in left if job.arm == "base"}
 
 
 def test_a_search_that_was_cut_off_trains_what_it_had_proposed_and_asks_on(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from siod.errors import UserError
 from siod.training.presets import DIGITS_DMINER, digits_centernet
-from siod.tuning.space import Choice, Float, Int, Search, applicable, combinations
+from siod.tuning.space import Choice, Float, Int, Search, applicable, combinations, own_settings
 from siod.tuning.study import Arm, Study
 
 if TYPE_CHECKING:
@@ -110,3 +110,25 @@ def test_a_grid_needs_steps() -> None:
 def test_two_objectives_are_not_pruned() -> None:
     with pytest.raises(ValidationError, match="pruner asha judges one objective"):
         Search(cost="epoch_seconds", pruner="asha")
+
+
+OWN = {"dminer.pgcl.top_m": 16}
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        (Int(low=4, high=16), OWN),
+        (Int(low=4, high=15), None),
+        (Int(low=4, high=16, step=3), OWN),
+        (Int(low=5, high=17, step=3), None),
+        (Float(low=4.0, high=20.0), OWN),
+        (Float(low=4.0, high=20.0, step=1.5), OWN),
+        (Float(low=4.0, high=20.0, step=5.0), None),
+        (Choice(values=(8, 16)), OWN),
+        (Choice(values=("8", "16")), None),
+    ],
+)
+def test_own_settings_lie_in_the_space_or_are_none(distribution: Distribution, expected: dict[str, int] | None) -> None:
+    experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER})
+    assert own_settings({"dminer.pgcl.top_m": distribution}, experiment) == expected
