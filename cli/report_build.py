@@ -42,17 +42,21 @@ def build(
     if out is not None and not any((out / marker).exists() for marker in MARKERS):
         refuse_occupied(out)
     from siod.reports.build import build_report, write  # noqa: PLC0415  (keeps --help fast)
+    from siod.reports.drawing import Press  # noqa: PLC0415
     from siod.reports.index import render_index  # noqa: PLC0415
     from siod.reports.terminal import print_study  # noqa: PLC0415
     from siod.tracking.mlflow import Store  # noqa: PLC0415
 
     names = [_name(study) for study in studies]
     _refuse_repeats(names)
+    press = Press()
     store = Store(store_uri(tracking, absolute(runs)))
     records = [store.read_study(name) for name in names]
     folder = absolute(out or runs / "reports")
     for record in records:
-        files = build_report(record, folder if out is not None and len(records) == 1 else folder / record.name)
+        files = build_report(
+            record, folder if out is not None and len(records) == 1 else folder / record.name, press=press
+        )
         print_study(record)
         if log:
             _log(store, record, files)

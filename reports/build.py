@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from siod.errors import UserError
 from siod.reports.caveats import caveats
 from siod.reports.differences import differences, reading
-from siod.reports.drawing import PRINTED, print_all
+from siod.reports.drawing import Press
 from siod.reports.figures import draw_study
 from siod.reports.latex import latex_sweeps, latex_table
 from siod.reports.markdown import markdown_report
@@ -18,6 +18,7 @@ from siod.reports.page import render_page
 from siod.reports.rows import arm_rows, as_csv, as_parquet, trial_rows
 from siod.reports.sweeps import sweeps
 from siod.reports.table import tabulate
+from siod.tracking.records import uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +45,13 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
+def build_report(study: StudyRecord, out_dir: Path, *, press: Press | None = None) -> ReportFiles:
     """Write a study's tables, figures and page; files of an earlier report are replaced.
 
     Args:
         study: Finished or not; what is missing says so.
         out_dir: Folder of the report, made if need be.
+        press: Prints the figures; one that was made before the records were read is ready by now.
 
     Returns:
         What was written.
@@ -57,19 +59,26 @@ def build_report(study: StudyRecord, out_dir: Path) -> ReportFiles:
     Raises:
         UserError: The folder cannot be written to.
     """
-    drawings = draw_study(study)
-    figures = [drawing for group in drawings.values() for drawing in group]
-    printing = print_all(figures)  # other processes do so meanwhile
-    table, notes = tabulate(study), caveats(study)
-    tables = {out_dir / name: content for name, content in _tables(study, table, notes).items()}
-    page = out_dir / "index.html"
-    written: dict[Path, str | bytes] = {**tables, page: render_page(study, table, notes, drawings)}
-    for drawing, printed in zip(figures, printing, strict=True):
-        files: dict[str, str | bytes] = {"svg": drawing.svg, **dict(zip(PRINTED, printed, strict=True))}
-        written |= {out_dir / "figures" / f"{drawing.name}.{kind}": content for kind, content in files.items()}
+    press = press or Press()
+    with uncollected():
+        written = _written(study, out_dir, press)
     for path, content in written.items():
         write(path, content)
-    return ReportFiles(out_dir, page, tuple(tables), tuple(path for path in written if path.parent != out_dir))
+    page = out_dir / "index.html"
+    tables = tuple(path for path in written if path.parent == out_dir and path != page)
+    return ReportFiles(out_dir, page, tables, tuple(path for path in written if path.parent != out_dir))
+
+
+def _written(study: StudyRecord, out_dir: Path, press: Press) -> dict[Path, str | bytes]:
+    """Contents of all files of a report."""
+    drawings = draw_study(study, ready=press.take)
+    table, notes = tabulate(study), caveats(study)
+    written = {out_dir / name: content for name, content in _tables(study, table, notes).items()}
+    written[out_dir / "index.html"] = render_page(study, table, notes, drawings)
+    for drawing in (drawing for group in drawings.values() for drawing in group):
+        files: dict[str, str | bytes] = {"svg": drawing.svg, **press.files(drawing)}
+        written |= {out_dir / "figures" / f"{drawing.name}.{kind}": content for kind, content in files.items()}
+    return written
 
 
 def _tables(study: StudyRecord, table: Table, notes: Sequence[str]) -> dict[str, str | bytes]:

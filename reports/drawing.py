@@ -16,7 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -32,11 +33,11 @@ BASELINE = "#808080"
 INK = "#010203"
 SIZE_IN = (4.8, 3.4)
 PNG_DPI = 200
+PNG = {"compress_level": 3}
 PRINTED = ("pdf", "png")
 # As many processes as print figures; more would take longer to start than they save.
 PRINTERS = 2
-# Fewer figures are printed before a process has started.
-WORTH_IT = 4
+IDLE_SECONDS = 120
 # Markers on a long curve, so that it stays a line.
 MOST_MARKERS = 10
 STYLE: dict[Any, Any] = {
@@ -93,31 +94,36 @@ class Drawing:
                 FigureCanvasPdf(self.figure).print_pdf(written, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
             else:
                 self.figure.set_dpi(PNG_DPI)
-                FigureCanvasAgg(self.figure).print_png(written, metadata={"Software": None})  # type: ignore[no-untyped-call]
+                FigureCanvasAgg(self.figure).print_png(written, metadata={"Software": None}, pil_kwargs=PNG)  # type: ignore[no-untyped-call]
         return written.getvalue()
 
 
-def print_all(drawings: Sequence[Drawing]) -> Iterator[tuple[bytes, ...]]:
-    """Print drawings in processes of their own, which begin at once.
+class Press:
+    """Prints drawings in processes of their own, which start at once and stay for the next report."""
 
-    Args:
-        drawings: In any number.
+    def __init__(self) -> None:
+        from loky import get_reusable_executor  # noqa: PLC0415  (a page alone prints nothing)
 
-    Returns:
-        For each in turn the contents of its files, in the order of ``PRINTED``; the caller waits for them as it asks.
-    """
-    if len(drawings) < WORTH_IT:
-        return map(_print, drawings)
-    from joblib import Parallel, delayed  # noqa: PLC0415  (a while to load; a page alone needs none)
+        self._processes = get_reusable_executor(max_workers=PRINTERS, timeout=IDLE_SECONDS)
+        for _ in range(PRINTERS):
+            self._processes.submit(_print, None)  # they load what they need while the caller goes on
+        self._printing: dict[str, Future[tuple[bytes, ...]]] = {}
 
-    results: Iterator[tuple[bytes, ...]] = Parallel(n_jobs=PRINTERS, return_as="generator")(
-        delayed(_print)(drawing) for drawing in drawings
-    )
-    return results
+    def take(self, drawing: Drawing) -> None:
+        """Begin to print a drawing; the caller goes on."""
+        self._printing[drawing.name] = self._processes.submit(_print, drawing)
+
+    def files(self, drawing: Drawing) -> dict[str, bytes]:
+        """Wait for a drawing that was taken.
+
+        Returns:
+            Contents by format.
+        """
+        return dict(zip(PRINTED, self._printing[drawing.name].result(), strict=True))
 
 
-def _print(drawing: Drawing) -> tuple[bytes, ...]:
-    return tuple(drawing.printed(kind) for kind in PRINTED)
+def _print(drawing: Drawing | None) -> tuple[bytes, ...]:
+    return () if drawing is None else tuple(drawing.printed(kind) for kind in PRINTED)
 
 
 def new_figure(title: str) -> tuple[Figure, Axes]:
@@ -159,7 +165,8 @@ def finished(
     if lines:
         _legend(figure, lines, labels)
     FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
     figure.set_layout_engine("none")  # it stays as it is laid out now, in every format
     return Drawing(name, title, _svg(figure, name, title), figure)
 

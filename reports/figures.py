@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -17,7 +18,7 @@ from siod.reports.point_figures import draw_sweeps, draw_trade_off
 from siod.reports.search_figures import draw_search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from matplotlib.axes import Axes
 
@@ -29,11 +30,14 @@ MOST_ARMS = 12
 MINING = ("per_image", "precision", "recall")
 
 
-def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
+def draw_study(
+    study: StudyRecord, *, ready: Callable[[Drawing], object] = lambda _: None
+) -> dict[str, tuple[Drawing, ...]]:
     """Draw everything a study's trials have values for.
 
     Args:
         study: Finished or not; of a group with more arms than a figure can tell apart the best are drawn.
+        ready: Called with each drawing while the next one is still to be drawn.
 
     Returns:
         Drawings by group: ``search`` (of searches), ``thresholds``, ``sweeps``, ``errors`` and ``gallery`` (finished
@@ -44,20 +48,26 @@ def draw_study(study: StudyRecord) -> dict[str, tuple[Drawing, ...]]:
     # Families of detectors have losses of their own; only the whole is comparable.
     losses = LOSSES if len(groups) == 1 else LOSSES[:1]
     mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl", "pseudo") for figure in MINING]
+    drawn: dict[str, tuple[Drawing, ...]] = {}
     with mpl.rc_context(STYLE):
-        return {
-            "thresholds": _drawn((*map(_thresholds, groups), *map(draw_trade_off, groups))),
+        for name, drawings in {
+            "thresholds": chain(map(_thresholds, groups), map(draw_trade_off, groups)),
             "search": draw_search(study),
             "sweeps": draw_sweeps(study),
             "gallery": draw_gallery_figure(study),
-            "errors": tuple(drawing for group in groups for drawing in draw_errors(group)),
-            "training": _drawn(_by_epoch(group, name) for group in groups for name in (study.objective, *losses)),
-            "mining": _drawn(_by_epoch(group, name) for group in groups for name in mining),
-        }
+            "errors": (drawing for group in groups for drawing in draw_errors(group)),
+            "training": (_by_epoch(group, metric) for group in groups for metric in (study.objective, *losses)),
+            "mining": (_by_epoch(group, metric) for group in groups for metric in mining),
+        }.items():
+            drawn[name] = tuple(_handed_on(drawings, ready))
+    return drawn
 
 
-def _drawn(drawings: Iterable[Drawing | None]) -> tuple[Drawing, ...]:
-    return tuple(drawing for drawing in drawings if drawing is not None)
+def _handed_on(drawings: Iterable[Drawing | None], ready: Callable[[Drawing], object]) -> Iterator[Drawing]:
+    for drawing in drawings:
+        if drawing is not None:
+            ready(drawing)
+            yield drawing
 
 
 def _thresholds(study: StudyRecord) -> Drawing | None:

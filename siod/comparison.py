@@ -172,15 +172,26 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 def _sign_flip(values: list[float]) -> float:
     # Under the null hypothesis each difference might as well have the other sign.
+    if 2 ** len(values) > PATTERNS:
+        return _sampled_sign_flip(np.array(values))
     test = stats.permutation_test(
         (np.array(values),),
         np.mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=PATTERNS,
-        rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
+
+
+def _sampled_sign_flip(values: np.ndarray) -> float:
+    """As scipy's permutation test on random patterns, which takes thirty times as long to draw them."""
+    signs = np.random.default_rng(0).integers(0, 2, (PATTERNS, len(values)), dtype=np.int8) * 2 - 1
+    means, found = signs @ values / len(values), values.mean()
+    tolerance = 1e-14 * abs(found)
+    greater, less = (np.count_nonzero(side) for side in (means >= found - tolerance, means <= found + tolerance))
+    # The pattern that was found is one of those that might have been.
+    return min(1.0, 2 * (min(greater, less) + 1) / (PATTERNS + 1))
 
 
 def _wilcoxon(values: list[float]) -> float | None:

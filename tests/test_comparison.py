@@ -42,6 +42,16 @@ def test_the_sign_flip_test_counts_all_patterns(differences: list[float]) -> Non
     assert compare(differences).p_sign_flip == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.3, -0.6])
+def test_too_many_patterns_are_sampled_as_scipy_does(shift: float) -> None:
+    differences = np.random.default_rng(3).normal(shift, 1.0, 20)
+    test = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
+    )
+    assert compare(differences.tolist()).p_sign_flip == pytest.approx(test.pvalue, abs=0.01)
+    assert compare([1.0] * 20).p_sign_flip == pytest.approx(2 / (2**16 + 1))  # the least that can be told
+
+
 @settings(max_examples=20)
 @given(DIFFERENCES)
 def test_the_order_of_the_arms_only_changes_signs(differences: list[float]) -> None:

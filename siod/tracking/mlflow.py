@@ -21,7 +21,7 @@ from filelock import FileLock
 from siod.errors import RunError, UserError, closest
 from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
-from siod.tracking.records import flatten
+from siod.tracking.records import flatten, uncollected
 from siod.tracking.view import page_of, server_of, view_tags
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ class Store:
             hint = closest(name, studies) if studies else "; run it first with 'siod study run'"
             raise UserError(f"no study {name!r} in the tracking store {shown(self.uri)}{hint}")
         client = self._open()
-        with explained(self.uri):
+        with explained(self.uri), uncollected():
             experiment_id = self._experiment(name)
             study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
             return StudyReader(client, study, self._children(study), server=server_of(self.uri)).read(details=details)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import re
 import sys
 import tempfile
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from siod.errors import UserError
 from siod.tracking.records import Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -46,13 +44,14 @@ PRUNED = "pruned"
 HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
 ENVIRONMENT, DIAGNOSIS = "environment.json", "diagnosis.json"
 AP_S = "ap_s"
+LEARNING_RATE = "train/learning_rate"  # follows from the schedule
 # A figure of the score-aware table, such as ap50_s3.
 FIGURE = re.compile(r"a[pr]\w*_s\d?")
 LARGEST = sys.float_info.max
 ROWS = """
     SELECT run_uuid, step, value, is_nan FROM metrics
     WHERE key = :name AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
-    ORDER BY timestamp, step, value
+    ORDER BY timestamp
 """
 
 
@@ -84,8 +83,7 @@ class StudyReader:
             raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
         header = msgspec.json.decode(declared, type=StudyHeader)
         order = {arm.name: place for place, arm in enumerate(header.arms)}
-        with _uncollected():
-            histories = self._histories(header.objective) if details else {}
+        histories = self._histories(header.objective) if details else {}
         trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
         trials = self._with_diagnoses(trials) if details else trials
@@ -126,7 +124,7 @@ class StudyReader:
 
     def _histories(self, objective: str) -> dict[str, dict[str, Points]]:
         """Values by run, metric and epoch; of the protocol's hundred figures only those anybody follows."""
-        names = sorted({name for run in self.runs for name in run.data.metrics} - {"epoch"})
+        names = sorted({name for run in self.runs for name in run.data.metrics} - {"epoch", LEARNING_RATE})
         names = [name for name in names if name in {AP_S, objective} or not FIGURE.fullmatch(name)]
         histories: dict[str, dict[str, Points]] = {}
         for name in names:
@@ -207,18 +205,6 @@ class StudyReader:
             return None
         with tempfile.TemporaryDirectory() as copy:
             return Path(self.client.download_artifacts(run.info.run_id, path, copy)).read_bytes()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Let the garbage collector rest: it would go through millions of values again and again, and find nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _told(value: float, is_nan: bool = False) -> float:  # noqa: FBT001, FBT002  (as the database has it)

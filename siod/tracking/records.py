@@ -7,9 +7,12 @@ of the image file, as in COCO files, because that is how galleries are stored.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping  # noqa: TC003  (msgspec resolves the annotations at run time)
+from collections.abc import Iterator, Mapping  # noqa: TC003  (msgspec resolves the annotations at run time)
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -237,7 +240,27 @@ class StudyRecord(StudyHeader):
 
     def trials_of(self, arm: str) -> tuple[TrialRecord, ...]:
         """The trials of one arm with the seeds the study declares."""
-        return tuple(trial for trial in self.trials if trial.arm == arm and trial.seed in self.seeds)
+        return self._by_arm.get(arm, ())
+
+    @cached_property
+    def _by_arm(self) -> dict[str, tuple[TrialRecord, ...]]:
+        found: dict[str, list[TrialRecord]] = {}
+        for trial in self.trials:
+            if trial.seed in self.seeds:
+                found.setdefault(trial.arm, []).append(trial)
+        return {arm: tuple(trials) for arm, trials in found.items()}
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector rest: it would go through millions of records again and again, and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

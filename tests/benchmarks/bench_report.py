@@ -37,10 +37,12 @@ import resource, sys, time
 start = time.perf_counter()
 from pathlib import Path
 from siod.reports.build import build_report
+from siod.reports.drawing import Press
+press = Press()
 from siod.tracking.mlflow import Store
 record = Store(sys.argv[1]).read_study("many")
 read = time.perf_counter()
-files = build_report(record, Path(sys.argv[2]))
+files = build_report(record, Path(sys.argv[2]), press=press)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(read - start, time.perf_counter() - start, time.process_time(), peak)
 """
