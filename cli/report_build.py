@@ -43,6 +43,7 @@ def build(
         refuse_occupied(out)
     from siod.reports.build import build_report, write  # noqa: PLC0415  (keeps --help fast)
     from siod.reports.drawing import Press  # noqa: PLC0415
+    from siod.reports.figures import arms_drawn  # noqa: PLC0415
     from siod.reports.index import render_index  # noqa: PLC0415
     from siod.reports.terminal import print_study  # noqa: PLC0415
     from siod.tracking.mlflow import Store  # noqa: PLC0415
@@ -51,7 +52,7 @@ def build(
     _refuse_repeats(names)
     press = Press()
     store = Store(store_uri(tracking, absolute(runs)))
-    records = [store.read_study(name) for name in names]
+    records = [store.read_study(name, curves=arms_drawn) for name in names]
     folder = absolute(out or runs / "reports")
     for record in records:
         files = build_report(

@@ -44,7 +44,7 @@ def draw_study(
         trials; the last for print, the page has a gallery of its own), ``training`` and ``mining`` (also of trials
         that still run); a group without values is empty.
     """
-    groups = [leading(group, MOST_ARMS) for group in by_group(study).values()]
+    groups = _groups(study)
     # Families of detectors have losses of their own; only the whole is comparable.
     losses = LOSSES if len(groups) == 1 else LOSSES[:1]
     mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl", "pseudo") for figure in MINING]
@@ -61,6 +61,15 @@ def draw_study(
         }.items():
             drawn[name] = tuple(_handed_on(drawings, ready))
     return drawn
+
+
+def arms_drawn(study: StudyRecord) -> set[str]:
+    """The arms that figures show, and whose values by epoch they need."""
+    return {arm.name for group in _groups(study) for arm in group.arms}
+
+
+def _groups(study: StudyRecord) -> list[StudyRecord]:
+    return [leading(group, MOST_ARMS) for group in by_group(study).values()]
 
 
 def _handed_on(drawings: Iterable[Drawing | None], ready: Callable[[Drawing], object]) -> Iterator[Drawing]:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
 HOMES = {
     "ray": {"siod.training.worker", "siod.tuning.driver", "siod.tuning.cluster"},
     "optuna": {"siod.reports.searched", "siod.tuning.best", "siod.tuning.search"},
-    "mlflow": {"siod.tracking.mlflow", "siod.tracking.reading", "siod.tracking.connection"},
+    "mlflow": {"siod.tracking.mlflow", "siod.tracking.database", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "jinja2": {"siod.reports.page"},
     "matplotlib": {

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
 from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
+from siod.tracking.database import child_runs, engine_of
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
 from siod.tracking.records import flatten, uncollected
 from siod.tracking.view import page_of, server_of, view_tags
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
+    from siod.tracking.reading import Curves
     from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord
 
 PARENT = "mlflow.parentRunId"
@@ -286,12 +288,13 @@ class Store:
             runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
         return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
 
-    def read_study(self, name: str, *, details: bool = True) -> StudyRecord:
+    def read_study(self, name: str, *, details: bool = True, curves: Curves | None = None) -> StudyRecord:
         """Read a study and all its trials, finished or not.
 
         Args:
             name: Of the study.
             details: Whether to read values by epoch, the gallery and other artifacts, or only the latest metrics.
+            curves: Names the arms of a record whose values by epoch are read, costs apart; of every arm when not given.
 
         Returns:
             Everything a report needs, detached from the store.
@@ -307,7 +310,8 @@ class Store:
         with explained(self.uri), uncollected():
             experiment_id = self._experiment(name)
             study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
-            return StudyReader(client, study, self._children(study), server=server_of(self.uri)).read(details=details)
+            reader = StudyReader(client, study, self._children(study), server=server_of(self.uri))
+            return reader.read(details=details, curves=curves)
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""
@@ -340,6 +344,9 @@ class Store:
     def _children(self, study: Run) -> list[Run]:
         """The runs of a study's trials, those of earlier declarations among them."""
         client = client_of(self.uri)
+        engine = engine_of(client)
+        if engine is not None:
+            return child_runs(engine, study.info.run_id)
         query = f"tags.`{PARENT}` = '{study.info.run_id}'"
         return all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
 

@@ -14,16 +14,19 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from siod.errors import UserError
+from siod.tracking.database import engine_of, values_by_step
 from siod.tracking.records import Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from sqlalchemy import Engine
 
     from siod.tracking.records import Points, Status
+
+    # From a record without values by epoch to the arms of which they are wanted.
+    Curves = Callable[[StudyRecord], Collection[str]]
 
 STATUSES: dict[Status, str] = {
     "running": "RUNNING",
@@ -45,14 +48,10 @@ HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/
 ENVIRONMENT, DIAGNOSIS = "environment.json", "diagnosis.json"
 AP_S = "ap_s"
 LEARNING_RATE = "train/learning_rate"  # follows from the schedule
+COST = "cost/"
 # A figure of the score-aware table, such as ap50_s3.
 FIGURE = re.compile(r"a[pr]\w*_s\d?")
 LARGEST = sys.float_info.max
-ROWS = """
-    SELECT run_uuid, step, value, is_nan FROM metrics
-    WHERE key = :name AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
-    ORDER BY timestamp
-"""
 
 
 class StudyReader:
@@ -69,11 +68,12 @@ class StudyReader:
         self.client, self.study, self.server = client, study, server
         self.runs = [run for run in children if not run.data.tags.get("superseded")]
 
-    def read(self, *, details: bool = True) -> StudyRecord:
+    def read(self, *, details: bool = True, curves: Curves | None = None) -> StudyRecord:
         """Read everything.
 
         Args:
             details: Whether to read values by epoch and artifacts besides the declaration.
+            curves: Names the arms whose values by epoch are read; those of costs are read of every arm.
 
         Raises:
             UserError: The study's declaration is not there.
@@ -83,13 +83,12 @@ class StudyReader:
             raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
         header = msgspec.json.decode(declared, type=StudyHeader)
         order = {arm.name: place for place, arm in enumerate(header.arms)}
-        histories = self._histories(header.objective) if details else {}
-        trials = [self._trial(run, histories.get(run.info.run_id, {})) for run in self.runs]
+        trials = [self._trial(run) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
         trials = self._with_diagnoses(trials) if details else trials
         data = self._artifact(self.study, GALLERY) if details else None
         gallery = None if data is None else msgspec.json.decode(data, type=Gallery)
-        return StudyRecord(
+        record = StudyRecord(
             **{name: getattr(header, name) for name in header.__dataclass_fields__},
             run_id=self.study.info.run_id,
             status=STATUS_OF[self.study.info.status],
@@ -100,8 +99,9 @@ class StudyReader:
             environment=self._environment(trials) if details else {},
             address=f"{self.server}/#/experiments/{self.study.info.experiment_id}" if self.server else "",
         )
+        return self._with_histories(record, curves or _every_arm) if details else record
 
-    def _trial(self, run: Run, history: Mapping[str, Points]) -> TrialRecord:
+    def _trial(self, run: Run) -> TrialRecord:
         tags = run.data.tags
         metrics = {name: _told(value) for name, value in run.data.metrics.items()}
         return TrialRecord(
@@ -115,48 +115,39 @@ class StudyReader:
             epoch=int(metrics.pop("epoch", 0)),
             params=dict(run.data.params),
             metrics=metrics,
-            history=history,
             tags={name: value for name, value in tags.items() if not name.startswith("mlflow.")},
             started_ms=run.info.start_time,
             ended_ms=run.info.end_time if run.info.status != "RUNNING" else None,
             artifact_uri=run.info.artifact_uri,
         )
 
-    def _histories(self, objective: str) -> dict[str, dict[str, Points]]:
-        """Values by run, metric and epoch; of the protocol's hundred figures only those anybody follows."""
-        names = sorted({name for run in self.runs for name in run.data.metrics} - {"epoch", LEARNING_RATE})
-        names = [name for name in names if name in {AP_S, objective} or not FIGURE.fullmatch(name)]
+    def _with_histories(self, record: StudyRecord, curves: Curves) -> StudyRecord:
+        """Add values by epoch; of the protocol's hundred figures only those anybody follows."""
+        names = {name for trial in record.trials for name in trial.metrics} - {LEARNING_RATE}
+        followed = sorted(name for name in names if name in {AP_S, record.objective} or not FIGURE.fullmatch(name))
+        every_arm, curved = _every_arm(record), curves(record)
         histories: dict[str, dict[str, Points]] = {}
-        for name in names:
-            for run_id, points in self._metric(name).items():
+        for name in followed:
+            for run_id, points in self._metric(name, every_arm if name.startswith(COST) else curved).items():
                 histories.setdefault(run_id, {})[name] = tuple(sorted(points.items()))
-        return histories
+        trials = (replace(trial, history=histories.get(trial.run_id, {})) for trial in record.trials)
+        return replace(record, trials=tuple(trials))
 
-    def _metric(self, name: str) -> dict[str, dict[int, float]]:
+    def _metric(self, name: str, arms: Collection[str]) -> dict[str, dict[int, float]]:
         """Values of one metric by run and step; of a step that was recorded twice the last."""
         points: dict[str, dict[int, float]] = {}
-        # One query for all runs instead of one each; only databases offer it, and only below the client.
-        engine = getattr(self.client._tracking_client.store, "engine", None)  # noqa: SLF001
+        engine = engine_of(self.client)
         if engine is not None:
-            for run_id, step, value, is_nan in self._rows(engine, name):
+            for run_id, step, value, is_nan in values_by_step(engine, name, self.study.info.run_id, arms):
                 if run_id not in points:
                     points[run_id] = {}
                 points[run_id][step] = value if -LARGEST < value < LARGEST and not is_nan else _told(value, is_nan)
             return points
         for run in self.runs:
-            if name in run.data.metrics:
+            if name in run.data.metrics and run.data.tags["arm"] in arms:
                 history = self.client.get_metric_history(run.info.run_id, name)
                 points[run.info.run_id] = {metric.step: _told(metric.value) for metric in history}
         return points
-
-    def _rows(self, engine: Engine, name: str) -> Sequence[Any]:
-        """Run, step, value and whether it is no number, as recorded; MLflow's objects would cost ten times as much."""
-        from sqlalchemy import text  # noqa: PLC0415  (keeps the import of this module cheap)
-
-        with engine.connect() as connection:
-            result = connection.execute(text(ROWS), {"name": name, "study": self.study.info.run_id})
-            # The driver's own tuples: making SQLAlchemy's rows takes longer than the query.
-            return list(result.cursor.fetchall()) if result.cursor is not None else []
 
     def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Add detections in the gallery's images to the first finished trial of each arm."""
@@ -205,6 +196,10 @@ class StudyReader:
             return None
         with tempfile.TemporaryDirectory() as copy:
             return Path(self.client.download_artifacts(run.info.run_id, path, copy)).read_bytes()
+
+
+def _every_arm(study: StudyRecord) -> set[str]:
+    return {trial.arm for trial in study.trials}
 
 
 def _told(value: float, is_nan: bool = False) -> float:  # noqa: FBT001, FBT002  (as the database has it)

@@ -38,9 +38,10 @@ start = time.perf_counter()
 from pathlib import Path
 from siod.reports.build import build_report
 from siod.reports.drawing import Press
+from siod.reports.figures import arms_drawn
 press = Press()
 from siod.tracking.mlflow import Store
-record = Store(sys.argv[1]).read_study("many")
+record = Store(sys.argv[1]).read_study("many", curves=arms_drawn)
 read = time.perf_counter()
 files = build_report(record, Path(sys.argv[2]), press=press)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
