@@ -8,6 +8,7 @@ from siod.comparison import SIGNIFICANCE
 from siod.reports.aggregate import Spread, aggregate, by_group
 from siod.reports.differences import differences, p_text
 from siod.reports.numbers import heading, percent
+from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from siod.tracking.records import StudyRecord
 
 # Arms that learn from other annotations than the baseline are what the others try to reach, not answers.
-ANNOTATIONS = "annotations"
+ANNOTATIONS, FULL = "annotations", "full"
 
 
 def answers(study: StudyRecord) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole
         return f"{lead}There is no answer yet: {why}."
     best = max(rivals, key=lambda row: found[row.arm.name].comparison.mean)
     parts = [_difference(best, baseline, found[best.arm.name], whole)]
-    gap = _gap(best, baseline, [row for row in rows.values() if not _same_annotations(row, baseline)], group.objective)
+    gap = _gap(best, baseline, [row for row in rows.values() if _fully_annotated(row)], group.objective)
     return f"{lead}{', and '.join((*parts, *gap))}."
 
 
@@ -102,7 +103,7 @@ def _is(p: float | None) -> str:
 
 
 def _gap(best: ArmRow, baseline: ArmRow, others: Sequence[ArmRow], metric: str) -> tuple[str, ...]:
-    """How much of the way to the best arm with other annotations is done."""
+    """How much of the way to the best arm with all annotations is done."""
     above = [(cell.mean, row) for row in others if (cell := row.cells.get(metric)) is not None]
     low, own = baseline.cells.get(metric), best.cells.get(metric)
     if not above or low is None or own is None:
@@ -118,6 +119,10 @@ def _same_annotations(row: ArmRow, baseline: ArmRow) -> bool:
         return {path: value for path, value in arm.arm.changes.items() if path.partition(".")[0] == ANNOTATIONS}
 
     return own(row) == own(baseline)
+
+
+def _fully_annotated(row: ArmRow) -> bool:
+    return flatten(row.arm.changes).get(f"{ANNOTATIONS}.policy") == FULL
 
 
 def _points(mean: float, std: float | None) -> str:

@@ -38,6 +38,8 @@ PRINTED = ("pdf", "png")
 # As many processes as print figures; more would take longer to start than they save.
 PRINTERS = 2
 IDLE_SECONDS = 120
+# Of a legend, if its labels are short.
+MOST_COLUMNS = 3
 # Markers on a long curve, so that it stays a line.
 MOST_MARKERS = 10
 STYLE: dict[Any, Any] = {
@@ -162,9 +164,9 @@ def finished(
         lines: What the legend explains; none for a figure without one.
         labels: One for each.
     """
+    FigureCanvasAgg(figure)
     if lines:
         _legend(figure, lines, labels)
-    FigureCanvasAgg(figure)
     if (layout := figure.get_layout_engine()) is not None:
         layout.execute(figure)
     figure.set_layout_engine("none")  # it stays as it is laid out now, in every format
@@ -250,7 +252,11 @@ def arm_colours(study: StudyRecord) -> dict[str, str]:
 def _legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> None:
     # matplotlib hides what begins with an underscore; a space in front is not drawn.
     plain = [f" {label}" if label.startswith("_") else label for label in labels]
-    figure.legend(lines, plain, loc="outside lower center", ncols=min(3, len(lines)))
+    for columns in range(min(MOST_COLUMNS, len(lines)), 0, -1):
+        legend = figure.legend(lines, plain, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:

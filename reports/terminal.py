@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -34,9 +35,7 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     table = tabulate(study)
     console.print(Text(table.question, style="italic"))
-    wide = terminal_table(table)
-    needed = console.measure(wide, options=console.options.update(max_width=UNBOUNDED)).maximum
-    console.print(wide if needed <= console.width else terminal_table(table, separator="\n"))
+    _print_fitted(table, console)
     for note in caveats(study):
         console.print(Text(note, style="dim"))
     for sweep in sweeps(study):
@@ -46,6 +45,25 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
         console.print(_line(one))
     for sentence in reading(study, found):
         console.print(Text(sentence, style="dim"))
+
+
+def _print_fitted(table: Table, console: Console) -> None:
+    """Print the table in as few lines as let every figure be read; a terminal narrower than that breaks its lines."""
+
+    def width_of(drawn: RichTable) -> int:
+        return console.measure(drawn, options=console.options.update(max_width=UNBOUNDED)).maximum
+
+    drawn = terminal_table(table)
+    names = [table.title.replace("_", "_ "), *(line.label for line in table.lines)]
+    longest, word = max(map(cell_len, names)), max(cell_len(word) for name in names for word in name.split())
+    for spreads in ("", "\n"):
+        if width_of(drawn) <= console.width:
+            break
+        others = width_of(terminal_table(table, spreads=spreads, gains="\n", names=word)) - word
+        left = min(longest, max(word, console.width - others))
+        drawn = terminal_table(table, spreads=spreads, gains="\n", names=left)
+    drawn.width = width_of(drawn)
+    console.print(drawn, crop=False)
 
 
 def _line(one: Difference) -> Text:
@@ -63,18 +81,21 @@ def _grid(rows: Sequence[Sequence[str]]) -> RichTable:
     return drawn
 
 
-def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
+def terminal_table(table: Table, *, spreads: str = "", gains: str = " ", names: int | None = None) -> RichTable:
     """Make a table that rich prints.
 
     Args:
         table: Of a study.
-        separator: Between a mean and its gain; a line break makes the table narrow.
+        spreads: Between a mean and its standard deviation; a line break makes the table narrow.
+        gains: In front of a gain, likewise.
+        names: Width of the first column, as wide as it needs to be if None.
 
     Returns:
         A renderable; text is text, never markup.
     """
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    drawn.add_column(table.title)
+    title = table.title
+    drawn.add_column(title.replace("_", "_ ") if names and names < cell_len(title) else title, width=names)
     for name in table.properties:
         drawn.add_column(Text(name), justify="center", no_wrap=True)
     for name in (table.counted, *table.headings()):
@@ -88,24 +109,24 @@ def terminal_table(table: Table, *, separator: str = " ") -> RichTable:
                 Text(line.label, style="italic" if line.published else ""),
                 *table.properties_of(line),
                 line.seeds,
-                *_cells(line, separator),
+                *_cells(line, spreads, gains),
             )
     return drawn
 
 
-def _cells(line: Line, separator: str) -> list[Text]:
+def _cells(line: Line, spreads: str, gains: str) -> list[Text]:
     if not line.shown:
         return [Text("-", style="dim") for _ in line.cells]
-    return [_cell(cell, separator) for cell in line.cells]
+    return [_cell(cell, spreads, gains) for cell in line.cells]
 
 
-def _cell(cell: Cell, separator: str) -> Text:
+def _cell(cell: Cell, spreads: str, gains: str) -> Text:
     drawn = Text(cell.mean, style="bold" if cell.best else "")
     if cell.std:
-        drawn.append(f"±{cell.std}", style="not bold dim")
+        drawn.append(f"{spreads}±{cell.std}", style="not bold dim")
     if cell.gain:
         drawn.append(
-            f"{separator}({cell.gain}){cell.mark}",
+            f"{gains}({cell.gain}){cell.mark}",
             style="not bold green" if cell.gain.startswith("+") else "not bold red",
         )
     return drawn

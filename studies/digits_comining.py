@@ -22,7 +22,7 @@ SIOD_TYPE = {"Type": "SIOD"}
 
 STUDY = Study(
     name="digits_comining",
-    question="Does Co-mining gain more from one box per category than from half of the boxes of every image?",
+    question="What is Co-mining worth with half of the boxes of every image, and with one box per category?",
     base=digits_retinanet(),
     arms=(
         Arm(name="saod-base", label="Base (SAOD hard)", traits=SAOD_TYPE, changes=HARD),

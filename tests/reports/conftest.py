@@ -24,7 +24,7 @@ from siod.tracking.records import (
 )
 
 ARMS = (
-    ArmRecord("fsod", "FSOD", "all instances annotated: what the others try to reach", {"annotations.kind": "full"}),
+    ArmRecord("fsod", "FSOD", "all instances annotated: what the others try to reach", {"annotations.policy": "full"}),
     ArmRecord("base", "SIOD (base)"),
     ArmRecord("splg", "SIOD + SPLG", "", {"dminer.splg.min_similarity": 0.6}),
     ArmRecord("pgcl", "SIOD + PGCL", "", {"dminer.pgcl.top_m": 64}),

@@ -34,6 +34,16 @@ def test_the_answer_is_computed_from_the_differences(study: StudyRecord, change:
     assert answers(with_values(study, change, values)) == (told,)
 
 
+def test_the_gap_is_that_to_full_supervision_alone(study: StudyRecord, change: Change) -> None:
+    values = {"fsod": (0.20, 0.21, 0.22), "base": (0.10, 0.11, 0.12), "dminer": (0.13, 0.14, 0.153)}
+    study = with_values(study, change, values | dict.fromkeys(("splg", "pgcl"), (0.1, 0.1, 0.1)))
+    sparse = tuple(
+        replace(arm, changes={"annotations": {"policy": "saod"}}) if arm.name == "fsod" else arm for arm in study.arms
+    )
+    assert "of the gap to FSOD" in answers(study)[0]
+    assert "of the gap" not in answers(replace(study, arms=sparse))[0]
+
+
 def test_a_difference_that_many_seeds_show_is_said_without_a_reservation(study: StudyRecord) -> None:
     seeds = tuple(range(8))
     few = replace(study, arms=tuple(arm for arm in study.arms if arm.name in {"base", "dminer"}), seeds=seeds)

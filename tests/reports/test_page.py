@@ -168,6 +168,17 @@ def test_figures_stand_alone_and_draw_every_arm(study: StudyRecord) -> None:
     assert all(colour in drawing.svg for colour in arm_colours(study).values())
 
 
+def test_a_legend_of_long_labels_stays_within_the_figure(study: StudyRecord) -> None:
+    long = replace(study, arms=tuple(replace(arm, label=f"{arm.label} on sparse annotations") for arm in study.arms))
+    columns = []
+    for record in (study, long):
+        figure = draw_study(without_epochs(record))["thresholds"][0].figure
+        (legend,) = figure.legends
+        assert legend.get_window_extent().width <= figure.bbox.width
+        columns.append(legend._ncols)
+    assert columns == [3, 1]
+
+
 @pytest.mark.parametrize("label", ["_hidden", "$a$ and $b", "<i>", "", "a\nb"])
 def test_a_label_is_drawn_as_it_is(label: str, study: StudyRecord) -> None:
     arms = (ArmRecord("base", label), *(arm for arm in study.arms if arm.name != "base"))

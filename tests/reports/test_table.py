@@ -161,13 +161,18 @@ def test_text_is_text_on_the_terminal(study: StudyRecord) -> None:
     assert "[bold red]x[/]" in printed(labelled(study, "[bold red]x[/]"), 200)
 
 
-def test_a_narrow_terminal_loses_nothing(study: StudyRecord) -> None:
-    narrow = printed(study, 80)
+@pytest.mark.parametrize(("width", "typed"), [(80, False), (80, True), (40, True)])
+def test_a_narrow_terminal_loses_nothing(width: int, typed: object, study: StudyRecord) -> None:
+    arms = tuple(replace(arm, traits={"Type": "SAOD hard"} if typed else {}) for arm in study.arms)
+    study = replace(study, arms=arms)
+    narrow = printed(study, width)
     assert "…" not in narrow
-    assert all(len(line) <= 80 for line in narrow.splitlines())
+    assert width < 80 or all(len(line) <= width for line in narrow.splitlines())
     for line in tabulate(study).lines:
+        assert set(line.label.split()) <= set(narrow.split())
         for cell in line.cells:
             assert cell.mean in narrow
+            assert cell.std in narrow
             assert cell.gain in narrow
 
 
