@@ -1,7 +1,7 @@
 """Table 2 in small: rivals of DMiner on their own annotation sets of as many boxes, all on the small CenterNet.
 
 Command: siod study run digits_methods
-Cost: 4 trials of a search for each of the 8 arms with something to tune, then 33 trials; 2 to 9 minutes of one core
+Cost: 8 trials of a search for each of the 8 arms with something to tune, then 33 trials; 2 to 9 minutes of one core
 each. Not run yet.
 Every arm has the steps, the augmentation and the boxes of the others; only where the boxes are differs: in whole
 images (SSOD), anywhere (SAOD), or one per category (SIOD). Thresholds and weights of every method are tuned with the
@@ -71,6 +71,6 @@ STUDY = Study(
         "dminer.pgcl.top_m": Int(low=4, high=48, log=True),
     },
     # Most methods add their labels from the fourth epoch on; nothing is judged before.
-    search=Search(trials=4, pruner="asha", grace_epochs=4),
+    search=Search(trials=8, pruner="asha", grace_epochs=4),
     seeds=(0, 1, 2),
 )
