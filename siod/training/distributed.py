@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 T = TypeVar("T")
 
@@ -42,3 +43,30 @@ def agree(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: 
     flag = torch.tensor([int(value)], device=device)
     distributed.broadcast(flag, src=0)
     return bool(flag.item())
+
+
+def average_statistics(model: nn.Module, world_size: int) -> None:
+    """Let all workers have the running statistics of the normalisation that they have on the average.
+
+    Each worker gathers them from its own share of a batch. Averaged after every update, the workers stay one model:
+    what is judged is what the checkpoint holds, and a teacher that follows the model is the same everywhere.
+
+    Args:
+        model: Changed in place; frozen and group normalisation have no such statistics.
+        world_size: Number of workers.
+    """
+    if world_size == 1:
+        return
+    found = [
+        statistic
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None
+        for statistic in (module.running_mean, module.running_var)
+    ]
+    if not found:
+        return
+    flat = torch.cat([statistic.flatten() for statistic in found])
+    distributed.all_reduce(flat)
+    flat /= world_size
+    for statistic, mean in zip(found, flat.split([statistic.numel() for statistic in found]), strict=True):
+        statistic.copy_(mean.view_as(statistic))

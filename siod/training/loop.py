@@ -19,7 +19,7 @@ from siod.methods.zoo import build_method
 from siod.training import checkpoint
 from siod.training.context import stop_requested
 from siod.training.cost import epoch_cost
-from siod.training.distributed import agree, sum_over_workers
+from siod.training.distributed import agree, average_statistics, sum_over_workers
 from siod.training.evaluate import detect, score_aware_metrics
 from siod.training.mining_log import FigureLog, MiningLog
 from siod.training.optim import build_optimiser, build_schedule
@@ -165,7 +165,8 @@ def _learner(experiment: Experiment, method: Method, data: PreparedData, context
     detector = method.detector
     model: nn.Module = detector
     if context.world_size > 1:
-        model = DistributedDataParallel(detector, device_ids=_device_ids(context))
+        # average_statistics keeps the buffers equal after every update, also where nothing is passed forward.
+        model = DistributedDataParallel(detector, device_ids=_device_ids(context), broadcast_buffers=False)
     optimiser = build_optimiser(detector, experiment.recipe, lr_factor=phase.lr_factor)
     steps = len(_batches(experiment, data, context, epoch=1))
     if steps == 0:
@@ -233,6 +234,7 @@ def _train_epoch(
         refuse_nonfinite(_as_numbers(parts), epoch=epoch, step=steps, last_good=str(folder.latest() or "none yet"))
         total = torch.stack(list(losses.values())).sum()
         _update(learner, total * context.world_size, clip_norm=experiment.recipe.clip_norm)
+        average_statistics(learner.detector, context.world_size)
         learner.method.after_update(moment)
         for name, part in parts.items():
             sums[name] = sums[name] + part if name in sums else part
