@@ -68,5 +68,5 @@ def average_statistics(model: nn.Module, world_size: int) -> None:
     flat = torch.cat([statistic.flatten() for statistic in found])
     distributed.all_reduce(flat)
     flat /= world_size
-    for statistic, mean in zip(found, flat.split([statistic.numel() for statistic in found]), strict=True):
+    for statistic, mean in zip(found, torch.split(flat, [statistic.numel() for statistic in found]), strict=True):
         statistic.copy_(mean.view_as(statistic))
