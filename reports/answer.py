@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from siod.comparison import SIGNIFICANCE
 from siod.reports.aggregate import Spread, aggregate, by_group
-from siod.reports.differences import differences, p_text
+from siod.reports.differences import differences, p_text, paired
 from siod.reports.numbers import heading, percent
 from siod.tracking.records import flatten
 
@@ -23,6 +23,9 @@ ANNOTATIONS, FULL = "annotations", "full"
 
 def answers(study: StudyRecord) -> tuple[str, ...]:
     """Say which arm is ahead of the baseline, by how much, and whether that can be believed.
+
+    Arms that learn from the baseline's annotations come first; one that does better with others, as many perhaps but
+    not all, is named beside them.
 
     Args:
         study: Finished or not.
@@ -63,7 +66,8 @@ def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole
     best = max(rivals, key=lambda row: found[row.arm.name].comparison.mean)
     parts = [_difference(best, baseline, found[best.arm.name], whole)]
     gap = _gap(best, baseline, [row for row in rows.values() if _fully_annotated(row)], group.objective)
-    return f"{lead}{', and '.join((*parts, *gap))}."
+    others = [row for row in rows.values() if not (_fully_annotated(row) or _same_annotations(row, baseline))]
+    return f"{lead}{', and '.join((*parts, *gap, *_elsewhere(best, others, group)))}."
 
 
 def _alone(row: ArmRow, study: StudyRecord) -> str:
@@ -112,6 +116,22 @@ def _gap(best: ArmRow, baseline: ArmRow, others: Sequence[ArmRow], metric: str) 
     if not low.mean < own.mean < high:
         return ()
     return (f"closes {100 * (own.mean - low.mean) / (high - low.mean):.0f}% of the gap to {row.arm.label}",)
+
+
+def _elsewhere(best: ArmRow, others: Sequence[ArmRow], study: StudyRecord) -> tuple[str, ...]:
+    """Which arm does better than the best from other annotations that are not all of them either."""
+    ahead = [
+        (found.mean, found, row)
+        for row in others
+        if row.arm.name != best.arm.name and (found := paired(study, row.arm.name, best.arm.name)) is not None
+    ]
+    if not ahead:
+        return ()
+    mean, found, row = max(ahead, key=lambda entry: entry[0])
+    if mean <= 0:
+        return ()
+    size = f"{_points(found.mean, found.std)} over {_seeds(found.n)}"
+    return (f"with other annotations {row.arm.label} is ahead of {best.arm.label} by {size}",)
 
 
 def _same_annotations(row: ArmRow, baseline: ArmRow) -> bool:

@@ -40,7 +40,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
     Returns:
         Sentences, the gravest first; the last says what the figures are.
     """
-    parts = (_missing(study), _unfinished(study), _seeds(study), _versions(study), _undeclared(study), _fixed(study))
+    parts = (_missing(study), _unfinished(study), _seeds(study), _versions(study), _undeclared(study), _fixed(study), _noted(study))
     return (*(sentence for part in parts for sentence in part), _legend(study))
 
 
@@ -135,6 +135,13 @@ def _fixed(study: StudyRecord) -> Iterator[str]:
 
 def _trained_on(data: str, arm: str, trials: Iterable[TrialRecord]) -> bool:
     return any(trial.arm == arm and trial.tags.get("data_fingerprint") == data for trial in trials)
+
+
+def _noted(study: StudyRecord) -> Iterator[str]:
+    """What is to be said of single arms, such as what their searches found."""
+    for arm in study.arms:
+        if arm.note:
+            yield f"{arm.title}: {arm.note}."
 
 
 def _legend(study: StudyRecord) -> str:

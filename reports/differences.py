@@ -65,16 +65,30 @@ def differences(study: StudyRecord) -> tuple[Difference, ...]:
     """
     if study.is_search:
         return ()
-    values = {arm.name: _by_seed(study, arm.name) for arm in study.arms}
     comparisons = {}
     for arm in study.arms:
         baseline = study.baseline_of(arm.group)
-        shared = sorted(values[arm.name].keys() & values[baseline].keys())
-        if arm.name != baseline and shared:
-            comparisons[arm.name] = _compared(tuple(values[arm.name][seed] - values[baseline][seed] for seed in shared))
+        if arm.name != baseline and (found := paired(study, arm.name, baseline)) is not None:
+            comparisons[arm.name] = found
     adjusted = holm({name: found.p_sign_flip for name, found in comparisons.items() if found.p_sign_flip is not None})
     labels = {arm.name: arm.title for arm in study.arms}
     return tuple(Difference(name, labels[name], found, adjusted.get(name)) for name, found in comparisons.items())
+
+
+def paired(study: StudyRecord, arm: str, other: str) -> Comparison | None:
+    """Compare two arms in the study's objective, seed by seed.
+
+    Args:
+        study: Of both.
+        arm: Name of the one.
+        other: Name of the one that is subtracted.
+
+    Returns:
+        None if they share no finished seed.
+    """
+    one, two = _by_seed(study, arm), _by_seed(study, other)
+    shared = sorted(one.keys() & two.keys())
+    return _compared(tuple(one[seed] - two[seed] for seed in shared)) if shared else None
 
 
 def reading(study: StudyRecord, found: tuple[Difference, ...]) -> tuple[str, ...]:

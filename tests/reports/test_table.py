@@ -112,12 +112,13 @@ def test_caveats_name_what_failed_what_is_missing_and_what_differs(unfinished: S
 
 
 def test_a_finished_study_tells_what_its_arms_share_and_what_the_figures_are(study: StudyRecord) -> None:
-    shared, data, legend = caveats(study)
+    shared, data, note, legend = caveats(study)
     assert shared == (
         "The same for all: data.kind digits; recipe.epochs 6; recipe.batch_size 8; seeds 0, 1, 2; "
         "commit 0123456789abcdef."
     )
     assert data == "Data: f00d for FSOD; beef for SIOD (base), SIOD + SPLG, SIOD + PGCL, SIOD (DMiner)."
+    assert note == "FSOD: all instances annotated: what the others try to reach."
     assert "difference of the means to SIOD (base)" in legend
 
 

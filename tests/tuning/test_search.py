@@ -338,6 +338,8 @@ def test_a_tuned_study_has_each_arm_at_its_best_and_no_search(a_study: Study) ->
     assert experiment.dminer is not None
     assert experiment.dminer.pgcl is not None
     assert experiment.dminer.pgcl.top_m == 7
+    told = "at the best settings of its search, recipe.learning_rate 0.001, dminer.pgcl.top_m 7"
+    assert [arm.note for arm in final.arms if arm.name == "dminer"] == [told]
     assert final.experiment(final.arm("base"), 1) == a_study.experiment(a_study.arm("base"), 1)
 
 
