@@ -40,7 +40,15 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
     Returns:
         Sentences, the gravest first; the last says what the figures are.
     """
-    parts = (_missing(study), _unfinished(study), _seeds(study), _versions(study), _undeclared(study), _fixed(study), _noted(study))
+    parts = (
+        _missing(study),
+        _unfinished(study),
+        _seeds(study),
+        _versions(study),
+        _undeclared(study),
+        _fixed(study),
+        _noted(study),
+    )
     return (*(sentence for part in parts for sentence in part), _legend(study))
 
 

@@ -124,7 +124,7 @@ def test_the_published_rows_of_tables_2_and_6_are_the_paper_s() -> None:
 def test_the_arms_that_share_a_teacher_ask_for_the_same_one() -> None:
     study = load_study("digits_methods")
     needing = [arm.name for arm in study.arms if (method := study.experiment(arm, 0).method) and method.needs_teacher()]
-    assert needing == ["teacher_student"]
+    assert needing == ["teacher_student", "teacher_student-siod"]
     teacher = study.experiment(study.arm("teacher_student"), 0).with_changes({"method": {"kind": "annotated_only"}})
     assert teacher.identity("data") == study.experiment(study.arm("ssod-base"), 0).identity("data")
 
