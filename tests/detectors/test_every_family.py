@@ -5,8 +5,6 @@ A new family adds one line to ``FAMILIES``.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -262,32 +260,25 @@ def small(spec: DetectorSpec) -> Experiment:
     )
 
 
-def _one_of_two(rank: int, port: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+def _one_of_two(rank: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+    rendezvous = (folder / "rendezvous").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     for name, experiment in runs.items():
         loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2))
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_workers_have_the_losses_of_one(tmp_path: Path, free_port: int) -> None:
+def test_two_workers_have_the_losses_of_one(tmp_path: Path) -> None:
     runs = {family.plain.family: small(family.plain) for family in EVERY_FAMILY}
     for family in EVERY_FAMILY:
         dminer = DMiner(splg=SPLG(), pgcl=PGCL(top_m=family.top_m))
         runs[family.plain.family + "_dminer"] = small(family.mining).with_changes({"dminer": dminer})
     first = next(iter(runs.values()))
     data = prepare(first.data, first.annotations, tmp_path / "cache")
-    spawn = multiprocessing.get_context("spawn")
-    workers = [
-        spawn.Process(target=_one_of_two, args=(rank, free_port, runs, data, tmp_path / "two")) for rank in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=300)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    (tmp_path / "two").mkdir()
+    torch.multiprocessing.spawn(_one_of_two, args=(runs, data, tmp_path / "two"), nprocs=2)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU)).history
         latest = CheckpointFolder(tmp_path / "two" / name / "checkpoints").latest()

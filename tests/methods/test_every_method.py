@@ -5,8 +5,6 @@ A new method adds one line to ``METHODS_ASKED``.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -277,10 +275,10 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
 Runs = dict[str, tuple[Experiment, PreparedData, Path]]
 
 
-def _one_of_two(rank: int, port: int, runs: Runs, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+def _one_of_two(rank: int, runs: Runs, folder: Path) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+    rendezvous = (folder / "rendezvous").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     for name, (experiment, data, start) in runs.items():
         run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2), start)
     torch.distributed.destroy_process_group()
@@ -288,7 +286,7 @@ def _one_of_two(rank: int, port: int, runs: Runs, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one(
-    both_sets: dict[str, Experiment], prepared: Prepare, eager: Eager, tmp_path: Path, free_port: int
+    both_sets: dict[str, Experiment], prepared: Prepare, eager: Eager, tmp_path: Path
 ) -> None:
     """On one step of eight images; after an update scores on either side of a threshold may change sides."""
     runs: Runs = {}
@@ -304,13 +302,8 @@ def test_two_workers_have_the_losses_of_one(
             start = start_file(one, tmp_path, eager)
             one = one.with_changes({"weights": FromCheckpoint(file=start)})
             runs[f"{asked.spec.kind}-{name}"] = (one, prepared(one), start)
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_one_of_two, args=(rank, free_port, runs, tmp_path / "two")) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=300)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    (tmp_path / "two").mkdir()
+    torch.multiprocessing.spawn(_one_of_two, args=(runs, tmp_path / "two"), nprocs=2)
     for name, (experiment, data, start) in runs.items():
         (alone,) = run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU), start).history
         (together,) = final(tmp_path / "two" / name)["history"]

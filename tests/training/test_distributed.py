@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +31,8 @@ def test_one_worker_s_statistics_are_left_alone() -> None:
     assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
 
 
-def _average(rank: int, port: int, folder: Path) -> None:
-    _join(rank, port)
+def _average(rank: int, folder: Path) -> None:
+    _join(rank, folder)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
     for layer, value in ((model[0], 1.0), (model[2], 10.0)):
         layer.running_mean.fill_(value + rank)
@@ -44,9 +42,9 @@ def _average(rank: int, port: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_running_statistics_become_the_mean_over_workers(tmp_path: Path, free_port: int) -> None:
+def test_running_statistics_become_the_mean_over_workers(tmp_path: Path) -> None:
     """1 and 2 become 1.5, 2 and 6 become 4, in every layer its own; weights are not touched."""
-    _both(_average, free_port, tmp_path)
+    torch.multiprocessing.spawn(_average, args=(tmp_path,), nprocs=2)
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for state in (one, other):
         assert [state[f"{layer}.running_mean"].item() for layer in (0, 2)] == [1.5, 10.5]
@@ -57,8 +55,8 @@ def test_running_statistics_become_the_mean_over_workers(tmp_path: Path, free_po
 Runs = dict[str, tuple[Experiment, bool]]
 
 
-def _train(rank: int, port: int, runs: Runs, data: PreparedData, folder: Path) -> None:
-    _join(rank, port)
+def _train(rank: int, runs: Runs, data: PreparedData, folder: Path) -> None:
+    _join(rank, folder)
     for name, (experiment, stopped) in runs.items():
         run_dir = folder / name
         if stopped:
@@ -71,14 +69,14 @@ def _train(rank: int, port: int, runs: Runs, data: PreparedData, folder: Path) -
 
 @pytest.mark.slow
 def test_two_workers_judge_what_the_checkpoint_holds_and_resume_to_the_bit(
-    small: Experiment, small_data: PreparedData, tmp_path: Path, free_port: int
+    small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
     """The second worker's share of the detections comes from its own copies of student and teacher."""
     plain = small.with_changes({"dminer": None, "evaluation.batch_size": 1})
     taught = plain.with_changes({"method": TEACHER})
     assert plain.detector.norm == "batch"
     runs: Runs = {"plain": (plain, False), "taught": (taught, False), "resumed": (taught, True)}
-    _both(_train, free_port, runs, small_data, tmp_path)
+    torch.multiprocessing.spawn(_train, args=(runs, small_data, tmp_path), nprocs=2)
     for name, (experiment, _) in runs.items():
         state = _final(tmp_path / name)
         detector = build(experiment.detector, num_classes=5).to(memory_format=torch.channels_last)
@@ -94,20 +92,10 @@ def test_two_workers_judge_what_the_checkpoint_holds_and_resume_to_the_bit(
         assert all(torch.equal(part[0][key], part[1][key]) for key in part[0])
 
 
-def _join(rank: int, port: int) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+def _join(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-
-
-def _both(work: Any, port: int, *arguments: Any) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=work, args=(rank, port, *arguments)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=300)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    rendezvous = (folder / "rendezvous").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
 
 
 def _final(run_dir: Path) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from pathlib import Path
 
 import pytest
@@ -76,10 +74,10 @@ def test_every_epoch_has_losses_mining_and_score_aware_metrics(
         assert metrics["train/loss"] == pytest.approx(parts)
 
 
-def _one_of_two(rank: int, port: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+def _one_of_two(rank: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+    rendezvous = (folder / "rendezvous").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     for name, experiment in runs.items():
         loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2))
     torch.distributed.destroy_process_group()
@@ -94,20 +92,12 @@ def _gradients(run_dir: Path) -> list[torch.Tensor]:
 
 @pytest.mark.slow
 def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch(
-    small: Experiment, small_data: PreparedData, tmp_path: Path, free_port: int
+    small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
     one_step = small.with_changes({"detector.norm": "frozen", "recipe.epochs": 1, "recipe.batch_size": 16})
     runs = {"dminer": one_step, "plain": one_step.with_changes({"dminer": None})}
-    spawn = multiprocessing.get_context("spawn")
-    workers = [
-        spawn.Process(target=_one_of_two, args=(rank, free_port, runs, small_data, tmp_path / "two"))
-        for rank in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=300)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    (tmp_path / "two").mkdir()
+    torch.multiprocessing.spawn(_one_of_two, args=(runs, small_data, tmp_path / "two"), nprocs=2)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, small_data, InProcess(tmp_path / "one" / name, device=CPU)).history
         latest = CheckpointFolder(tmp_path / "two" / name / "checkpoints").latest()
