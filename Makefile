@@ -9,7 +9,7 @@ demo: .venv/ready  ## install, run the demo study, build its report
 	@echo "Compare the runs in MLflow: $(BIN)/siod ui"
 
 test: .venv/ready  ## the whole test suite, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0  # a new worker would run into the same crash
 
 check: .venv/ready  ## style and types; types on an installed tree, which is what users get
 	$(BIN)/ruff check .
