@@ -53,9 +53,9 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
 
 
 def _missing(study: StudyRecord) -> Iterator[str]:
-    for arm in study.arms:
-        if not of_status(study.trials_of(arm.name), "finished"):
-            yield f"{arm.title}: {MISSING}."
+    missing = [arm.title for arm in study.arms if not of_status(study.trials_of(arm.name), "finished")]
+    if missing:
+        yield f"{', '.join(missing)}: {MISSING}."
 
 
 def _unfinished(study: StudyRecord) -> Iterator[str]:

@@ -109,6 +109,8 @@ def test_caveats_name_what_failed_what_is_missing_and_what_differs(unfinished: S
     assert "The trials were trained at 2 commits: 0123456789abcdef, fedcba-dirty." in told
     assert "Some trials were trained with local changes that no commit holds." in told
     assert "FSOD: its trials saw different data (f00d, 0dd)." in told
+    bare = replace(unfinished, trials=unfinished.trials_of("base"))
+    assert caveats(bare)[0] == "FSOD, SIOD + SPLG, SIOD + PGCL, SIOD (DMiner): no finished trial yet."
 
 
 def test_a_finished_study_tells_what_its_arms_share_and_what_the_figures_are(study: StudyRecord) -> None:

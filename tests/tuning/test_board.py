@@ -49,6 +49,17 @@ def test_time_left_is_the_measured_pace_times_what_is_left_one_after_the_other(c
     assert board.seconds_left() == 96.0
 
 
+def test_a_trial_pruned_in_an_earlier_call_has_no_epoch_here(clock: Clock) -> None:
+    board, said = a_board(clock, ("base/0", "base/1"))
+    board.prune("base/0")
+    board.begin("base/1")
+    board.epoch("base/1", 4, {"ap_s": 0.1})
+    board.prune("base/1")
+    assert said[0] == "base/0: pruned in an earlier call"
+    assert said[-1] == "base/1: pruned after epoch 4/6, AP@S 10.0"
+    assert board.count("pruned") == 2
+
+
 def test_two_slots_run_two_trials_at_once(clock: Clock) -> None:
     # Both running trials need 50 s more; the third takes the slot that frees first and needs 60 s.
     board, _ = a_board(clock, ("base/0", "dminer/0", "base/1"), slots=2)
