@@ -8,8 +8,8 @@ percent, mean ± standard deviation: SSOD base 20.4 ± 1.8, CSD 25.2 ± 3.4, tea
 17.5 ± 0.3, Co-mining 22.2 ± 0.1; SIOD base 18.7 ± 0.3, Co-mining 23.9 ± 0.9, Co-Student 24.8 ± 1.3, mean teacher
 25.1 ± 0.4, DMiner 26.5 ± 0.6 (25.9 ± 0.4 on 2026-11-26), DMiner with a mean teacher 26.5 ± 1.5, teacher-student
 30.0 ± 0.4. DMiner is ahead of all but teacher and student, which beat it on either set, unlike in the paper, at three
-times its cost. Co-mining and Co-Student collapse below a threshold of 0.4. docs/findings.md has all of it, and what the
-searches found.
+times its cost; trained for three times as long, DMiner reached 37 with two seeds. Co-mining collapses below a threshold
+of 0.4, Co-Student at 0.4 and below. docs/findings.md has all of it, and what the searches found.
 Every arm has the steps, the augmentation and the boxes of the others; only where the boxes are differs: in whole
 images (SSOD), anywhere (SAOD), or one per category (SIOD). Thresholds and weights of every method are tuned with the
 same budget, DMiner's too; docs/methods.md has how the ranges were found.
