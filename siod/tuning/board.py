@@ -147,8 +147,8 @@ class Board:
         """A trial was ended early, now or in an earlier call: its settings are not worth the rest of its epochs."""
         row = self.rows[name]
         row.state, row.ended_at = "pruned", self.clock()
-        now = f"after epoch {row.epoch}/{row.total_epochs}, {_scored(self.objective, row.current)}"
-        self.say(f"{name}: pruned {now if row.epoch else 'in an earlier call'}")
+        here = f"after epoch {row.epoch}/{row.total_epochs}, {_scored(self.objective, row.current)}"
+        self.say(f"{name}: pruned {here if row.epoch else 'in an earlier call'}")
 
     def interrupt(self) -> None:
         """The study was stopped: whatever ran will continue next time."""
