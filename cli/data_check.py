@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siod.cli.options import refuse_occupied, writable_parent
-from siod.errors import RunError, UserError
+from siod.errors import UserError
 
 if TYPE_CHECKING:
     from siod.data.check import Examination
@@ -28,7 +28,10 @@ def check(
         typer.Option(metavar="OUT", help="Write a repaired copy; must not exist.", show_default=False),
     ] = None,
 ) -> None:
-    """List every defect once per kind, with a count and the first few places; exits with 1 if there are any."""
+    """List every defect once per kind, with a count and the first few places; exits with 1 if there are any.
+
+    Remarks tell of what is lawful and worth knowing; they leave the exit code 0.
+    """
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
     from siod.data.check import examine  # noqa: PLC0415
 
@@ -40,7 +43,7 @@ def check(
     with shown(f"checking {source.name}") as progress:
         examination = examine(source, images, progress=progress)
     _tell(source, examination)
-    if fix is not None and examination.defects:
+    if fix is not None and (examination.defects or examination.changes):
         _repair(source, fix, examination)
     if examination.defects:
         raise typer.Exit(DEFECTS)
@@ -49,17 +52,19 @@ def check(
 def _tell(source: Path, examination: Examination) -> None:
     if not examination.defects:
         typer.echo(f"{source}: no defects")
-    for defect in examination.defects:
-        more = ", ..." if defect.count > len(defect.examples) else ""
-        typer.echo(f"{defect.kind} x {defect.count}: {defect.meaning}")
-        typer.echo(f"    {', '.join(defect.examples)}{more}")
+    for prefix, found in (("", examination.defects), ("remark: ", examination.remarks)):
+        for defect in found:
+            more = ", ..." if defect.count > len(defect.examples) else ""
+            typer.echo(f"{prefix}{defect.kind} x {defect.count}: {defect.meaning}")
+            typer.echo(f"    {', '.join(defect.examples)}{more}")
 
 
 def _repair(source: Path, out: Path, examination: Examination) -> None:
     from siod.data.coco import write  # noqa: PLC0415  (keeps --help fast)
 
-    if examination.repaired is None:
-        raise RunError(f"{source}: nothing in it can be saved; write or download the file again")
+    refusal = examination.refusal()
+    if examination.repaired is None or refusal is not None:
+        raise UserError(f"{source}: {refusal}; nothing was written")
     write(out, examination.repaired)
     for change, count in examination.changes.items():
         typer.echo(f"{out}: {change}: {count}")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from siod.picture import visible
 from siod.reports.drawing import Drawing, finished
 from siod.reports.gallery import draw_gallery
 
@@ -55,7 +56,7 @@ def draw_gallery_figure(study: StudyRecord) -> tuple[Drawing, ...]:
 
 def _pixels(file: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(file)) as image:
-        shown = image.convert("RGB")
+        shown = visible(image)
     shown.thumbnail((MOST_PX, MOST_PX))
     return np.asarray(shown)
 

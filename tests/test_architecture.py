@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"siod", "siod.comparison", "siod.errors", "siod.json_file", "siod.value", "siod.types"}
+BASE = {"siod", "siod.comparison", "siod.errors", "siod.json_file", "siod.picture", "siod.value", "siod.types"}
 LIBRARY = {"siod.ops", "siod.data", "siod.detectors", "siod.dminer", "siod.evaluation", "siod.methods"}
 
 # A package may import itself, BASE, and what stands here.

@@ -64,7 +64,7 @@ class AnnotationRecord(msgspec.Struct, frozen=True, gc=False):
     category_id: Identifier
     bbox: tuple[float, float, float, float]
     area: float | None = None
-    iscrowd: bool | int = 0
+    iscrowd: bool | int | None = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ For ``siod.data.check``, which must not stumble over what it is to report.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 STEP = 4096  # entries between two signs of progress
 LARGEST_NUMBER = 1e300  # sums and products of a few stay finite or are cut at the image's edge
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+MOST_DIGITS = 40
 
 
 class Fields(msgspec.Struct):
@@ -90,19 +93,27 @@ class Section:
             self.fields[place] = Fields(**{name: entry[name] for name in FIELD_NAMES if name in entry})
 
     def update(self, place: int, **changes: Any) -> None:
-        """Set fields of one entry."""
+        """Set fields of one entry; UNSET removes one."""
         self.updates.setdefault(place, {}).update(changes)
+
+    def kept(self) -> int:
+        """How many entries a repair leaves."""
+        return len(self.originals) - len(self.dropped)
 
     def output(self) -> list[Any]:
         """The entries as a repair leaves them."""
         return [self._mended(place) for place in range(len(self.originals)) if place not in self.dropped]
 
-    def _mended(self, place: int) -> Any:
+    def entry(self, place: int) -> Any:
+        """The whole entry as plain data, as the file has it."""
         original = self.originals[place]
+        return msgspec.json.decode(original) if isinstance(original, msgspec.Raw) else original
+
+    def _mended(self, place: int) -> Any:
         if place not in self.updates:
-            return original
-        entry = msgspec.json.decode(original) if isinstance(original, msgspec.Raw) else original
-        return {**entry, **self.updates[place]}
+            return self.originals[place]
+        changed = {**self.entry(place), **self.updates[place]}
+        return {name: value for name, value in changed.items() if value is not UNSET}
 
 
 def is_id(value: Any) -> bool:
@@ -128,3 +139,39 @@ def is_number(value: Any) -> bool:
 def is_box(value: Any) -> bool:
     """Whether a value is a list of four finite numbers."""
     return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))  # noqa: PLR2004
+
+
+def as_number(value: Any) -> float | None:
+    """The number that a value stands for without a guess, None if it stands for none.
+
+    Example:
+        >>> as_number("12.50"), as_number(3), as_number("3 px"), as_number(True)
+        (12.5, 3, None, None)
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if len(text) > MOST_DIGITS or not NUMBER.fullmatch(text):
+            return None
+        value = float(text) if set(text) & set(".eE") else int(text)
+    return value if is_number(value) else None
+
+
+def as_whole(value: Any) -> int | None:
+    """The whole number that a value stands for without a guess, None if it stands for none.
+
+    Example:
+        >>> as_whole("7"), as_whole(7.0), as_whole(7.5), as_whole(None)
+        (7, 7, None, None)
+    """
+    number = as_number(value)
+    if number is None or number != int(number) or abs(number) > LARGEST_ID:
+        return None
+    return int(number)
+
+
+def as_box(value: Any) -> list[float] | None:
+    """Four numbers that a value stands for without a guess, None if it stands for none."""
+    if not isinstance(value, list) or len(value) != 4:  # noqa: PLR2004
+        return None
+    numbers = [number for number in map(as_number, value) if number is not None]
+    return numbers if len(numbers) == len(value) else None

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from siod.errors import UserError
+from siod.picture import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def decode_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
     try:
         _refuse_special(path)
         with Image.open(path) as file:
-            pixels = np.array(_as_rgb(file))
+            pixels = np.array(_as_rgb(stored(file)))
     except FileNotFoundError as error:
         raise BrokenImageError(f"{path}: no such image; add the file or remove its record") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

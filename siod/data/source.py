@@ -224,9 +224,10 @@ def _repaired(path: Path, cache_dir: Path) -> Path:
     with _made_once(copy) as missing:
         if missing:
             examination = examine(path)
-            if examination.repaired is None:
+            refusal = examination.refusal()
+            if examination.repaired is None or refusal is not None:
                 defect = examination.defects[0]
-                raise UserError(f"{path}: {defect.meaning} ({defect.examples[0]}); write or download the file again")
+                raise UserError(f"{path}: {defect.meaning} ({defect.examples[0]}): {refusal}")
             note = {"source_sha256": source_sha256, "changes": examination.changes}
             info = examination.repaired.get("info")
             coco.write(copy, {**examination.repaired, "info": {"source_info": info, "repaired": note}})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from siod.picture import visible
 from siod.tuning.pictures import FOUND_COLOUR, GAP_PX, LETTER_PX, TRUE_COLOUR, draw_boxes, write_picture
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def draw_panels(file: Path, panels: Sequence[Panel], picture: Path, *, legend: s
         legend: Below all.
     """
     with Image.open(file) as opened:
-        image = opened.convert("RGB")
+        image = visible(opened)
     scale = SIDE_PX / max(image.size)
     image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
     across = -(-len(panels) // -(-len(panels) // MOST_ACROSS))  # rows of equal length

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from siod.picture import visible
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -58,7 +60,7 @@ def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], pi
         picture: File to write; it is there whole or not at all.
     """
     with Image.open(file) as image:
-        drawn = image.convert("RGB")
+        drawn = visible(image)
     factor = max(1, -(-LEAST_PX // max(drawn.size)))
     drawn = drawn.resize((factor * drawn.width, factor * drawn.height))
     draw_boxes(drawn, boxes, FOUND_COLOUR, float(factor))
@@ -79,7 +81,8 @@ def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[floa
     scale = CELL_PX / max(image.width, image.height)
     cell = Image.new("RGB", (CELL_PX, CELL_PX), "#eeeeee")
     with Image.open(folder / image.file) as file:
-        cell.paste(file.convert("RGB").resize((round(image.width * scale), round(image.height * scale))))
+        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+        cell.paste(visible(file).resize(size))
     draw_boxes(cell, boxes, colour, scale)
     return cell
 

@@ -233,9 +233,24 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_sound_file_is_left_with_code_0(siod: Siod, source: Path, images: Path) -> None:
+def test_a_sound_file_is_left_with_code_0_and_what_is_worth_knowing(siod: Siod, source: Path, images: Path) -> None:
     done = siod("data", "check", source, "--images", images)
-    assert (done.code, done.out) == (0, f"{source}: no defects\n")
+    assert done.code == 0
+    first, second, _ = done.out.splitlines()
+    assert first == f"{source}: no defects"
+    assert second.startswith("remark: annotation-id-zero x 1: ")
+
+
+def test_a_repair_that_would_leave_nothing_is_not_written(siod: Siod, tmp_path: Path) -> None:
+    broken = document()
+    for entry in broken["annotations"]:
+        entry["bbox"] = [0, 0, 0, 5]
+    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    done = siod("data", "check", "broken.json", "--fix", "fixed.json")
+    assert done.code == 2
+    left = "5 images and 0 annotations would be left; write or download the file again; nothing was written"
+    assert done.err == f"siod: broken.json: {left}\n"
+    assert not (tmp_path / "fixed.json").exists()
 
 
 def test_every_kind_of_defect_is_told_once_and_repaired(siod: Siod, tmp_path: Path, images: Path) -> None:
@@ -248,7 +263,7 @@ def test_every_kind_of_defect_is_told_once_and_repaired(siod: Siod, tmp_path: Pa
     done = siod("data", "check", "broken.json", "--images", images, "--fix", "fixed.json")
     assert done.code == 1
     told = [line.partition(":")[0] for line in done.out.splitlines() if " x " in line.partition(":")[0]]
-    assert told == ["category-unused x 1", "image-unknown x 1", "box-empty x 4", "image-unreadable x 1"]
+    assert told == ["image-unknown x 1", "box-empty x 4", "image-unreadable x 1"]
     assert "annotations[0] bbox [0, 0, 0, 5], annotations[1] bbox" in done.out
     assert "fixed.json: annotations dropped (a box has no area or a negative side): 4" in done.out
     # Box 4 and the crowd are left; box 6 went with its image.
@@ -259,9 +274,11 @@ def test_every_kind_of_defect_is_told_once_and_repaired(siod: Siod, tmp_path: Pa
 def test_a_file_that_is_no_json_is_a_defect_that_cannot_be_repaired(siod: Siod, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     done = siod("data", "check", "x.json", "--fix", "fixed.json")
-    assert done.code == 1
+    assert done.code == 2
     assert done.out.startswith("not-json x 1: the file is not JSON")
-    assert done.err == "siod: x.json: nothing in it can be saved; write or download the file again\n"
+    assert (
+        done.err == "siod: x.json: nothing in it can be saved; write or download the file again; nothing was written\n"
+    )
     assert not (tmp_path / "fixed.json").exists()
 
 
