@@ -19,32 +19,32 @@ def convert(
     *,
     names: Annotated[
         Path | None,
-        typer.Option(help="For yolo: a text file with a class name per line, first to last.", show_default=False),
+        typer.Option(help="For yolo: data.yaml, or a text file with a class name per line.", show_default=False),
     ] = None,
+    first_pixel: Annotated[
+        Literal["auto", "0", "1"],
+        typer.Option(help="For voc: what pixels are counted from; auto is 1 unless the files show otherwise."),
+    ] = "auto",
+    defects: Annotated[
+        Literal["refuse", "repair"], typer.Option(help="Stop at a box without area, or leave such boxes out.")
+    ] = "refuse",
 ) -> None:
     """Write a folder of Pascal VOC or YOLO annotations as one COCO file."""
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
     from siod.data.coco import write  # noqa: PLC0415
-    from siod.data.convert import from_voc, from_yolo  # noqa: PLC0415
+    from siod.data.voc import from_voc  # noqa: PLC0415
+    from siod.data.yolo import from_yolo, read_names  # noqa: PLC0415
 
     if (names is None) != (kind == "voc"):
-        raise UserError("--names belongs to yolo, which needs it; name a text file with a class per line")
+        raise UserError("--names belongs to yolo, which needs it; name data.yaml or a text file with a class per line")
     refuse_occupied(out)
     writable_parent(out)
     with shown(f"converting {annotations.name}") as progress:
         if names is None:
-            document = from_voc(annotations, images, progress=progress)
+            made = from_voc(annotations, images, first_pixel=first_pixel, defects=defects, progress=progress)
         else:
-            document = from_yolo(annotations, images, _read_names(names), progress=progress)
-    write(out, document)
-    typer.echo(f"{out}: {len(document['images'])} images, {len(document['annotations'])} boxes")
-
-
-def _read_names(path: Path) -> list[str]:
-    try:
-        names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}); name a file with a class name per line") from error
-    if not names:
-        raise UserError(f"{path}: has no names; write a class name per line")
-    return names
+            made = from_yolo(annotations, images, read_names(names), defects=defects, progress=progress)
+    write(out, made.document)
+    typer.echo(f"{out}: {len(made.document['images'])} images, {len(made.document['annotations'])} boxes")
+    for remark in made.remarks:
+        typer.echo(f"remark: {remark}")

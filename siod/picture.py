@@ -120,9 +120,12 @@ def box_in_stored(corners: Sequence[float], size: tuple[int, int], orientation: 
         >>> box_in_stored((10, 20, 30, 90), (100, 40), 6)
         (20, 10, 90, 30)
     """
-    ends = [point_in_stored(corners[place], corners[place + 1], size, orientation) for place in (0, 2)]
-    (x1, x2), (y1, y2) = (sorted(axis) for axis in zip(*ends, strict=True))
-    return x1, y1, x2, y2
+    x1, y1, x2, y2 = corners
+    first, last = (point_in_stored(x, y, size, orientation) for x, y in ((x1, y1), (x2, y2)))
+    # Where an axis points the other way, the far corner is the near one. A box without area stays one.
+    origin, unit = (point_in_stored(end, end, size, orientation) for end in (0, 1))
+    ends = [(b, a) if turned else (a, b) for a, b, turned in zip(first, last, np.less(unit, origin), strict=True)]
+    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 
 def visible(file: Image.Image) -> Image.Image:

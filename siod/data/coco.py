@@ -304,7 +304,8 @@ def _records(sections: dict[str, msgspec.Raw], section: str, record_type: type[R
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$")
         field = f"{section}{place.rstrip('`')}"
-        raise UserError(f"{path}: {field}: {reason[:1].lower()}{reason[1:]}; correct this entry") from error
+        remedy = "correct this entry, or mend the file with siod data check --fix"
+        raise UserError(f"{path}: {field}: {reason[:1].lower()}{reason[1:]}; {remedy}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: {section}: is not JSON ({error}); write or download the file again") from error
 

@@ -202,7 +202,8 @@ def _convert(content: Any, record_type: type[Record], name: str) -> Record:
 
 def _complain(error: Exception, content: bytes, name: str, section: str, done: int) -> NoReturn:
     if isinstance(error, msgspec.ValidationError):
-        raise UserError(f"{name}: {_sentence(error, section, done)}; correct this entry") from error
+        remedy = "" if section else ", or mend the file with siod data check --fix"
+        raise UserError(f"{name}: {_sentence(error, section, done)}; correct this entry{remedy}") from error
     where = _first_nonfinite(content, section, done)
     if where:
         raise UserError(f"{name}: {where} is not finite; correct or remove it") from error

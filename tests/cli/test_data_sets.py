@@ -243,8 +243,7 @@ def test_a_sound_file_is_left_with_code_0_and_what_is_worth_knowing(siod: Siod, 
 
 def test_a_repair_that_would_leave_nothing_is_not_written(siod: Siod, tmp_path: Path) -> None:
     broken = document()
-    for entry in broken["annotations"]:
-        entry["bbox"] = [0, 0, 0, 5]
+    broken["annotations"] = [{**entry, "bbox": [0, 0, 0, 5]} for entry in broken["annotations"]]
     (tmp_path / "broken.json").write_text(json.dumps(broken))
     done = siod("data", "check", "broken.json", "--fix", "fixed.json")
     assert done.code == 2

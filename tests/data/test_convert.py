@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from siod.data import coco
-from siod.data.convert import from_voc, from_yolo
+from siod.data.convert import Conversion
+from siod.data.voc import from_voc
+from siod.data.yolo import from_yolo, read_names
 from siod.errors import UserError
 
-VOC = """<annotation><filename>{name}</filename><size><width>9</width><height>9</height></size>{objects}</annotation>"""
+VOC = """<annotation><filename>{name}</filename><size>{size}</size>{objects}</annotation>"""
 OBJECT = (
     "<object><name>{name}</name><difficult>{difficult}</difficult>"
     "<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
@@ -34,14 +36,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def voc(folder: Path, a: str, b: str = "") -> dict[str, object]:
-    for name, objects in (("a", a), ("b", b)):
-        (folder / "labels" / f"{name}.xml").write_text(VOC.format(name=f"{name}.png", objects=objects))
+def voc_file(folder: Path, name: str, objects: str, size: tuple[int, int] | None = (20, 10)) -> None:
+    stated = "" if size is None else f"<width>{size[0]}</width><height>{size[1]}</height>"
+    text = VOC.format(name=name, size=stated, objects=objects)
+    (folder / "labels" / Path(name).with_suffix(".xml")).write_text(text)
+
+
+def voc(folder: Path, a: str, b: str = "") -> Conversion:
+    voc_file(folder, "a.png", a)
+    voc_file(folder, "b.png", b)
     return from_voc(folder / "labels", folder / "images")
 
 
-def read(document: dict[str, object], folder: Path) -> coco.CocoDataset:
-    coco.write(folder / "made.json", document)
+def read(made: Conversion, folder: Path) -> coco.CocoDataset:
+    coco.write(folder / "made.json", made.document)
     return coco.read(folder / "made.json")
 
 
@@ -59,8 +67,7 @@ def test_voc_boxes_count_from_one_and_hold_their_last_pixel(folder: Path) -> Non
 
 def test_yolo_boxes_are_shares_of_the_image(folder: Path) -> None:
     (folder / "labels" / "a.txt").write_text("1 0.5 0.5 0.5 0.4\n\n0 0.95 0.5 0.2 1.0\n")
-    document = from_yolo(folder / "labels", folder / "images", ["cat", "dog"])
-    dataset = read(document, folder)
+    dataset = read(from_yolo(folder / "labels", folder / "images", ["cat", "dog"]), folder)
     # 20 x 10 px: the first spans x 5 to 15, y 3 to 7; the second x 17 to 21, cut at 20.
     assert dataset.boxes_xywh.tolist() == [[5, 3, 10, 4], [17, 0, 3, 10]]
     assert [dataset.categories[label].name for label in dataset.labels] == ["dog", "cat"]
@@ -112,7 +119,132 @@ def test_labels_without_an_image_and_images_that_are_none_are_refused(folder: Pa
 def test_any_text_at_all_is_converted_or_refused(folder: Path, text: str) -> None:
     (folder / "labels" / "a.txt").write_text(text, encoding="utf-8", errors="replace")
     try:
-        document = from_yolo(folder / "labels", folder / "images", ["cat"])
+        made = from_yolo(folder / "labels", folder / "images", ["cat"])
     except UserError:
         return
-    read(json.loads(json.dumps(document)), folder)
+    json.dumps(made.document)
+    read(made, folder)
+
+
+@pytest.mark.parametrize(("x1", "x2"), [(0, 10), (2.5, 7)])
+def test_voc_files_with_what_counting_from_one_cannot_give_count_from_zero(folder: Path, x1: float, x2: float) -> None:
+    made = voc(folder, voc_object("cat", x1, 1, x2, 9), voc_object("cat", 3, 3, 6, 6))
+    # The whole folder: the second file by itself would not show it.
+    assert read(made, folder).boxes_xywh.tolist() == [[x1, 1, x2 - x1, 8], [3, 3, 3, 3]]
+    assert made.remarks[0].startswith("pixels are counted from 0: 1 of 2 files")
+
+
+def test_the_first_pixel_may_be_stated(folder: Path) -> None:
+    voc(folder, voc_object("cat", 0, 1, 10, 9))
+    made = from_voc(folder / "labels", folder / "images", first_pixel="1")
+    assert read(made, folder).boxes_xywh.tolist() == [[0, 0, 10, 9]]
+    assert made.remarks == ()
+    voc(folder, voc_object("cat", 3, 3, 6, 6))
+    made = from_voc(folder / "labels", folder / "images", first_pixel="0")
+    assert read(made, folder).boxes_xywh.tolist() == [[3, 3, 3, 3]]
+
+
+def test_a_voc_size_that_is_not_the_images_is_refused(folder: Path) -> None:
+    voc_file(folder, "a.png", voc_object("cat", 3, 3, 6, 6), size=(40, 20))
+    with pytest.raises(UserError, match=r"a\.xml: <size> is 40 x 20 but a\.png has 20 x 10 pixels"):
+        from_voc(folder / "labels", folder / "images")
+
+
+@pytest.mark.parametrize("size", [None, (0, 0)])
+def test_a_voc_size_that_states_nothing_is_passed_over(folder: Path, size: tuple[int, int] | None) -> None:
+    voc_file(folder, "a.png", voc_object("cat", 3, 3, 6, 6), size=size)
+    made = from_voc(folder / "labels", folder / "images")
+    assert read(made, folder).boxes_xywh.tolist() == [[2, 2, 4, 4]]
+
+
+def phone_photo(folder: Path, orientation: int = 6) -> None:
+    """100 x 40 stored, 40 x 100 shown; orientation 6 shows the stored (x, y) at (40 - y, x)."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (100, 40)).save(folder / "images" / "p.jpg", exif=exif)
+
+
+def test_a_voc_file_of_a_photo_as_it_is_shown_is_brought_into_the_stored_frame(folder: Path) -> None:
+    phone_photo(folder)
+    # Shown x 10 to 30, y 20 to 90: stored x 20 to 90, y 10 to 30.
+    voc_file(folder, "p.jpg", voc_object("cat", 11, 21, 30, 90), size=(40, 100))
+    made = from_voc(folder / "labels", folder / "images")
+    assert read(made, folder).boxes_xywh.tolist() == [[20, 10, 70, 20]]
+    assert made.document["images"][0]["width"] == 100
+    voc_file(folder, "p.jpg", voc_object("cat", 21, 11, 90, 30), size=(100, 40))
+    made = from_voc(folder / "labels", folder / "images")
+    assert read(made, folder).boxes_xywh.tolist() == [[20, 10, 70, 20]]
+    voc_file(folder, "p.jpg", voc_object("cat", 21, 11, 90, 30), size=None)
+    with pytest.raises(UserError, match=r"p\.jpg asks to be rotated \(EXIF\) and no <size> tells which way"):
+        from_voc(folder / "labels", folder / "images")
+
+
+def test_a_yolo_file_of_a_photo_as_it_is_shown_is_brought_into_the_stored_frame(folder: Path) -> None:
+    phone_photo(folder)
+    # Shown x 10 to 30 of 40, y 20 to 90 of 100.
+    (folder / "labels" / "p.txt").write_text("0 0.5 0.55 0.5 0.7")
+    made = from_yolo(folder / "labels", folder / "images", ["cat"])
+    assert read(made, folder).boxes_xywh.tolist() == [[20, 10, 70, 20]]
+    assert made.remarks == ("1 photos ask to be rotated (EXIF); their labels were read as the photo is shown",)
+
+
+def test_boxes_without_area_are_left_out_where_that_is_wanted(folder: Path) -> None:
+    voc_file(folder, "a.png", voc_object("cat", 5, 5, 4, 9) + voc_object("cat", 3, 3, 6, 6))
+    made = from_voc(folder / "labels", folder / "images", defects="repair")
+    assert read(made, folder).boxes_xywh.tolist() == [[2, 2, 4, 4]]
+    assert made.remarks == ("1 boxes without area inside their image were left out",)
+    (folder / "labels" / "a.txt").write_text("0 .5 .5 0 .1")
+    assert from_yolo(folder / "labels", folder / "images", ["cat"], defects="repair").document["annotations"] == []
+
+
+def test_yolo_labels_of_folders_below_are_those_of_the_images_there(folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / "images" / name).mkdir()
+        (folder / "labels" / name).mkdir()
+        Image.new("RGB", (20, 10)).save(folder / "images" / name / "x.png")
+    (folder / "labels" / "one" / "x.txt").write_text("0 .5 .5 .1 .2")
+    made = from_yolo(folder / "labels", folder / "images", ["cat"])
+    assert [image["file_name"] for image in made.document["images"]] == ["a.png", "b.png", "one/x.png", "two/x.png"]
+    assert [entry["image_id"] for entry in made.document["annotations"]] == [3]
+
+
+def test_yolo_classes_may_be_floats_and_files_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    (folder / "labels" / "a.txt").write_bytes(b"\xef\xbb\xbf1.0000 .5 .5 .1 .2\n")
+    made = from_yolo(folder / "labels", folder / "images", ["cat", "dog"])
+    assert [entry["category_id"] for entry in made.document["annotations"]] == [2]
+
+
+def test_a_yolo_polygon_becomes_its_box(folder: Path) -> None:
+    (folder / "labels" / "a.txt").write_text("0 .1 .2 .5 .2 .4 .9\n")
+    made = from_yolo(folder / "labels", folder / "images", ["cat"])
+    assert made.document["annotations"][0]["bbox"] == [2, 2, 8, 7]
+    assert made.remarks == ("1 polygons became their boxes",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("classes.txt", b"cat\ndog\n"),
+        ("classes.txt", b"\xef\xbb\xbfcat\r\ndog\r\n"),
+        ("data.yaml", b"train: ../train/images\nnc: 2\nnames: ['cat', 'dog']\n"),
+        ("data.yaml", b"names:\n- cat\n- dog\n"),
+        ("data.yml", b"names:\n  1: dog\n  0: cat\n"),
+    ],
+)
+def test_names_are_read_from_text_and_from_data_yaml(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_names(tmp_path / name) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"nc: 2\n", "has no list 'names'"),
+        (b"names: {0: cat, 2: dog}\n", r"classes are \[0, 2\]; number them from 0 without a gap"),
+        (b"names: [cat\n", "is not YAML"),
+    ],
+)
+def test_a_data_yaml_without_names_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "data.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        read_names(tmp_path / "data.yaml")
