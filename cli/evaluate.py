@@ -13,6 +13,9 @@ from siod.cli.options import writable_parent
 from siod.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from siod.evaluation.score_aware import GroundTruth, ScoreAwareTable
     from siod.evaluation.tables import Style
 
 STDIN = "-"
@@ -49,10 +52,23 @@ def evaluate(
         writable_parent(json_out)
     truth = GroundTruth.from_coco(ground_truth)
     tables = {name: evaluate_files(truth, name, mode=mode) for name in detections}
+    _warn(ground_truth, truth, tables, mode)
     if not printed:
         typer.echo(render(tables, style, per_category=per_category))
     if json_out is not None:
         _write(json_out, as_json(tables, per_category=per_category))
+
+
+def _warn(name: str, truth: GroundTruth, tables: Mapping[str, ScoreAwareTable], mode: str) -> None:
+    """Point out what makes figures other than their reader thinks."""
+    if (truth.annotation_ids == 0).any():
+        here = "found here" if mode == "exact" else "not found in this mode, as in the published code"
+        typer.echo(f"{name}: an annotation has id 0: {here}; pycocotools never finds it", err=True)
+    for file, table in tables.items():
+        low, high = table.score_range or (0.0, 1.0)
+        if low < 0 or high > 1:
+            told = f"scores from {low:g} to {high:g}; the thresholds 0.0 to 0.9 expect 0 to 1"
+            typer.echo(f"{file}: {told}; write fractions, not percent or logits", err=True)
 
 
 def _style(*, markdown: bool, latex: bool) -> Style:

@@ -309,6 +309,8 @@ def _derive(sources: dict[str, Path], policy: Policy, broken: dict[str, list[int
         for section in ("images", "categories"):
             if not getattr(dataset, section):
                 raise UserError(f"{dataset.path}: {section} is empty; name an annotation file with {section}")
+    for dataset, purpose in ((train, "to learn from"), (val, "to judge by")):
+        _refuse_useless(dataset, purpose)
     learnt = train.sha256
     if not isinstance(policy, Full):
         coco.write(folder / "train.json", annotate(train, policy))
@@ -319,6 +321,19 @@ def _derive(sources: dict[str, Path], policy: Policy, broken: dict[str, list[int
         "category_ids": [category.id for category in train.categories],
     }
     coco.write(folder / "summary.json", summary)
+
+
+def _refuse_useless(dataset: coco.CocoDataset, purpose: str) -> None:
+    """Refuse what trains or judges to nothing without a word."""
+    boxes = dataset.boxes_xyxy[~dataset.iscrowd]
+    if not len(boxes):
+        what = "only crowds" if len(dataset.iscrowd) else "no annotations"
+        raise UserError(f"{dataset.path}: has {what}, so there is nothing {purpose}; name a file with boxes")
+    if float(boxes.max()) <= 1:
+        raise UserError(
+            f"{dataset.path}: all boxes lie between 0 and 1, relative to their images; write them in pixels "
+            "(siod data check tells more)"
+        )
 
 
 def _usable(path: Path, broken: list[int], cleaned: Path) -> coco.CocoDataset:

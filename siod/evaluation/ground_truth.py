@@ -107,8 +107,8 @@ class GroundTruth:
             box_format: ``xyxy`` or ``xywh``.
             area: ``[G]`` in square pixels; that of the box when None.
             iscrowd: ``[G]``; no crowds when None.
-            annotation_ids: ``[G]``; 1 to G when None. As in pycocotools, an annotation with id 0 cannot
-                be found: it takes a detection, which counts as false.
+            annotation_ids: ``[G]``; 1 to G when None. In the authors' mode, as in pycocotools, an annotation with
+                id 0 cannot be found: it takes a detection, which counts as false.
             category_names: In the order of ``category_ids``; the ids when None.
             source: Named in errors.
 

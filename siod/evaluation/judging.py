@@ -66,7 +66,7 @@ def judge(truth: GroundTruth, given: DetectionColumns, protocol: Protocol) -> Ju
         ignored_words = conditions.words(ignored[ranges])
         words = match(pairs, truth, ignored_words, conditions)
         matches.append((conditions, words))
-        matched.append(_matched(pairs, truth, ignored_words, words, conditions))
+        matched.append(_matched(pairs, findable(truth, protocol), ignored_words, words, conditions))
     inside = inside_ranges(detections.area(), protocol.area_bounds)[:, ranking.rows]
     true_positives = accumulate(
         ranking, detections.scores, inside, matched, positives=_positives(truth, ignored), protocol=protocol
@@ -97,16 +97,24 @@ def _groups(areas: int, thresholds: int) -> Iterator[slice]:
     return (slice(first, min(first + size, areas)) for first in range(0, areas, size))
 
 
+def findable(truth: GroundTruth, protocol: Protocol) -> NDArray[np.bool_]:
+    """Annotations that a match finds.
+
+    pycocotools, and so the published code, notes a match by the annotation's id and reads 0 as "none": a detection that
+    matches annotation 0 counts as false, and the annotation as missed. Tools that count from 0 write such files.
+    """
+    return (truth.annotation_ids != 0) | (protocol.mode == "exact")
+
+
 def _matched(
     pairs: Pairs,
-    truth: GroundTruth,
+    counts: NDArray[np.bool_],
     ignored: NDArray[np.uint64],
     words: NDArray[np.uint64],
     conditions: Conditions,
 ) -> Matched:
     ignoring = ignored[pairs.annotation]
-    # pycocotools notes a match by the annotation's id and reads 0 as "none": such a match finds nothing.
-    countable = np.where(truth.annotation_ids == 0, np.uint64(0), ~np.uint64(0))[pairs.annotation]
+    countable = np.where(counts, ~np.uint64(0), np.uint64(0))[pairs.annotation]
     return sort_matches(conditions, pairs.detection, pairs.rank, words & ~ignoring & countable, words & ignoring)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siod.evaluation.judging import findable
 from siod.evaluation.matching import inside_ranges
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
     outcome = np.full(len(detections), Outcome.BEYOND_LIMIT, dtype=np.int64)
     in_range = inside_ranges(detections.area(), bounds)[0][ranking.rows]
     outcome[ranking.rows] = np.where(in_range, Outcome.FALSE_POSITIVE, Outcome.IGNORED)
-    findable = truth.annotation_ids != 0
-    found = ~ignored[annotation] & findable[annotation]
+    found = ~ignored[annotation] & findable(truth, protocol)[annotation]
     outcome[detection[found]] = Outcome.TRUE_POSITIVE
     outcome[detection[ignored[annotation]]] = Outcome.IGNORED
     iou = np.full(len(detections), np.nan)

@@ -78,6 +78,12 @@ class ScoreAwareTable:
         """``("ap", "ap50", ...)``."""
         return tuple(figure.name for figure in self.protocol.figures)
 
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest score that was given; None without detections."""
+        scores = self._judgement.detections.scores
+        return (float(scores.min()), float(scores.max())) if len(scores) else None
+
     @cached_property
     def values(self) -> NDArray[np.float64]:
         """The table as fractions, -1 where there is nothing to find, ``[1 + S, figures]``."""

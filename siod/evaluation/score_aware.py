@@ -1,9 +1,9 @@
 """The score-aware protocol (Eq. 7 and 8): COCO's figures at ten score thresholds, and their means.
 
 ``exact`` mode follows the paper: a detection counts at threshold t when its score is *above* t. The first
-row is official COCO evaluation to the last bit, except that a detection scored exactly 0 is not above 0
-and falls out; row i is official COCO evaluation of the detections scored above i/10. ``authors`` mode
-repeats the published code, for comparison with published numbers.
+row is official COCO evaluation to the last bit, except that a detection scored exactly 0 is not above 0 and
+falls out, and that an annotation with id 0 can be found; row i is official COCO evaluation of the detections
+scored above i/10. ``authors`` mode repeats the published code, for comparison with published numbers.
 """
 
 from __future__ import annotations

@@ -133,3 +133,22 @@ def test_a_truncated_file_ends_the_command_with_one_sentence_and_code_two(
     assert done.refusal.startswith(f"{found}: ")
     assert done.out == ""
     assert not (tmp_path / "out.json").exists()
+
+
+def test_annotation_0_is_found_and_pointed_out(truth: Path, found: Path, siod: Siod) -> None:
+    truth.write_text(json.dumps(TRUTH | {"annotations": [TRUTH["annotations"][0] | {"id": 0}]}))
+    done = siod("evaluate", truth, found)
+    assert done.out.splitlines()[2].split()[:2] == ["@S", "60.0"]
+    assert done.err == f"{truth}: an annotation has id 0: found here; pycocotools never finds it\n"
+    done = siod("evaluate", truth, found, "--mode", "authors")
+    assert done.out.splitlines()[2].split()[:2] == ["@S", "0.0"]
+    assert "not found in this mode, as in the published code" in done.err
+
+
+@pytest.mark.parametrize("score", [55.0, -2.0])
+def test_scores_that_are_no_fractions_are_pointed_out(truth: Path, found: Path, siod: Siod, score: float) -> None:
+    found.write_text(json.dumps([{**FOUND[0], "score": score}]))
+    done = siod("evaluate", truth, found)
+    assert done.code == 0
+    expected = f"scores from {score:g} to {score:g}; the thresholds 0.0 to 0.9 expect 0 to 1"
+    assert done.err == f"{found}: {expected}; write fractions, not percent or logits\n"

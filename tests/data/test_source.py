@@ -155,6 +155,36 @@ def empty_a_box(document: dict[str, Any]) -> None:
     document["annotations"][0]["bbox"][3] = 0.0
 
 
+def without_boxes(document: dict[str, Any]) -> None:
+    document["annotations"] = []
+
+
+def crowds_alone(document: dict[str, Any]) -> None:
+    for entry in document["annotations"]:
+        entry["iscrowd"] = 1
+
+
+def as_shares(document: dict[str, Any]) -> None:
+    for entry in document["annotations"]:
+        entry |= {"bbox": [0.1, 0.1, 0.5, 0.5], "area": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "sentence"),
+    [
+        ("train", without_boxes, r"has no annotations, so there is nothing to learn from"),
+        ("val", without_boxes, r"has no annotations, so there is nothing to judge by"),
+        ("val", crowds_alone, r"has only crowds, so there is nothing to judge by"),
+        ("train", as_shares, r"all boxes lie between 0 and 1, relative to their images; write them in pixels"),
+    ],
+)
+def test_what_would_train_to_nothing_without_a_word_is_refused(
+    digits_folder: Path, tmp_path: Path, split: str, change: Any, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        prepare(rewritten(digits_folder, tmp_path, split, change), Full(), tmp_path / "cache")
+
+
 def test_an_annotation_file_with_defects_is_refused_or_repaired(digits_folder: Path, tmp_path: Path) -> None:
     files = rewritten(digits_folder, tmp_path, "train", empty_a_box)
     with pytest.raises(UserError, match=r"train\.json: annotations\[0\] \(id 1\): bbox .* has no area"):

@@ -30,10 +30,18 @@ def prepared(truth: dict[str, Any], detections: list[dict[str, Any]]) -> COCOeva
     return COCOeval(annotated, found, "bbox")
 
 
+def first_id(truth: dict[str, Any]) -> int:
+    """What is added to all ids of annotations so that none is 0."""
+    return int(any(entry["id"] == 0 for entry in truth["annotations"]))
+
+
 def run_cocoeval(
     truth: dict[str, Any], detections: list[dict[str, Any]], *, max_detections: tuple[int, ...] = (1, 10, 100)
 ) -> COCOeval:
-    """Evaluate boxes with pycocotools."""
+    """Evaluate boxes with pycocotools, ids counted from 1, because it cannot find an annotation with id 0."""
+    shift = first_id(truth)
+    annotations = [entry | {"id": entry["id"] + shift} for entry in truth["annotations"]]
+    truth = truth | {"annotations": annotations}
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = prepared(truth, detections)
         evaluation.params.maxDets = list(max_detections)
