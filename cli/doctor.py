@@ -99,8 +99,9 @@ def _folder(what: str, folder: Path) -> Finding:
 
 
 def _store(uri: str) -> Finding:
-    path = uri.removeprefix("sqlite:///")
-    if path != uri and not os.path.exists(path):  # noqa: PTH110  (a URI's path, compared as text)
+    from siod.tracking.connection import sqlite_path  # noqa: PLC0415  (keeps --help fast)
+
+    if uri.startswith("sqlite:///") and not sqlite_path(uri).exists():
         return Finding("ok", f"tracking: {uri}, made by the first study")
     from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
 

@@ -50,7 +50,9 @@ def store_uri(tracking: str | None, runs: Path) -> str:
         >>> store_uri("http://localhost:5000", Path("runs"))
         'http://localhost:5000'
     """
-    return tracking or f"sqlite:///{runs.resolve() / 'mlflow.db'}"
+    from siod.tracking.connection import sqlite_uri  # noqa: PLC0415  (keeps --help fast)
+
+    return tracking or sqlite_uri(runs.resolve() / "mlflow.db")
 
 
 def absolute(path: Path) -> Path:

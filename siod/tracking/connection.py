@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from siod.errors import RunError, UserError
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow.store.entities import PagedList
 
 SERVER_SECONDS = 5.0
+PACKAGES = {"psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient"}
+"""What a database's driver is called by pip where that differs from its module."""
 Entry = TypeVar("Entry")
 
 
@@ -32,6 +36,7 @@ def explained(uri: str) -> Iterator[None]:
         uri: Of the store, named in the error.
 
     Raises:
+        UserError: A database's driver is not installed.
         RunError: The store failed.
     """
     _quieten()
@@ -40,6 +45,12 @@ def explained(uri: str) -> Iterator[None]:
 
     try:
         yield
+    except ModuleNotFoundError as error:
+        driver = error.name or str(error)
+        raise UserError(
+            f"tracking store {shown(uri)}: needs the package {driver!r}; install it, for example pip install "
+            f"{PACKAGES.get(driver, driver)}"
+        ) from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RunError(f"tracking store {shown(uri)}: {first}") from error
@@ -79,6 +90,16 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def sqlite_uri(path: Path) -> str:
+    """The address of a SQLite file, whatever its folders are called.
+
+    Example:
+        >>> sqlite_uri(Path("/runs/50%/what?.db"))
+        'sqlite:////runs/50%25/what%3F.db'
+    """
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+
+
 def sqlite_path(uri: str) -> Path:
     """The absolute path of a SQLite store, so that it means the same in every process.
 
@@ -88,24 +109,40 @@ def sqlite_path(uri: str) -> Path:
     path = uri.removeprefix("sqlite:///")
     if path in {uri, "", ":memory:"}:
         raise UserError(f"tracking store {uri!r}: names no file; write sqlite:///path/to/mlflow.db")
-    return Path(path).expanduser().resolve()
+    return Path(unquote(path)).expanduser().resolve()
 
 
 def refuse_unreachable(uri: str) -> None:
     """See within five seconds that a tracking server answers.
 
+    Args:
+        uri: With or without ``user:password@``, which MLflow sends along.
+
     Raises:
-        UserError: It does not.
+        UserError: It does not, or the address is none.
     """
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS):  # noqa: S310  (http only)
-            return
+        urllib.request.urlopen(_health_of(uri), timeout=SERVER_SECONDS).close()  # noqa: S310  (http only)
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in is for MLflow's own calls to find out
+    except (ValueError, HTTPException) as error:
+        raise UserError(f"tracking server {shown(uri)}: is no address ({error}); write http://HOST:PORT") from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         remedy = f"start it with 'mlflow server --host {urlsplit(uri).hostname}' or name another store"
         raise UserError(f"tracking server {shown(uri)}: does not answer ({reason}); {remedy}") from error
+
+
+def _health_of(uri: str) -> urllib.request.Request:
+    """What asks a server whether it is there; credentials travel in a header, as in MLflow's own requests."""
+    parts = urlsplit(uri)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    place = host if parts.port is None else f"{host}:{parts.port}"
+    request = urllib.request.Request(f"{parts.scheme}://{place}{parts.path.rstrip('/')}/health")  # noqa: S310  (http only)
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return request
 
 
 def all_pages(page: Callable[[str | None], PagedList[Entry]]) -> list[Entry]:

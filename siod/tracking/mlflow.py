@@ -19,7 +19,7 @@ import msgspec
 from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
-from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path
+from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path, sqlite_uri
 from siod.tracking.database import child_runs, engine_of
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
 from siod.tracking.records import flatten, uncollected
@@ -142,7 +142,7 @@ class Store:
         if scheme in {"", "file"}:
             raise UserError(f"tracking store {uri!r}: MLflow keeps no runs in folders; write sqlite:///{uri}/mlflow.db")
         self.database = sqlite_path(uri) if scheme == "sqlite" else None
-        self.uri = f"sqlite:///{self.database}" if self.database else uri
+        self.uri = sqlite_uri(self.database) if self.database else uri
 
     def prepare(self) -> None:
         """Make a SQLite store ready for many processes, or see that the server answers.

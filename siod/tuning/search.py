@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from siod.errors import UserError
+from siod.tracking.connection import sqlite_uri
 from siod.training.phases import total_epochs
 from siod.tuning.jobs import teachers_of
 from siod.tuning.space import Choice, Float, Search, applicable, combinations, own_settings
@@ -246,7 +247,7 @@ def derived(base: Job, changes: Mapping[str, Any], number: int) -> Job:
 
 def database_url(study: Study, folder: Path) -> str:
     """Where the search of a study is kept, as ``optuna-dashboard`` takes it."""
-    return search_of(study).storage or f"sqlite:///{folder / DATABASE}"
+    return search_of(study).storage or sqlite_uri(folder / DATABASE)
 
 
 def search_of(study: Study) -> Search:
