@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
@@ -196,6 +197,25 @@ def _train_and_resume(rank: int, experiment: Experiment, data: PreparedData, fol
     loop.run(experiment, data, InProcess(seen, None, CPU, rank, 2))
     late.join()
     torch.distributed.destroy_process_group()
+
+
+def _states_in_memory() -> int:
+    """Whole checkpoints that something still refers to."""
+    found = [entry for entry in gc.get_objects() if type(entry) is dict]
+    return sum("format" in entry and "optimiser" in entry and "schedule" in entry for entry in found)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_does_not_keep_what_it_was_restored_from(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    plain = small.with_changes({"dminer": None})
+    with pytest.raises(loop.Stopped):
+        loop.run(plain, small_data, InProcess(tmp_path, lambda *_: request_stop(tmp_path), device=CPU))
+    held: dict[int, int] = {}
+    again = InProcess(tmp_path, lambda epoch, _: held.update({epoch: _states_in_memory()}), device=CPU)
+    loop.run(plain, small_data, again)
+    assert held == {1: 1, 2: 0}
 
 
 @pytest.mark.slow
