@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from siod.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON to a temporary name and rename it.
+    """Write plain data as JSON; it stands there whole, also after a power cut, or not at all.
 
     Args:
         path: Where it shall stand.
         data: Anything JSON can hold.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(msgspec.json.encode(data))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"siod", "siod.comparison", "siod.errors", "siod.json_file", "siod.picture", "siod.value", "siod.types"}
+BASE = {
+    "siod",
+    "siod.comparison",
+    "siod.errors",
+    "siod.files",
+    "siod.json_file",
+    "siod.picture",
+    "siod.value",
+    "siod.types",
+}
 LIBRARY = {"siod.ops", "siod.data", "siod.detectors", "siod.dminer", "siod.evaluation", "siod.methods"}
 
 # A package may import itself, BASE, and what stands here.
@@ -28,7 +37,7 @@ MAY_IMPORT = {
 }
 
 HOMES = {
-    "ray": {"siod.training.worker", "siod.tuning.driver", "siod.tuning.cluster"},
+    "ray": {"siod.training.worker", "siod.tuning.driver", "siod.tuning.watch", "siod.tuning.cluster"},
     "optuna": {"siod.reports.searched", "siod.tuning.best", "siod.tuning.search"},
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.database", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},

@@ -10,8 +10,6 @@ import codecs
 import hashlib
 import json
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 from msgspec import Meta
 
 from siod.errors import UserError
+from siod.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,22 +201,15 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name in its folder, then rename it into place.
+    """Write a file; it stands there whole, also after a power cut, or not at all.
 
     Raises:
         UserError: The folder or the file cannot be written (no space, no permission).
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         reason = error.strerror or str(error)
         raise UserError(f"{path}: cannot be written ({reason}); free space or name another folder") from error
 

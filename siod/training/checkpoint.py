@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pickle
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from siod.errors import UserError
+from siod.files import link_or_copy, replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,19 +18,14 @@ FORMAT = 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint to a temporary name and rename it.
+    """Write a checkpoint; it stands there whole, also after a power cut, or not at all.
 
     Args:
         path: Where it shall stand.
         state: Tensors, numbers, strings, and lists and dictionaries of them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -46,11 +42,16 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
         UserError: The file is missing, damaged or was not written by siod.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        # torch does not compare the checksums it writes: a block the disk has lost would be read as zeros.
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None
+        state = torch.load(path, map_location=device, weights_only=True) if whole else None
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable checkpoint; delete it or name another") from error
+    if not whole:
+        raise UserError(f"{path}: not a readable checkpoint (parts of it are lost); delete it or name another")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of siod (format {FORMAT}); name a file from a run's checkpoints/")
     return state
@@ -83,15 +84,20 @@ class CheckpointFolder:
         saved = self.epochs()
         return saved[-1][1] if saved else None
 
+    def newest_first(self) -> list[Path]:
+        """All files a run can go on from: the saved epochs from the last on, then the best, which may be older."""
+        return [path for _, path in reversed(self.epochs())] + [self.best] * self.best.exists()
+
     def add(self, epoch: int, state: dict[str, Any], *, is_best: bool) -> Path:
-        """Save an epoch, drop what is older than ``keep`` epochs, and point ``best.pt`` at it if it is the best."""
+        """Save an epoch, point ``best.pt`` at it if it is the best, and drop all but the last ``keep`` epochs.
+
+        Later epochs are dropped too: a run only comes to this one again when their files could not be read.
+        """
         path = self.folder / f"epoch_{epoch:04d}.pt"
         save(path, state)
         if is_best:
-            temporary = self.folder / f".best.{os.getpid()}.tmp"
-            temporary.unlink(missing_ok=True)
-            os.link(path, temporary)
-            temporary.replace(self.best)
-        for _, old in self.epochs()[: -self.keep]:
-            old.unlink()
+            link_or_copy(path, self.best)
+        for other, old in self.epochs():
+            if not epoch - self.keep < other <= epoch:
+                old.unlink()
         return path

@@ -18,12 +18,13 @@ from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import checkpoint
 from siod.training.context import stop_requested
-from siod.training.cost import epoch_cost
+from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import agree, average_statistics, sum_over_workers
 from siod.training.evaluate import detect, score_aware_metrics
 from siod.training.mining_log import FigureLog, MiningLog
 from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import Phase, phases, total_epochs
+from siod.training.resume import last_state, require
 from siod.training.step import DetectorAndMiners, normalised, refuse_nonfinite
 from siod.training.weights import load_initial_weights
 
@@ -108,13 +109,13 @@ def run(
         RunError: The loss is NaN or infinite.
         Stopped: A stop was requested; the last epoch is saved.
     """
-    detector = _build_detector(experiment, data, context, initial_weights)
+    memory = PeakMemory(context.device)
+    detector = _build_detector(experiment, data, context, initial_weights and require(initial_weights))
     method = build_method(experiment.method, detector)
     if teacher is not None:
-        method.receive_teacher(checkpoint.load(teacher, device=context.device)["model"])
+        method.receive_teacher(checkpoint.load(require(teacher))["model"])
     folder = checkpoint.CheckpointFolder(context.run_dir / "checkpoints")
-    latest = folder.latest()
-    resumed = None if latest is None else checkpoint.load(latest, device=context.device)
+    resumed = last_state(folder, context)
     history: list[dict[str, float]] = []
     if resumed is not None:
         detector.load_state_dict(resumed["model"])
@@ -130,6 +131,7 @@ def run(
         learner = _learner(experiment, method, data, context, phase)
         if resumed is not None and start > phase.first_epoch:
             learner.restore(resumed)
+        resumed = None  # it is as large as the model and its optimiser, and has told all it knows
         for epoch in range(start, phase.last_epoch + 1):
             began = time.perf_counter()
             metrics = _train_epoch(
@@ -138,7 +140,7 @@ def run(
             if epoch % experiment.evaluation.every_epochs == 0 or epoch == total_epochs(experiment):
                 detections, judged = _evaluate(experiment, method.judged(), data, context)
                 metrics |= judged
-            history = [*history, metrics | epoch_cost(began, context.device)]
+            history = [*history, metrics | epoch_cost(began, memory)]
             log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
             _save(folder, learner, history, experiment, context)
             context.report(epoch, history[-1])
@@ -146,6 +148,7 @@ def run(
                 stop_requested(context.run_dir), context.world_size, context.device
             ):
                 raise Stopped(f"stopped after epoch {epoch} of {total_epochs(experiment)}; run again to continue")
+        del learner  # the optimiser of the next phase must not stand beside this one's
     if detections is None:
         detections, _ = _evaluate(experiment, method.judged(), data, context)
     return Trained(history, detections)
@@ -166,7 +169,9 @@ def _learner(experiment: Experiment, method: Method, data: PreparedData, context
     model: nn.Module = detector
     if context.world_size > 1:
         # average_statistics keeps the buffers equal after every update, also where nothing is passed forward.
-        model = DistributedDataParallel(detector, device_ids=_device_ids(context), broadcast_buffers=False)
+        model = DistributedDataParallel(
+            detector, device_ids=_device_ids(context), broadcast_buffers=False, gradient_as_bucket_view=True
+        )
     optimiser = build_optimiser(detector, experiment.recipe, lr_factor=phase.lr_factor)
     steps = len(_batches(experiment, data, context, epoch=1))
     if steps == 0:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from siod.files import comes_true
 from siod.json_file import read_json, write_json
 from siod.training.distributed import gather_objects
 from siod.training.evaluate import concatenate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from siod.training.context import Context
@@ -57,3 +59,17 @@ def read_result(run_dir: Path) -> dict[str, float] | None:
     """
     path = run_dir / RESULT
     return read_json(path) if path.exists() else None
+
+
+def result_seen(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+    """The final metrics of a run that has ended, perhaps on another machine whose files appear here late.
+
+    Args:
+        run_dir: Folder of the run.
+        give_up: Asked now and then whether there is a reason not to wait.
+
+    Returns:
+        As :func:`read_result`; None when the result does not appear.
+    """
+    comes_true(lambda: (run_dir / RESULT).exists() or give_up())
+    return read_result(run_dir)

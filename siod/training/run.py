@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from siod.errors import UserError
 from siod.json_file import read_json, write_json
 from siod.methods.annotated import AnnotatedOnly
 from siod.training import loop, results, weights
 from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
+from siod.training.run_lock import alone_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 TEACHERS = "teachers"
-POLL_SECONDS = 1.0
 
 
 def train(
@@ -48,21 +46,21 @@ def train(
         listener: Called on rank 0 after each epoch; picklable when the carrier is Ray Train.
         teachers_dir: Where a teacher that the method needs is found or trained, by its identity; ``teachers`` in
             ``cache_dir`` if None.
-        wait: Called every second while another process trains in the folder; without it that is refused.
+        wait: Called every second while another process trains in the folder; without it that is refused at once.
 
     Returns:
         The final metrics (``siod.training.results.summary``).
 
     Raises:
         UserError: The folder belongs to another experiment or is in use, or weights are missing.
-        RunError: The run failed or was stopped.
+        RunError: The run failed or was stopped, or who holds the folder gives no sign of life.
     """
     finished = results.read_result(run_dir)
     if finished is not None:
         _claim(run_dir, experiment, data)
         return finished
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _alone_in(run_dir, wait):
+    with alone_in(run_dir, wait):
         _claim(run_dir, experiment, data)
         finished = results.read_result(run_dir)
         if finished is not None:  # by the process that was waited for
@@ -78,7 +76,7 @@ def train(
             from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
 
             fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
-    result = results.read_result(run_dir)
+    result = results.result_seen(run_dir, give_up=lambda: stop_requested(run_dir))
     if result is None and stop_requested(run_dir):
         raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
     if result is None:
@@ -172,24 +170,6 @@ def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
         return
     if read_json(path).get("identity") != mine["identity"]:
         raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
-
-
-@contextmanager
-def _alone_in(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
-    lock = FileLock(run_dir / ".lock", timeout=0 if wait is None else POLL_SECONDS)
-    while True:
-        try:
-            lock.acquire()
-            break
-        except Timeout as error:
-            if wait is None:
-                sentence = "another process is training here; wait for it or name another folder"
-                raise UserError(f"{run_dir}: {sentence}") from error
-            wait()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -119,6 +119,10 @@ class Board:
         self.rows[name].begin(self.clock())
         self.say(f"{name}: started")
 
+    def wait(self, name: str) -> None:
+        """A trial runs, but another process trains it, or has just died and still holds its folder."""
+        self.say(f"{name}: waits for another process that holds its folder")
+
     def epoch(self, name: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """A trial finished an epoch."""
         row = self.rows[name]

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from siod.data.source import Check
     from siod.tuning.board import Board
-    from siod.tuning.driver import Watch
     from siod.tuning.plan import Trial
     from siod.tuning.recorder import Recorder
     from siod.tuning.trial import Job
+    from siod.tuning.watch import Watch
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
+from siod.files import comes_true
 from siod.tuning.plan import Node
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 # A node that holds a worker's start up longer than that is of no use.
 ANSWER_SECONDS = 120.0
-# Network file systems show new files late.
+# Network file systems show new files late, though not long if nobody has asked for the name before.
 VISIBLE_SECONDS = 10.0
 # Trials exchange files and small records only; Ray's default would reserve a third of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -174,12 +174,7 @@ def _check_answer(name: str, reference: ray.ObjectRef[str], folder: Path) -> Non
 
 
 def _appears(path: Path) -> bool:
-    until = time.monotonic() + VISIBLE_SECONDS
-    while not path.exists():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.2)
-    return True
+    return comes_true(path.exists, VISIBLE_SECONDS)
 
 
 def _nodes() -> tuple[Node, ...]:

@@ -1,16 +1,14 @@
-"""Let Ray Tune carry out jobs, listed beforehand or proposed on the way (the only file that knows it)."""
+"""Let Ray Tune carry out jobs, listed beforehand or proposed on the way; `watch` hears of what becomes of them."""
 
 from __future__ import annotations
 
 import gc
 import json
 import logging
-import re
 import shutil
 import signal
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,26 +16,23 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from siod.errors import RunError, UserError
-from siod.training.context import request_stop
+from siod.training.context import STOP_FILE, request_stop, stop_requested
+from siod.training.loop import Stopped
 from siod.tuning.interrupt import interruptible
 from siod.tuning.search import derived
 from siod.tuning.trial import carry_out
+from siod.tuning.watch import FAILURE, TRACEBACK, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-    from ray.tune.experiment import Trial as TuneTrial
-
-    from siod.tuning.board import Board
-    from siod.tuning.recorder import Recorder
     from siod.tuning.search import Campaign
     from siod.tuning.trial import Job
+    from siod.tuning.watch import Watch
 
-# So many trials in a row that fail alike stop the study: the rest would fail as well.
-MOST_FAILURES_ALIKE = 5
 # Workers of a TorchTrainer have their own placement group; the trial itself must hold nothing of it.
 DRIVER_ONLY: dict[str, float] = {"memory": 2**20}
-FAILURE, TRACEBACK = "failure", "traceback"
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,8 @@ def _carry_out_listed(jobs: Sequence[Job], watch: Watch, engine: Engine) -> None
     places = [watch.add(job) for job in jobs]
     known = dict(zip(places, jobs, strict=True))
     trainable = tune.with_resources(
-        tune.with_parameters(_listed_trial, jobs=known), lambda config: _resources(known[config["index"]])
+        tune.with_parameters(_listed_trial, jobs=known, study=engine.folder),
+        lambda config: _resources(known[config["index"]]),
     )
     left = iter(places)
 
@@ -97,7 +93,8 @@ def carry_out_campaign(campaign: Campaign, propose: Callable[[], Job | None], wa
     """
     bases = {name: arm.base for name, arm in campaign.arms.items()}
     trainable = tune.with_resources(
-        tune.with_parameters(_proposed_trial, bases=bases), lambda config: _resources(bases[config["arm"]])
+        tune.with_parameters(_proposed_trial, bases=bases, study=engine.folder),
+        lambda config: _resources(bases[config["arm"]]),
     )
 
     def ask() -> dict[str, Any] | None:
@@ -132,8 +129,14 @@ def _fit(trainable: Any, ask: Callable[[], dict[str, Any] | None], watch: Watch,
         failure_config=tune.FailureConfig(max_failures=engine.max_failures),
     )
     tuner = tune.Tuner(trainable, param_space={}, tune_config=config, run_config=run_config)
+    (engine.folder / STOP_FILE).unlink(missing_ok=True)
+
+    def stop() -> None:
+        request_stop(engine.folder)
+        watch.stop()
+
     # Tune's way to end at once; its own answer to Ctrl-C is switched off in siod.tuning.cluster.
-    with interruptible(watch.stop, lambda: signal.raise_signal(signal.SIGUSR1)):
+    with interruptible(stop, lambda: signal.raise_signal(signal.SIGUSR1)):
         tuner.fit()
 
 
@@ -146,23 +149,28 @@ def _resources(job: Job) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{"CPU": compute.cpus_per_worker} | gpus])
 
 
-def _listed_trial(config: dict[str, Any], jobs: dict[int, Job]) -> None:
-    _trial(jobs[config["index"]])
+def _listed_trial(config: dict[str, Any], jobs: dict[int, Job], study: Path) -> None:
+    _trial(jobs[config["index"]], study)
 
 
-def _proposed_trial(config: dict[str, Any], bases: dict[str, Job]) -> None:
-    _trial(derived(bases[config["arm"]], json.loads(config["changes"]), config["number"]))
+def _proposed_trial(config: dict[str, Any], bases: dict[str, Job], study: Path) -> None:
+    _trial(derived(bases[config["arm"]], json.loads(config["changes"]), config["number"]), study)
 
 
-def _trial(job: Job) -> None:
+def _trial(job: Job, study: Path) -> None:
     """What Tune runs in a process of its own.
 
     An error is reported, not raised: training again would meet it again. Tune restarts only what died.
+
+    Args:
+        job: What to train. While another study trains it, or the file server holds the lock of a node that died, the
+            trial waits.
+        study: Folder of the study.
     """
     # Ray Train workers report by themselves (see siod.training.worker).
     listener = _report if job.experiment.compute.in_process() else None
     try:
-        carry_out(job, listener)
+        carry_out(job, listener, wait=_waiting(study))
     except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this trial alone)
         tune.report({FAILURE: _sentence(error), TRACEBACK: traceback.format_exc()})
     finally:
@@ -170,6 +178,22 @@ def _trial(job: Job) -> None:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _waiting(study: Path) -> Callable[[], None]:
+    """What a trial does every second while it waits: say so once, and end with its study.
+
+    A stop is not asked for in the folder of the trial, where whoever trains there would take it for his.
+    """
+    untold = iter((True,))
+
+    def wait() -> None:
+        if next(untold, False):
+            tune.report({WAITING: True})
+        if stop_requested(study):
+            raise Stopped(f"{study}: stopped as requested; run again to continue")
+
+    return wait
 
 
 def _report(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -226,138 +250,3 @@ class _Doomed(tune.Stopper):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune stores it to restore a run."""
         return {}
-
-
-class Watch(tune.Callback):
-    """Tells board, recorder and search what Tune tells, in the process that started the study.
-
-    Statuses are set here and not by the trials: a trial that is killed cannot say so.
-
-    Args:
-        board: Shows the trials.
-        recorder: Writes them down.
-        campaign: The search, if this is one.
-    """
-
-    def __init__(self, board: Board, recorder: Recorder, campaign: Campaign | None = None) -> None:
-        self.board, self.recorder, self.campaign = board, recorder, campaign
-        self.jobs: list[Job] = []
-        self.failures: dict[str, tuple[str, str]] = {}
-        self.open: set[str] = set()
-        self.pruned: set[str] = set()
-        self.doom = ""
-        self.stopping = False
-        self._alike: list[str] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune stores its callbacks to restore a run, which siod does from the trials' folders."""
-        return {}
-
-    def add(self, job: Job) -> int:
-        """Take in a job; returns its place."""
-        self.jobs.append(job)
-        self.open.add(job.name)
-        return len(self.jobs) - 1
-
-    def stop(self) -> None:
-        """Let every running trial end after its epoch, and start no other."""
-        self.stopping = True
-        self.board.doing("stopping after the running epochs; Ctrl-C again stops at once")
-        for job in self._running():
-            request_stop(job.run_dir)
-
-    def _running(self) -> list[Job]:
-        return [job for job in self.jobs if job.name in self.open and self.board.rows[job.name].state == "running"]
-
-    def job(self, trial: TuneTrial) -> Job:
-        """What a trial of Tune carries out."""
-        index: int = trial.config["index"]
-        return self.jobs[index]
-
-    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial has a process, for the first time or after its death."""
-        del iteration, trials, info
-        self.board.begin(self.job(trial).name)
-        self.recorder.begin(self.job(trial))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """An epoch is done, or the trial failed by itself."""
-        del iteration, trials, info
-        job = self.job(trial)
-        if FAILURE in result:
-            self.failures[job.name] = (result[FAILURE], result[TRACEBACK])
-        elif "epoch" in result:
-            self.board.epoch(job.name, result["epoch"], result["metrics"])
-            self.recorder.epoch(job, result["epoch"], result["metrics"])
-            self._judge(job, result["epoch"], result["metrics"])
-
-    def _search_of(self, job: Job) -> Campaign | None:
-        """The search that proposed a job; a teacher belongs to none."""
-        return None if job.number is None else self.campaign
-
-    def _judge(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Ask a trial that is not worth its time to end; it does so by itself and lets go of its workers."""
-        search = self._search_of(job)
-        if search is not None and job.name not in self.pruned and search.epoch(job, epoch, metrics):
-            self.pruned.add(job.name)
-            request_stop(job.run_dir)
-        elif self.stopping:  # a trial that had only begun to start when the stop was asked for has not seen it
-            request_stop(job.run_dir)
-
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial's function has returned."""
-        del iteration, trials, info
-        job = self.job(trial)
-        metrics = job.result()
-        if metrics is not None:
-            self._finished(job, metrics)
-        elif job.name in self.pruned:
-            self._pruned(job)
-        elif self.stopping or self.doom:
-            return  # it was told to end, and will go on next time
-        elif job.name in self.failures:
-            self._failed(job, *self.failures[job.name])
-        else:
-            self._failed(job, f"{job.run_dir}: no result here; put the folder of runs on storage all nodes share", "")
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial's process died once too often."""
-        del iteration, trials, info
-        path = trial.error_file
-        text = Path(path).read_text() if path and Path(path).exists() else ""
-        self._failed(self.job(trial), "its process died (out of memory, killed, or a lost node)", text)
-
-    def _finished(self, job: Job, metrics: dict[str, float]) -> None:
-        self.open.discard(job.name)
-        self._alike.clear()
-        self.board.finish(job.name, metrics)
-        self.recorder.finish(job, metrics)
-        if (search := self._search_of(job)) is not None:
-            search.finish(job, metrics)
-
-    def _pruned(self, job: Job) -> None:
-        assert self.campaign is not None  # noqa: S101  (only a search prunes)
-        self.open.discard(job.name)
-        self._alike.clear()
-        self.board.prune(job.name)
-        self.recorder.prune(job)
-        self.campaign.prune(job)
-
-    def _failed(self, job: Job, sentence: str, trace: str) -> None:
-        self.open.discard(job.name)
-        self.board.fail(job.name, sentence)
-        self.recorder.fail(job, sentence, trace)
-        if (search := self._search_of(job)) is not None:
-            search.fail(job)
-        cause = re.sub(r"\d+", "#", sentence.replace(str(job.run_dir), ""))
-        self._alike = [*(self._alike if cause in self._alike else ()), cause]
-        if len(self._alike) >= MOST_FAILURES_ALIKE:
-            self.doom = f"{len(self._alike)} trials in a row failed alike: {sentence}"
-
-    def interrupted(self) -> None:
-        """Tune has stopped: whatever is still running was interrupted."""
-        for job in self._running():
-            self.recorder.interrupt(job)
-        self.board.interrupt()

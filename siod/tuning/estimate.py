@@ -98,7 +98,7 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
         runs_dir: Folder of runs.
 
     Returns:
-        By shape; runs from before costs were recorded are passed over.
+        By shape; runs whose costs were not recorded, or could not be told, are passed over.
     """
     seconds: dict[str, list[float]] = {}
     memory: dict[str, list[float]] = {}
@@ -106,11 +106,12 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
     for folder in sorted(path.parent for path in (runs_dir / "trials").glob(f"*/{RESULT}")):
         history = read_json(folder / HISTORY)
         epochs = [told[EPOCH_SECONDS] for told in history if EPOCH_SECONDS in told]
-        if not epochs:
+        peaks = [told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told]
+        if not epochs or not peaks:
             continue
         shape = _shape(read_json(folder / EXPERIMENT)["experiment"])
         seconds.setdefault(shape, []).append(statistics.fmean(epochs))
-        memory.setdefault(shape, []).append(max(told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told))
+        memory.setdefault(shape, []).append(max(peaks))
         disk.setdefault(shape, []).append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
     return {
         shape: Measured(len(epochs), statistics.fmean(epochs), max(memory[shape]), statistics.fmean(disk[shape]))

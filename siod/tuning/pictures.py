@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from siod.files import replacing
 from siod.picture import visible
 
 if TYPE_CHECKING:
@@ -68,13 +68,9 @@ def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], pi
 
 
 def write_picture(sheet: Image.Image, picture: Path) -> None:
-    """Write a PNG file to a temporary name and rename it."""
-    temporary = picture.with_name(f".{picture.name}.{os.getpid()}.tmp")
-    try:
+    """Write a PNG file, whole or not at all."""
+    with replacing(picture) as temporary:
         sheet.save(temporary, "PNG")
-        temporary.replace(picture)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[float], str]], colour: str) -> Image.Image:

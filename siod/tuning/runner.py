@@ -12,13 +12,14 @@ from siod.tuning import cluster
 from siod.tuning.best import best_of, tuned
 from siod.tuning.board import DONE, Board
 from siod.tuning.call import Call, add_teachers, reuse
-from siod.tuning.driver import Watch, carry_out_all
+from siod.tuning.driver import carry_out_all
 from siod.tuning.jobs import forget, in_stages
 from siod.tuning.lock import alone
 from siod.tuning.plan import plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
 from siod.tuning.searching import run_search
+from siod.tuning.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

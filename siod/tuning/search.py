@@ -203,10 +203,14 @@ class Campaign:
         return epoch >= search.grace_epochs and trial.should_prune()
 
     def finish(self, job: Job, metrics: Mapping[str, float]) -> None:
-        """A trial has its result."""
+        """A trial has its result; one whose cost could not be told (see :mod:`siod.training.cost`) is not scored."""
         cost = search_of(self.study).cost
-        values = [metrics[self.study.objective], *([] if cost is None else [metrics[f"cost/{cost}"]])]
-        self._tell(job, values, TrialState.COMPLETE)
+        values = [metrics.get(name) for name in (self.study.objective, *([] if cost is None else [f"cost/{cost}"]))]
+        known = [value for value in values if value is not None]
+        if len(known) == len(values):
+            self._tell(job, known, TrialState.COMPLETE)
+        else:
+            self.fail(job)
 
     def prune(self, job: Job) -> None:
         """A trial was ended early."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from siod.training.phases import total_epochs
 from siod.tuning.board import Board
 from siod.tuning.call import Call, add_teachers, reuse
-from siod.tuning.driver import Engine, Watch, carry_out_all, carry_out_campaign
+from siod.tuning.driver import Engine, carry_out_all, carry_out_campaign
 from siod.tuning.plan import plan
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
 from siod.tuning.search import Campaign, searched
+from siod.tuning.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -15,6 +15,7 @@ import torch
 from siod.data import coco
 from siod.evaluation.diagnosis import diagnose
 from siod.evaluation.score_aware import evaluate_files
+from siod.files import replacing
 from siod.json_file import read_json, write_json
 from siod.training import results
 from siod.training.run import train
@@ -22,6 +23,7 @@ from siod.tuning.gallery import found_in, study_gallery
 from siod.tuning.pictures import draw_predictions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from siod.data.source import PreparedData
@@ -77,12 +79,15 @@ class Job:
         return results.read_result(self.run_dir)
 
 
-def carry_out(job: Job, listener: EpochListener | None = None) -> dict[str, float]:
+def carry_out(
+    job: Job, listener: EpochListener | None = None, *, wait: Callable[[], None] | None = None
+) -> dict[str, float]:
     """Train a job in this process (or from it, with Ray Train workers) and complete its folder.
 
     Args:
         job: What to train.
         listener: Called after each epoch.
+        wait: As in :func:`siod.training.run.train`.
 
     Returns:
         The final metrics.
@@ -101,6 +106,7 @@ def carry_out(job: Job, listener: EpochListener | None = None) -> dict[str, floa
         cache_dir=job.cache_dir,
         listener=listener,
         teachers_dir=job.teachers_dir,
+        wait=wait,
     )
     complete_folder(job)
     return metrics
@@ -139,10 +145,9 @@ def environment() -> dict[str, Any]:
 
 
 def _pack(source: Path, packed: Path) -> None:
-    temporary = packed.with_name(f".{packed.name}.{os.getpid()}.tmp")
-    try:
-        with source.open("rb") as plain, gzip.GzipFile(temporary, "wb", compresslevel=5, mtime=0) as out:
-            shutil.copyfileobj(plain, out)
-        temporary.replace(packed)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(packed) as temporary,
+        source.open("rb") as plain,
+        gzip.GzipFile(temporary, "wb", compresslevel=5, mtime=0) as out,
+    ):
+        shutil.copyfileobj(plain, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
         load(tmp_path / "broken.pt")
 
 
+def test_a_block_that_the_disk_has_lost_is_noticed(tmp_path: Path) -> None:
+    save(tmp_path / "a.pt", {"weights": torch.ones(100_000)})
+    content = bytearray((tmp_path / "a.pt").read_bytes())
+    content[200_000:204_096] = bytes(4096)
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.pt: not a readable checkpoint \(parts of it are lost\)"):
+        load(tmp_path / "a.pt")
+
+
 def test_a_missing_file_and_a_foreign_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such checkpoint"):
         load(tmp_path / "none.pt")
@@ -65,6 +75,28 @@ def test_the_last_two_epochs_and_the_best_stay(tmp_path: Path) -> None:
     latest = folder.latest()
     assert latest is not None
     assert load(latest)["epoch"] == 4
+
+
+def test_without_hard_links_the_best_epoch_is_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = CheckpointFolder(tmp_path, keep=1)
+    for epoch in (1, 2, 3):
+        folder.add(epoch, {"epoch": epoch}, is_best=epoch < 3)
+    assert load(folder.best)["epoch"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "epoch_0003.pt"]
+
+
+def test_a_run_that_fell_back_keeps_what_it_saves_and_drops_what_it_could_not_read(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for epoch in (2, 8, 9):
+        save(tmp_path / f"epoch_{epoch:04d}.pt", {"epoch": epoch})
+    folder.add(3, {"epoch": 3}, is_best=False)
+    assert [epoch for epoch, _ in folder.epochs()] == [2, 3]
 
 
 def test_an_empty_folder_has_no_latest(tmp_path: Path) -> None:

@@ -171,3 +171,11 @@ def test_gpu_hours_count_what_each_trial_holds_from_its_start_to_its_end(clock: 
     clock.now += 1800
     # Two GPUs for half an hour and half of one for an hour; the third waits.
     assert board.gpu_hours() == pytest.approx(1.5)
+
+
+def test_a_trial_whose_folder_another_process_holds_is_said_to_wait(clock: Clock) -> None:
+    board, said = a_board(clock, ("a/0",))
+    board.begin("a/0")
+    board.wait("a/0")
+    assert said == ["a/0: started", "a/0: waits for another process that holds its folder"]
+    assert board.rows["a/0"].state == "running"

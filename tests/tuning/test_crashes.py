@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,18 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
+from siod.tuning.jobs import prepare_jobs
 from siod.tuning.lock import abandoned
+from siod.tuning.plan import plan
 from siod.tuning.runner import run_study
 from siod.tuning.study import load_study
+from siod.tuning.trial import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    from siod.tuning.trial import Job
 
     TrackingServer = Callable[[Path, int], AbstractContextManager[str]]
 
@@ -227,6 +233,64 @@ def test_the_trials_of_a_lost_node_move_to_another(
         agree(place, unbroken, said)
     finally:
         cluster.shutdown()
+
+
+@dataclass
+class ElsewhereTrained:
+    """A trial that this process trains; it does not go past its first epoch before it is let."""
+
+    job: Job
+    go_on: threading.Event
+    ended: threading.Thread
+
+    @classmethod
+    def begin(cls, place: Place) -> ElsewhereTrained:
+        study = load_study(str(place.declared))
+        jobs = prepare_jobs(plan(study), runs_dir=place.runs, cache_dir=place.cache, baseline=study.baseline)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def listen(epoch: int, metrics: object) -> None:
+            del epoch, metrics
+            begun.set()
+            go_on.wait(timeout=300)
+
+        thread = threading.Thread(target=carry_out, args=(jobs[0], listen))
+        thread.start()
+        assert begun.wait(timeout=120)
+        return cls(jobs[0], go_on, thread)
+
+    def finish(self) -> None:
+        self.go_on.set()
+        self.ended.join(timeout=300)
+        assert not self.ended.is_alive()
+
+
+def test_a_trial_that_another_process_trains_is_waited_for_and_trained_once(unbroken: Place, tmp_path: Path) -> None:
+    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+    shared = ElsewhereTrained.begin(place)
+    driver = place.start()
+    said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
+    shared.finish()
+    said += settle(driver)
+    assert driver.returncode == 0, said
+    agree(place, unbroken, said)
+    log = (shared.job.run_dir / "train.log").read_text()
+    assert [log.count(f"epoch {epoch} of {EPOCHS}") for epoch in range(1, EPOCHS + 1)] == [1] * EPOCHS
+
+
+def test_ctrl_c_ends_a_trial_that_waits_and_leaves_alone_who_it_waited_for(unbroken: Place, tmp_path: Path) -> None:
+    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+    shared = ElsewhereTrained.begin(place)
+    driver = place.start("--arm", shared.job.arm)
+    said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
+    press_ctrl_c(driver)
+    said += settle(driver)
+    assert driver.returncode == INTERRUPTED, said
+    assert shared.job.result() is None
+    shared.finish()
+    assert shared.job.result() is not None
+    said += place.finish()
+    agree(place, unbroken, said)
 
 
 @pytest.fixture(scope="module")

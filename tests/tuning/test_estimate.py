@@ -72,6 +72,7 @@ def test_runs_of_one_shape_are_averaged_and_old_ones_passed_over(small: Experime
     left_behind(tmp_path, "a", small, [cost(2, 100), cost(4, 150)])
     left_behind(tmp_path, "b", small.with_changes({"seed": 1}), [cost(5, 120)])
     left_behind(tmp_path, "c", small.with_changes({"recipe.batch_size": 8}), [{"ap_s": 0.1}])
+    left_behind(tmp_path, "d", small.with_changes({"recipe.batch_size": 16}), [{"cost/epoch_seconds": 2.0}])
     (measured,) = measure_runs(tmp_path).values()
     # Means of the runs: 3 and 5 seconds.
     assert (measured.runs, measured.epoch_seconds, measured.memory_mib) == (2, 4.0, 150.0)

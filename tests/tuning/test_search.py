@@ -228,6 +228,19 @@ def test_a_second_objective_makes_a_front_and_the_first_decides(
     assert [trial.number for trial in found.best_trials] == [0, 1]
 
 
+def test_a_trial_whose_cost_could_not_be_told_is_not_scored(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
+    study = with_search(a_study, cost="peak_memory_mib", sampler="random", trials=2)
+    bases = {"base": bases_of(study, data, tmp_path)["base"]}
+    campaign = Campaign.open(study, bases, tmp_path)
+    for figures in ({"ap_s": 0.3}, {"ap_s": 0.1, "cost/peak_memory_mib": 500.0}):
+        job = campaign.ask()
+        assert job is not None
+        campaign.finish(job, figures)
+    found = optuna.load_study(study_name="small/base", storage=database_url(study, tmp_path))
+    assert [(trial.state.name, trial.values) for trial in found.trials] == [("FAIL", None), ("COMPLETE", [0.1, 500.0])]
+    assert best_of(study, tmp_path)["base"].number == 1
+
+
 def test_the_importance_names_the_setting_that_matters(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
     study = with_search(a_study, trials=20, sampler="random")
     bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
