@@ -56,8 +56,8 @@ def from_voc(
     Args:
         annotations: Folder of ``*.xml``, folders in it included.
         images: Folder the files' ``filename`` is relative to.
-        first_pixel: What the files count from. ``auto`` takes 0 if a minimum below 1 or a fraction stands anywhere in
-            the folder, which whole pixels counted from 1 cannot have.
+        first_pixel: What the files count from. ``auto`` takes 0 if a minimum below 1 stands anywhere in the folder, or
+            fractions in most of its files with objects (a few have them in VOC2012 itself).
         defects: Whether boxes without area are refused or left out.
         progress: Called with the number of files done and of all.
 
@@ -65,8 +65,8 @@ def from_voc(
         UserError: A file is no VOC annotation, its image is missing, or ``<size>`` is not that of the image.
     """
     files = [_parsed(path, images) for path in counted(listed(annotations, "*.xml"), progress)]
-    from_zero = sum(any(map(_counts_from_zero, file.objects)) for file in files)
-    first = int(first_pixel) if first_pixel != "auto" else int(not from_zero)
+    evidence = _evidence_of_zero(files)
+    first = int(first_pixel) if first_pixel != "auto" else int(not evidence)
     growing = Growing("Pascal VOC", defects)
     for file in files:
         growing.add_image(file.file_name, file.size)
@@ -77,20 +77,23 @@ def from_voc(
     names = sorted({entry["category_id"] for entry in growing.annotations})
     for entry in growing.annotations:
         entry["category_id"] = names.index(entry["category_id"]) + 1
-    return growing.finish(names, _remarks(files, from_zero, first_pixel))
+    return growing.finish(names, _remarks(files, evidence if first_pixel == "auto" else ""))
 
 
-def _counts_from_zero(entry: _Object) -> bool:
-    return min(entry.corners[:2]) < 1 or any(corner != int(corner) for corner in entry.corners)
+def _evidence_of_zero(files: Sequence[_File]) -> str:
+    """What shows that a folder's pixels are counted from 0; empty if nothing does."""
+    filled = [file for file in files if file.objects]
+    below = sum(any(min(entry.corners[:2]) < 1 for entry in file.objects) for file in filled)
+    broken = sum(any(corner % 1 for entry in file.objects for corner in entry.corners) for file in filled)
+    if below:
+        return f"{below} of {len(files)} files have a minimum below 1"
+    return f"{broken} of {len(files)} files have fractions" if 2 * broken > len(filled) else ""
 
 
-def _remarks(files: Sequence[_File], from_zero: int, first_pixel: FirstPixel) -> list[str]:
+def _remarks(files: Sequence[_File], evidence: str) -> list[str]:
     remarks = []
-    if from_zero and first_pixel == "auto":
-        remarks.append(
-            f"pixels are counted from 0: {from_zero} of {len(files)} files have a minimum below 1 or a fraction "
-            "(--first-pixel 1 counts from 1 all the same)"
-        )
+    if evidence:
+        remarks.append(f"pixels are counted from 0: {evidence} (--first-pixel 1 counts from 1 all the same)")
     if turned := sum(file.orientation != UPRIGHT for file in files):
         remarks.append(f"{turned} photos are annotated as shown (EXIF); their boxes were brought into the stored frame")
     if rotated := sum(file.rotated and file.orientation == UPRIGHT for file in files):

@@ -126,12 +126,17 @@ def test_any_text_at_all_is_converted_or_refused(folder: Path, text: str) -> Non
     read(made, folder)
 
 
-@pytest.mark.parametrize(("x1", "x2"), [(0, 10), (2.5, 7)])
-def test_voc_files_with_what_counting_from_one_cannot_give_count_from_zero(folder: Path, x1: float, x2: float) -> None:
-    made = voc(folder, voc_object("cat", x1, 1, x2, 9), voc_object("cat", 3, 3, 6, 6))
+def test_a_voc_folder_with_a_minimum_of_zero_is_counted_from_zero(folder: Path) -> None:
+    made = voc(folder, voc_object("cat", 0, 1, 10, 9), voc_object("cat", 3, 3, 6, 6))
     # The whole folder: the second file by itself would not show it.
-    assert read(made, folder).boxes_xywh.tolist() == [[x1, 1, x2 - x1, 8], [3, 3, 3, 3]]
-    assert made.remarks[0].startswith("pixels are counted from 0: 1 of 2 files")
+    assert read(made, folder).boxes_xywh.tolist() == [[0, 1, 10, 8], [3, 3, 3, 3]]
+    assert made.remarks[0].startswith("pixels are counted from 0: 1 of 2 files have a minimum below 1")
+
+
+def test_a_voc_folder_of_fractions_is_counted_from_zero_and_one_with_a_few_is_not(folder: Path) -> None:
+    fraction, whole = voc_object("cat", 2.5, 2, 7, 9), voc_object("cat", 3, 3, 6, 6)
+    assert read(voc(folder, fraction, fraction), folder).boxes_xywh.tolist() == [[2.5, 2, 4.5, 7]] * 2
+    assert read(voc(folder, fraction, whole), folder).boxes_xywh.tolist() == [[1.5, 1, 5.5, 8], [2, 2, 4, 4]]
 
 
 def test_the_first_pixel_may_be_stated(folder: Path) -> None:
