@@ -6,16 +6,17 @@ epoch). Worker processes live on from epoch to epoch and get arrays, never the a
 
 from __future__ import annotations
 
-import multiprocessing
-from collections import OrderedDict
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from siod.data.loader_processes import from_processes
+from siod.data.order import EpochShares, Key, Share
 from siod.data.table import InstanceTable, Pixels, train_table, val_table
 from siod.data.transforms import (
     PAD_TO_PX,
@@ -31,22 +32,16 @@ from siod.data.transforms import (
     warp_boxes,
     warp_image,
 )
-from siod.errors import UserError
 from siod.types import Batch, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from siod.data.order import Shares
     from siod.data.source import PreparedData
-
-IDLE_LOADERS = 4
-"""Sets of worker processes that wait for their next epoch."""
-
-Key = tuple[int, int, int]
-"""Seed, epoch and place of an image."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +71,10 @@ class Packed:
     annotated: tuple[bool, ...] | None
 
     @classmethod
-    def of(cls, samples: list[Sample]) -> Self:
-        """Pack samples, padded right and below to the largest of them."""
-        height, width = (max(sample.image.shape[axis] for sample in samples) for axis in (1, 2))
+    def of(cls, samples: list[Sample], input_size: tuple[int, int]) -> Self:
+        """Pack samples, padded right and below to a height and width."""
         return cls(
-            images=torch.stack([_padded(sample.image, height, width) for sample in samples]),
+            images=torch.stack([_padded(sample.image, *input_size) for sample in samples]),
             boxes_xyxy=np.concatenate([sample.boxes_xyxy for sample in samples]),
             labels=np.concatenate([sample.labels for sample in samples]),
             hidden=np.concatenate([sample.hidden for sample in samples]),
@@ -89,6 +83,10 @@ class Packed:
             to_original=np.stack([sample.to_original for sample in samples]),
             annotated=_all_or_none([sample.annotated for sample in samples]),
         )
+
+    def share_memory(self) -> None:
+        """Move the images to memory that other processes can be handed."""
+        self.images.share_memory_()  # type: ignore[no-untyped-call]
 
     def pin_memory(self) -> Self:
         """Copy the images to page-locked memory (called by the torch data loader)."""
@@ -103,40 +101,74 @@ class Packed:
         return Batch(self.images, tuple(targets), self.image_ids, to_original, self.annotated)
 
 
-class TrainImages(Dataset[Sample]):
-    """Training images, augmented; addressed by seed, epoch and place."""
+class Images(Dataset[Packed], ABC):
+    """Images of a table as the detector sees them; a share of them gives a packed batch."""
 
-    def __init__(self, table: InstanceTable, augmentation: Augmentation, *, keep: bool) -> None:
+    def __init__(self, table: InstanceTable, input_size: tuple[int, int] | None, *, keep: bool) -> None:
         self.table = table
-        self.augmentation = augmentation
+        self.input_size = input_size
         self.pixels = Pixels(table, keep=keep)
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, share: Share) -> Packed:
+        """The images of a share, padded to the largest of the whole batch, which is not decoded for that.
+
+        The loss of an image depends on how far it is padded, so that must not depend on the number of workers.
+        """
+        size = self.input_size or largest(self.geometry(key).input_size for key in share.batch)
+        return Packed.of([self.sample(key) for key in share.mine], size)
+
+    @abstractmethod
+    def geometry(self, key: Key) -> Geometry:
+        """Where image ``key[2]`` lies in its input."""
+
+    @abstractmethod
+    def sample(self, key: Key) -> Sample:
+        """Image ``key[2]``."""
+
+
+def largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """The least height and width that hold inputs of all these sizes."""
+    heights, widths = zip(*sizes, strict=True)
+    return max(heights), max(widths)
+
+
+class TrainImages(Images):
+    """Training images, augmented by seed and epoch."""
+
+    def __init__(self, table: InstanceTable, augmentation: Augmentation, *, keep: bool) -> None:
+        super().__init__(table, augmentation.input_size, keep=keep)
+        self.augmentation = augmentation
+
+    def geometry(self, key: Key) -> Geometry:
+        """Where image ``key[2]`` lies in its input in epoch ``key[1]`` of seed ``key[0]``."""
+        return self._draw(key, np.random.default_rng(key))
+
+    def _draw(self, key: Key, rng: np.random.Generator) -> Geometry:
+        record = self.table.images[key[2]]
+        return draw_geometry(self.augmentation, rng, record.height, record.width)
+
+    def sample(self, key: Key) -> Sample:
         """Image ``key[2]`` as it is augmented in epoch ``key[1]`` of seed ``key[0]``."""
         rng = np.random.default_rng(key)
-        index = key[2]
-        record = self.table.images[index]
-        geometry = draw_geometry(self.augmentation, rng, record.height, record.width)
-        image = warp_image(self.pixels[index], geometry)
+        geometry = self._draw(key, rng)
+        image = warp_image(self.pixels[key[2]], geometry)
         if self.augmentation.changes_colour:
             image = change_colour(image, *draw_colour(self.augmentation, rng, mean_rgb(image)))
-        return _sample(self.table, index, image, geometry)
+        return _sample(self.table, key[2], image, geometry)
 
 
-class EvalImages(Dataset[Sample]):
-    """Validation images, padded or fitted; addressed like training images, of whose key only the place counts."""
+class EvalImages(Images):
+    """Validation images, padded or fitted; of their keys only the place counts."""
 
     def __init__(
         self, table: InstanceTable, input_size: tuple[int, int] | None, short_edge: ShortEdge | None, *, keep: bool
     ) -> None:
-        self.table = table
-        self.input_size = input_size
+        super().__init__(table, input_size, keep=keep)
         self.short_edge = short_edge
-        self.pixels = Pixels(table, keep=keep)
 
-    def geometry(self, index: int) -> Geometry:
-        """Where image ``index`` lies in its input."""
-        size = (self.table.images[index].height, self.table.images[index].width)
+    def geometry(self, key: Key) -> Geometry:
+        """Where image ``key[2]`` lies in its input."""
+        size = (self.table.images[key[2]].height, self.table.images[key[2]].width)
         if self.input_size is not None:
             return fit(size, self.input_size)
         if self.short_edge is not None:
@@ -144,36 +176,32 @@ class EvalImages(Dataset[Sample]):
         height, width = (-(-side // PAD_TO_PX) * PAD_TO_PX for side in size)
         return Geometry(size, size, (0, 0), flip=False, input_size=(height, width))
 
-    def __getitem__(self, key: Key) -> Sample:
+    def sample(self, key: Key) -> Sample:
         """Image ``key[2]``."""
-        geometry = self.geometry(key[2])
+        geometry = self.geometry(key)
         return _sample(self.table, key[2], warp_image(self.pixels[key[2]], geometry), geometry)
 
 
 class Batches:
     """The batches of one worker and one epoch; can be iterated more than once."""
 
-    def __init__(
-        self, dataset: TrainImages | EvalImages, keys: list[list[Key]], *, workers: int, pin_memory: bool
-    ) -> None:
+    def __init__(self, dataset: Images, shares: Shares, *, workers: int, pin_memory: bool) -> None:
         self._dataset = dataset
-        self._keys = keys
+        self._shares = shares
         self._workers = workers
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
         """How many batches."""
-        return len(self._keys)
+        return len(self._shares)
 
     def __iter__(self) -> Iterator[Batch]:
         """Make the batches, first to last."""
         if self._workers == 0:
-            packs: Iterator[Packed] = (Packed.of([self._dataset[key] for key in keys]) for keys in self._keys)
+            packs: Iterator[Packed] = (self._dataset[share] for share in self._shares)
             return (pack.pin_memory().unpack() if self._pin_memory else pack.unpack() for pack in packs)
-        return (
-            pack.unpack()
-            for pack in _from_workers(self._dataset, self._keys, self._workers, pin_memory=self._pin_memory)
-        )
+        packs = from_processes(self._dataset, self._shares, self._workers, pin_memory=self._pin_memory)
+        return (pack.unpack() for pack in packs)
 
 
 def train_batches(
@@ -190,13 +218,13 @@ def train_batches(
 ) -> Batches:
     """One worker's share of an epoch over the training images, in random order.
 
-    The images of step n are the same for every ``world_size``; what does not fill a batch is left for
-    another epoch's order.
+    The images of step n and how far they are padded are the same for every ``world_size``; what does not fill a
+    batch is left for another epoch's order.
 
     Args:
         data: The prepared files.
-        augmentation: What may happen to an image.
-        batch_size: Images of one step over all workers of the training.
+        augmentation: What may happen to an image, and whether images of like shape share a batch.
+        batch_size: Images of one step over all workers of the training, at least one for each.
         seed: With the epoch, decides order and augmentation; at least 0.
         epoch: Counts from 1.
         rank: Of this worker among those that train.
@@ -205,20 +233,23 @@ def train_batches(
         pin_memory: Put images into page-locked memory.
 
     Returns:
-        Batches of ``batch_size / world_size`` images. Targets are in the input's frame; instances that left
-        it are dropped.
+        Batches of ``batch_size / world_size`` images; where that leaves a rest, the first workers have one more.
+        Targets are in the input's frame; instances that left it are dropped.
 
     Raises:
-        ValueError: The batch does not divide among the workers.
+        ValueError: There are more workers than images in a batch.
     """
-    if batch_size % world_size:
-        raise ValueError(f"batch_size must be a multiple of world_size {world_size}, not {batch_size}")
     dataset = _train_images(train_table(data), augmentation, in_process=workers == 0)
-    order = np.random.default_rng((seed, epoch)).permutation(len(dataset.table)).tolist()
-    share = batch_size // world_size
-    firsts = range(rank * share, len(order) - len(order) % batch_size, batch_size)
-    keys = [[(seed, epoch, index) for index in order[first : first + share]] for first in firsts]
-    return Batches(dataset, keys, workers=workers, pin_memory=pin_memory)
+    shares = EpochShares(
+        seed,
+        epoch,
+        images=len(dataset.table),
+        batch_size=batch_size,
+        rank=rank,
+        world_size=world_size,
+        shape=(lambda key: dataset.geometry(key).input_size) if augmentation.group_shapes else None,
+    )
+    return Batches(dataset, shares, workers=workers, pin_memory=pin_memory)
 
 
 def eval_batches(
@@ -252,13 +283,15 @@ def eval_batches(
     dataset = _eval_images(val_table(data), input_size, short_edge, in_process=workers == 0)
     by_size: dict[tuple[int, int], list[Key]] = {}
     for index in range(len(dataset.table)):
-        by_size.setdefault(dataset.geometry(index).input_size, []).append((0, 0, index))
+        key = (0, 0, index)
+        by_size.setdefault(dataset.geometry(key).input_size, []).append(key)
     batches = [
         keys[first : first + batch_size]
         for _, keys in sorted(by_size.items())
         for first in range(0, len(keys), batch_size)
     ]
-    return Batches(dataset, batches[rank::world_size], workers=workers, pin_memory=pin_memory)
+    shares = [Share(batch, batch) for batch in batches[rank::world_size]]
+    return Batches(dataset, shares, workers=workers, pin_memory=pin_memory)
 
 
 def plain_training_images(
@@ -280,7 +313,8 @@ def plain_training_images(
         Batches of one image, in the order of ``places``.
     """
     dataset = EvalImages(train_table(data), input_size, short_edge, keep=False)
-    return Batches(dataset, [[(0, 0, place)] for place in places], workers=0, pin_memory=False)
+    keys = [[(0, 0, place)] for place in places]
+    return Batches(dataset, [Share(key, key) for key in keys], workers=0, pin_memory=False)
 
 
 # Kept from epoch to epoch for the sake of the images they remember.
@@ -319,54 +353,3 @@ def _sample(table: InstanceTable, index: int, image: Tensor, geometry: Geometry)
         to_original=geometry.to_original(),
         annotated=None if table.annotated is None else table.annotated[index],
     )
-
-
-class _Keys:
-    """The keys of the epoch at hand, handed to a loader that outlives it."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Key]] = []
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-_idle: OrderedDict[tuple[Any, ...], tuple[DataLoader[Any], _Keys]] = OrderedDict()
-
-
-def _from_workers(
-    dataset: TrainImages | EvalImages, batches: list[list[Key]], workers: int, *, pin_memory: bool
-) -> Iterator[Packed]:
-    """Let worker processes make the batches; a set of them that finished an epoch waits for the next."""
-    name = (id(dataset), workers, pin_memory)
-    loader, keys = _idle.pop(name) if name in _idle else _new_loader(dataset, workers, pin_memory=pin_memory)
-    keys.batches = batches
-    try:
-        yield from loader
-    except UserError as error:  # torch prefixes the sentence with the worker's traceback
-        sentence = str(error).rstrip().rpartition("\n")[2].partition(": ")[2]
-        raise UserError(sentence) from error
-    _idle[name] = (loader, keys)
-    if len(_idle) > IDLE_LOADERS:
-        _idle.popitem(last=False)
-
-
-def _new_loader(dataset: TrainImages | EvalImages, workers: int, *, pin_memory: bool) -> tuple[DataLoader[Any], _Keys]:
-    keys = _Keys()
-    # Not fork: the caller may hold threads of torch or Ray.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["siod.data.loader"])
-    loader = DataLoader(
-        dataset,
-        batch_sampler=keys,
-        num_workers=workers,
-        collate_fn=Packed.of,
-        persistent_workers=True,
-        pin_memory=pin_memory,
-        multiprocessing_context=context,
-        generator=torch.Generator(),  # leaves torch's global stream alone
-    )
-    return loader, keys

@@ -48,6 +48,7 @@ class Augmentation(Value):
     Args:
         input_size: Height and width of the detector's input in pixels; None with ``short_edge``.
         short_edge: Resize by the shorter edge instead; the images of a batch are padded to the largest of them.
+        group_shapes: With ``short_edge``, images of like shape share a batch: wide or high, drawn to like lengths.
         scale: Least and greatest zoom, 1 fits the whole image; None leaves the zoom at 1.
         scale_step: Zooms are multiples of this step above the least; None draws from the whole range.
         shift_border_px: With ``scale``, the image point at the input's centre stays this far from the
@@ -59,10 +60,11 @@ class Augmentation(Value):
         lighting: Standard deviation of the change along ImageNet's principal colour components.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"short_edge"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"short_edge", "group_shapes"})
 
     input_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
     short_edge: ShortEdge | None = None
+    group_shapes: bool = False
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     scale_step: Annotated[float, Field(gt=0)] | None = None
     shift_border_px: Annotated[int, Field(ge=0)] = 0
@@ -83,6 +85,8 @@ class Augmentation(Value):
             raise ValueError("set one of input_size and short_edge, and leave the other null")
         if self.short_edge is not None and self.scale is not None:
             raise ValueError("scale has no effect with short_edge; set it to null")
+        if self.short_edge is None and self.group_shapes:
+            raise ValueError("group_shapes has no effect with input_size, which is one shape for all; set it to false")
         if self.scale is None and (self.scale_step is not None or self.shift_border_px):
             raise ValueError("scale_step and shift_border_px have no effect without scale; set scale too")
         if self.scale is not None and self.scale[0] > self.scale[1]:
@@ -104,8 +108,8 @@ CENTERNET_AUGMENTATION = Augmentation(
 """CenterNet's settings for COCO, which the paper trains with."""
 
 
-SHORT_EDGE_AUGMENTATION = Augmentation(short_edge=ShortEdge(), flip=0.5)
-"""detectron2's for COCO: one of six lengths, mirrored half of the time."""
+SHORT_EDGE_AUGMENTATION = Augmentation(short_edge=ShortEdge(), group_shapes=True, flip=0.5)
+"""detectron2's for COCO: one of six lengths, mirrored half of the time, wide and high images apart."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def average_statistics(model: nn.Module, world_size: int) -> None:
     """Let all workers have the running statistics of the normalisation that they have on the average.
 
     Each worker gathers them from its own share of a batch. Averaged after every update, the workers stay one model:
-    what is judged is what the checkpoint holds, and a teacher that follows the model is the same everywhere.
+    what is judged is what the checkpoint holds, and a teacher that follows the model is the same everywhere. All
+    count alike, though shares may differ by an image: each estimates the same statistics from its own.
 
     Args:
         model: Changed in place; frozen and group normalisation have no such statistics.

@@ -211,9 +211,10 @@ class Experiment(Value):
         refusal = None if self.method is None else self.method.refusal(self.detector)
         if refusal is not None:
             raise ValueError(refusal)
-        if self.recipe.batch_size % self.compute.workers:
+        if self.recipe.batch_size < self.compute.workers:
             message = (
-                f"recipe.batch_size {self.recipe.batch_size} does not divide by compute.workers {self.compute.workers}"
+                f"recipe.batch_size {self.recipe.batch_size} is less than compute.workers {self.compute.workers}: "
+                "each worker needs an image of a batch; set compute.workers lower"
             )
             raise ValueError(message)
         return self

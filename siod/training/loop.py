@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from siod.data.loader import train_batches
+from siod.data.loader_processes import own_loader_processes
 from siod.detectors.zoo import build
 from siod.errors import RunError
 from siod.methods.method import Moment
@@ -85,6 +86,7 @@ class Trained:
     detections: DetectionArrays
 
 
+@own_loader_processes()
 def run(
     experiment: Experiment,
     data: PreparedData,

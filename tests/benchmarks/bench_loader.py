@@ -1,10 +1,15 @@
 # ruff: noqa: T201  (a benchmark prints its table)
-"""Training images per second and core: CenterNet's 512 px pipeline next to plain torchvision v2 transforms.
+"""Training images per second and core, next to plain torchvision v2 transforms; and how much of a batch is padding.
 
 Run: ``python tests/benchmarks/bench_loader.py [--images 64]``. Both decode the same photographs (640 x 480 px, JPEG of
 quality 90, seven boxes each), zoom by 0.6 to 1.3, cut or pad to 512 x 512, mirror, change brightness, contrast,
 saturation and lighting, move the boxes and make batches of 16, in one process and one thread. They take turns; the
 table shows each one's best round in processor time, which other work on the machine does not count towards.
+
+The last table decodes nothing: photographs of 640 x 480 px, a quarter of them turned, are drawn as for FCOS, RetinaNet
+and Faster R-CNN on COCO, and pixels in padded batches are divided by those of the images' own inputs. Once as of commit
+94b8280: any images share a batch, and each worker pads to the largest of its own; once with images of like shape in one
+batch, which all workers pad alike.
 """
 
 from __future__ import annotations
@@ -28,11 +33,13 @@ from torchvision.transforms import v2
 from siod.data import coco
 from siod.data.annotation_sets import Full
 from siod.data.images import decode_rgb
-from siod.data.loader import Packed, TrainImages, train_batches
+from siod.data.loader import Packed, TrainImages, largest, train_batches
+from siod.data.order import EpochShares, Share
 from siod.data.source import CocoFiles, PreparedData, prepare
 from siod.data.table import train_table
 from siod.data.transforms import (
     CENTERNET_AUGMENTATION,
+    SHORT_EDGE_AUGMENTATION,
     change_colour,
     draw_colour,
     draw_geometry,
@@ -42,11 +49,14 @@ from siod.data.transforms import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from siod.data.order import Key
 
 BATCH, BOXES, ROUNDS = 16, 7, 5
 WIDTH, HEIGHT = 640, 480
 SIZE = 512
+PADDED_IMAGES = 6_000
 
 
 def write_images(folder: Path, count: int) -> PreparedData:
@@ -161,11 +171,43 @@ def stages(data: PreparedData) -> dict[str, float]:
         )
         boxes = table.boxes_xyxy[table.rows(index)]
         timed("boxes", lambda boxes=boxes, geometry=geometry: warp_boxes(boxes, geometry))
-        samples.append(dataset[0, 0, index])
+        samples.append(dataset.sample((0, 0, index)))
         if len(samples) == BATCH:
-            timed("batch", lambda samples=samples: Packed.of(samples).unpack())
+            timed("batch", lambda samples=samples: Packed.of(samples, (SIZE, SIZE)).unpack())
             samples = []
     return taken
+
+
+def turned_or_not(key: Key) -> tuple[int, int]:
+    """Height and width of an image's input; every fourth is higher than wide."""
+    size = (WIDTH, HEIGHT) if key[2] % 4 == 0 else (HEIGHT, WIDTH)
+    return draw_geometry(SHORT_EDGE_AUGMENTATION, np.random.default_rng(key), *size).input_size
+
+
+def computed_over_needed(each: int, workers: int, *, grouped: bool) -> float:
+    """Pixels in padded batches of ``each`` images a worker, over those of the images' own inputs."""
+
+    def shares(rank: int) -> EpochShares:
+        shape = turned_or_not if grouped else None
+        return EpochShares(0, 1, PADDED_IMAGES, each * workers, rank=rank, world_size=workers, shape=shape)
+
+    def padded_to(share: Share) -> Sequence[Key]:
+        return share.batch if grouped else share.mine
+
+    computed = needed = 0
+    for share in (share for rank in range(workers) for share in shares(rank)):
+        height, width = largest(map(turned_or_not, padded_to(share)))
+        computed += len(share.mine) * height * width
+        needed += sum(h * w for h, w in map(turned_or_not, share.mine))
+    return computed / needed
+
+
+def print_padding() -> None:
+    """Print the last table."""
+    print("\n| images a worker | workers | computed / needed at 94b8280 | grouped |\n| ---: | ---: | ---: | ---: |")
+    for each, workers in ((2, 1), (2, 8), (4, 1), (4, 2), (4, 3), (4, 4), (16, 1)):
+        before, after = (computed_over_needed(each, workers, grouped=grouped) for grouped in (False, True))
+        print(f"| {each} | {workers} | {before:.2f} | {after:.3f} |")
 
 
 def main() -> None:
@@ -196,6 +238,7 @@ def main() -> None:
     print("\n| step of siod's | ms per image |\n| --- | ---: |")
     for name in spent[0]:
         print(f"| {name} | {min(row[name] for row in spent):.2f} |")
+    print_padding()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import resource
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,10 @@ from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, WholeImages
 from siod.data.digits import Digits
 from siod.data.loader import eval_batches, train_batches
+from siod.data.loader_processes import own_loader_processes
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, prepare
 from siod.data.transforms import Augmentation, ShortEdge
-from siod.errors import UserError
+from siod.errors import RunError, UserError
 from siod.types import Batch
 
 PLAIN = Augmentation(input_size=(96, 96))
@@ -83,7 +89,68 @@ def test_leaving_an_epoch_early_does_not_disturb_the_next(digits: PreparedData) 
     assert_equal(train(digits, workers=1), train(digits))
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
+def processes() -> set[int | None]:
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+def test_processes_wait_for_the_next_epoch_and_end_with_their_run(digits: PreparedData) -> None:
+    with own_loader_processes():  # ends those of other tests
+        pass
+    with own_loader_processes():
+        train(digits, workers=1)
+        training = processes()
+        list(eval_batches(digits, batch_size=3, workers=1))
+        both = processes()
+        train(digits, epoch=2, workers=1)
+        list(eval_batches(digits, batch_size=3, workers=1))
+        assert training < both == processes()
+    assert processes() == set()
+
+
+def test_a_run_that_fails_in_the_middle_of_an_epoch_leaves_no_process(digits: PreparedData) -> None:
+    def fail_after(batches: Iterator[Batch]) -> None:
+        with own_loader_processes():
+            next(batches)
+            assert len(processes()) >= 2
+            raise RunError("a NaN, say")
+
+    batches = iter(train_batches(digits, WILD, batch_size=8, seed=0, epoch=1, workers=2))
+    with pytest.raises(RunError, match="a NaN, say"):
+        fail_after(batches)
+    assert processes() == set()
+    assert_equal(train(digits, workers=1), train(digits))
+
+
+REMEDY = r"shared memory \(/dev/shm has \d+ MB\): give the container more .*--shm-size.*loader_workers lower than 1, 0 "
+
+
+@pytest.mark.timeout(120)
+def test_a_batch_that_shared_memory_does_not_hold_ends_the_run_with_the_remedy(digits: PreparedData) -> None:
+    """A file of shared memory may grow to a page; the batch would be lost on its way and waited for."""
+    with own_loader_processes():
+        train(digits, workers=1)
+        for pid in processes():
+            assert pid is not None
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, 4096))
+        with pytest.raises(RunError, match=REMEDY) as refusal:
+            train(digits, epoch=2, workers=1)
+    assert "\n" not in str(refusal.value)
+    assert processes() == set()
+
+
+@pytest.mark.timeout(120)
+def test_a_process_that_dies_of_a_bus_error_ends_the_run_with_the_remedy(digits: PreparedData) -> None:
+    with own_loader_processes():
+        train(digits, workers=1)
+        for pid in processes():
+            assert pid is not None
+            os.kill(pid, signal.SIGBUS)
+        with pytest.raises(RunError, match=REMEDY) as refusal:
+            train(digits, epoch=2, workers=1)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 5])
 def test_the_shares_of_all_workers_make_up_the_batch_of_one(digits: PreparedData, world_size: int) -> None:
     whole = train(digits)
     shares = [train(digits, rank=rank, world_size=world_size) for rank in range(world_size)]
@@ -93,9 +160,26 @@ def test_the_shares_of_all_workers_make_up_the_batch_of_one(digits: PreparedData
         assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
 
 
-def test_a_batch_that_does_not_divide_is_refused(digits: PreparedData) -> None:
-    with pytest.raises(ValueError, match="batch_size must be a multiple of world_size 3, not 8"):
-        train(digits, world_size=3)
+@pytest.mark.parametrize("world_size", [2, 3, 4, 5])
+@pytest.mark.parametrize("company", [{}, {"group_shapes": True}], ids=["any", "grouped"])
+def test_all_shares_of_a_batch_are_padded_to_the_largest_of_the_batch(
+    mixed: PreparedData, world_size: int, company: dict[str, bool]
+) -> None:
+    """Its inputs are 64 x 96, 64 x 128 and 160 x 64, or half as large again."""
+    augmentation = Augmentation(short_edge=ShortEdge(lengths=(64, 96), longest=400), **company)
+    (whole,) = train(mixed, augmentation, batch_size=5)
+    shares = [
+        train(mixed, augmentation, batch_size=5, rank=rank, world_size=world_size)[0] for rank in range(world_size)
+    ]
+    assert [len(share.image_ids) for share in shares] == {2: [3, 2], 3: [2, 2, 1], 4: [2, 1, 1, 1], 5: [1] * 5}[
+        world_size
+    ]
+    assert torch.equal(whole.images, torch.cat([share.images for share in shares]))
+
+
+def test_more_workers_than_images_in_a_batch_are_refused(digits: PreparedData) -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least world_size 9, not 8"):
+        list(train_batches(digits, PLAIN, batch_size=8, seed=0, epoch=1, world_size=9))
 
 
 def test_without_augmentation_pixels_and_boxes_are_those_of_the_file(digits: PreparedData) -> None:

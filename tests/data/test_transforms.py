@@ -215,6 +215,8 @@ def test_an_input_is_of_a_size_or_follows_the_short_edge() -> None:
             Augmentation.parse(changes, source="augmentation")
     with pytest.raises(UserError, match="scale has no effect with short_edge"):
         Augmentation.parse({"short_edge": {}, "scale": (0.5, 1.0)}, source="augmentation")
+    with pytest.raises(UserError, match="group_shapes has no effect with input_size"):
+        Augmentation.parse({"input_size": (96, 96), "group_shapes": True}, source="augmentation")
     assert Augmentation(input_size=(96, 96)).model_dump(mode="json").keys() == {
         *("input_size", "scale", "scale_step", "shift_border_px", "flip"),
         *("brightness", "contrast", "saturation", "lighting"),

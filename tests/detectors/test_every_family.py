@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from siod.data.annotation_sets import Full
 from siod.data.digits import Digits
 from siod.data.loader import train_batches
 from siod.data.source import PreparedData, prepare
-from siod.data.transforms import Augmentation
+from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.detectors.zoo import (
     CENTERNET_TINY,
@@ -36,7 +36,7 @@ from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess
-from siod.training.experiment import Experiment, Scratch
+from siod.training.experiment import SGD, Experiment, Recipe, Scratch
 from siod.training.phases import Phase
 from siod.training.presets import digits_centernet
 from siod.training.step import batch_loss
@@ -260,34 +260,62 @@ def small(spec: DetectorSpec) -> Experiment:
     )
 
 
-def _one_of_two(rank: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
+def _one_of(rank: int, workers: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
     torch.set_num_threads(1)
     rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=workers)
     for name, experiment in runs.items():
-        loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2))
+        loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=workers))
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
-def test_two_workers_have_the_losses_of_one(tmp_path: Path) -> None:
-    runs = {family.plain.family: small(family.plain) for family in EVERY_FAMILY}
+def runs_of_every_family(batch_size: int) -> dict[str, Experiment]:
+    """Plain on inputs of two sizes, of which uneven shares but the first have the smaller; with DMiner on one size."""
+    two_sizes = Augmentation(short_edge=ShortEdge(lengths=(64, 64, 96), longest=96))
+    runs = {}
     for family in EVERY_FAMILY:
-        dminer = DMiner(splg=SPLG(), pgcl=PGCL(top_m=family.top_m))
-        runs[family.plain.family + "_dminer"] = small(family.mining).with_changes({"dminer": dminer})
+        name, dminer = family.plain.family, DMiner(splg=SPLG(), pgcl=PGCL(top_m=family.top_m))
+        runs[name] = small(family.plain).with_changes({"augmentation": two_sizes})
+        runs[f"{name}_dminer"] = small(family.mining).with_changes({"dminer": dminer})
+    # The update of SGD is as long as the gradient; Adam's hardly depends on it.
+    recipe = Recipe(epochs=1, batch_size=batch_size, optimiser=SGD(), learning_rate=0.01)
+    return {name: experiment.with_changes({"recipe": recipe}) for name, experiment in runs.items()}
+
+
+def learnt(run_dir: Path, experiment: Experiment) -> Tensor:
+    """What the run added to each parameter of its fresh detector."""
+    torch.manual_seed(experiment.seed)
+    fresh = build(experiment.detector, num_classes=5)
+    state = last(run_dir)["model"]
+    return torch.cat([(state[name] - value.detach()).flatten() for name, value in fresh.named_parameters()])
+
+
+def last(run_dir: Path) -> dict[str, Any]:
+    latest = CheckpointFolder(run_dir / "checkpoints").latest()
+    assert latest is not None
+    return load(latest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "batch_size"), [(2, 8), (2, 5), (3, 7)])
+def test_several_workers_have_the_losses_of_one_and_learn_as_much(
+    tmp_path: Path, workers: int, batch_size: int
+) -> None:
+    """Shares of 4 and 4, 3 and 2, 3 and 2 and 2 images."""
+    runs = runs_of_every_family(batch_size)
     first = next(iter(runs.values()))
     data = prepare(first.data, first.annotations, tmp_path / "cache")
-    (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(_one_of_two, args=(runs, data, tmp_path / "two"), nprocs=2)
+    (tmp_path / "several").mkdir()
+    torch.multiprocessing.spawn(_one_of, args=(workers, runs, data, tmp_path / "several"), nprocs=workers)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU)).history
-        latest = CheckpointFolder(tmp_path / "two" / name / "checkpoints").latest()
-        assert latest is not None
-        (together,) = load(latest)["history"]
+        (together,) = last(tmp_path / "several" / name)["history"]
         terms = {key for key in alone if key.startswith("train/") and "per_second" not in key}
         assert ("train/pgcl" in terms) == name.endswith("_dminer")
         for term in terms:
             assert together[term] == pytest.approx(alone[term], rel=1e-5), (name, term)
+        ours, theirs = (learnt(tmp_path / folder / name, experiment) for folder in ("one", "several"))
+        assert (ours - theirs).norm() < 1e-3 * ours.norm(), name
 
 
 @cache

@@ -275,38 +275,40 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
 Runs = dict[str, tuple[Experiment, PreparedData, Path]]
 
 
-def _one_of_two(rank: int, runs: Runs, folder: Path) -> None:
+def _one_of(rank: int, workers: int, runs: Runs, folder: Path) -> None:
     torch.set_num_threads(1)
     rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=workers)
     for name, (experiment, data, start) in runs.items():
-        run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2), start)
+        run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=workers), start)
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_workers_have_the_losses_of_one(
-    both_sets: dict[str, Experiment], prepared: Prepare, eager: Eager, tmp_path: Path
+@pytest.mark.parametrize("images", [(4, 4), (3, 2), (3, 2, 2)], ids=str)
+def test_several_workers_have_the_losses_of_one(
+    images: tuple[int, ...], both_sets: dict[str, Experiment], prepared: Prepare, eager: Eager, tmp_path: Path
 ) -> None:
-    """On one step of eight images; after an update scores on either side of a threshold may change sides."""
+    """On one step of so many images each; after an update scores on either side of a threshold may change sides."""
     runs: Runs = {}
     for asked in METHODS_ASKED:
         for name, experiment in both_sets.items():
             changes = {
                 "method": asked.spec,
                 "recipe.epochs": 1,
-                "recipe.batch_size": 8,
+                "recipe.batch_size": sum(images),
                 "detector": asked.detectors[-1],
             }
             one = experiment.with_changes(changes).with_changes({"detector.norm": "group"})
             start = start_file(one, tmp_path, eager)
             one = one.with_changes({"weights": FromCheckpoint(file=start)})
             runs[f"{asked.spec.kind}-{name}"] = (one, prepared(one), start)
-    (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(_one_of_two, args=(runs, tmp_path / "two"), nprocs=2)
+    workers = len(images)
+    (tmp_path / "several").mkdir()
+    torch.multiprocessing.spawn(_one_of, args=(workers, runs, tmp_path / "several"), nprocs=workers)
     for name, (experiment, data, start) in runs.items():
         (alone,) = run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU), start).history
-        (together,) = final(tmp_path / "two" / name)["history"]
+        (together,) = final(tmp_path / "several" / name)["history"]
         measured = {key for key in alone if key.startswith(("train/", "mining/")) and "per_second" not in key}
         for key in measured:
             assert together[key] == pytest.approx(alone[key], rel=1e-4, abs=1e-7), (name, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,29 @@ def test_a_loss_that_is_not_finite_names_term_step_and_checkpoint(
     wild = small.with_changes({"recipe.learning_rate": 1e30, "dminer": None, "recipe.schedule": {"kind": "step"}})
     with pytest.raises(RunError, match=r"loss term '\w+' is (nan|inf) at epoch 1, step \d; last good checkpoint: none"):
         loop.run(wild, small_data, InProcess(tmp_path, device=CPU))
+
+
+def test_loader_processes_live_from_epoch_to_epoch_and_end_with_the_run(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    """One for training and one for validation images; none of them of another run."""
+    alive: list[set[int | None]] = []
+    experiment = small.with_changes({"compute.loader_workers": 1, "dminer": None})
+
+    def listen(epoch: int, _metrics: object) -> None:
+        alive.append({process.pid for process in multiprocessing.active_children()})
+        if len(alive) == 3:
+            raise RunError(f"epoch {epoch} of another run went wrong")
+
+    loop.run(experiment, small_data, InProcess(tmp_path / "a", listen, device=CPU))
+    assert len(alive[0]) == 2
+    assert alive[0] == alive[1]
+    assert multiprocessing.active_children() == []
+    with pytest.raises(RunError, match="epoch 1 of another run"):
+        loop.run(experiment, small_data, InProcess(tmp_path / "b", listen, device=CPU))
+    assert len(alive[2]) == 2
+    assert not alive[0] & alive[2]
+    assert multiprocessing.active_children() == []
 
 
 def test_train_leaves_its_results_and_a_second_call_returns_them(
