@@ -19,6 +19,8 @@ from ray.tune.search import Searcher
 
 from siod.errors import RunError, UserError
 from siod.training.context import request_stop
+from siod.training.placement import Placement
+from siod.tuning.device_fault import end_process, forget_last_words, is_device_fault, last_words
 from siod.tuning.interrupt import interruptible
 from siod.tuning.search import derived
 from siod.tuning.trial import carry_out
@@ -139,11 +141,10 @@ def _fit(trainable: Any, ask: Callable[[], dict[str, Any] | None], watch: Watch,
 
 def _resources(job: Job) -> tune.PlacementGroupFactory:
     """What Tune reserves for a trial; Ray Train reserves for its workers itself."""
-    compute = job.experiment.compute
-    if not compute.in_process():
+    if not job.experiment.compute.in_process():
         return tune.PlacementGroupFactory([DRIVER_ONLY])
-    gpus = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {}
-    return tune.PlacementGroupFactory([{"CPU": compute.cpus_per_worker} | gpus])
+    placement = Placement.of(job.experiment.compute)
+    return tune.PlacementGroupFactory([{"CPU": placement.cpus} | ({"GPU": placement.gpus} if placement.gpus else {})])
 
 
 def _listed_trial(config: dict[str, Any], jobs: dict[int, Job]) -> None:
@@ -157,18 +158,22 @@ def _proposed_trial(config: dict[str, Any], bases: dict[str, Job]) -> None:
 def _trial(job: Job) -> None:
     """What Tune runs in a process of its own.
 
-    An error is reported, not raised: training again would meet it again. Tune restarts only what died.
+    An error is reported, not raised: training again would meet it again. Tune restarts only what died, as a process
+    does here whose GPU is lost to it (:mod:`siod.tuning.device_fault`).
     """
     # Ray Train workers report by themselves (see siod.training.worker).
     listener = _report if job.experiment.compute.in_process() else None
+    forget_last_words(job.run_dir)
     try:
         carry_out(job, listener)
     except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this trial alone)
+        if is_device_fault(error):
+            end_process(error, job.run_dir)
         tune.report({FAILURE: _sentence(error), TRACEBACK: traceback.format_exc()})
     finally:
         # The process goes on to the next trial; this one's tensors must not.
         gc.collect()
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
 
 
@@ -327,7 +332,12 @@ class Watch(tune.Callback):
         del iteration, trials, info
         path = trial.error_file
         text = Path(path).read_text() if path and Path(path).exists() else ""
-        self._failed(self.job(trial), "its process died (out of memory, killed, or a lost node)", text)
+        job = self.job(trial)
+        fault = last_words(job.run_dir)
+        if fault is None:
+            self._failed(job, "its process died (out of memory, killed, or a lost node)", text)
+        else:
+            self._failed(job, f"its GPU failed: {fault.sentence}", fault.traceback)
 
     def _finished(self, job: Job, metrics: dict[str, float]) -> None:
         self.open.discard(job.name)

@@ -17,6 +17,7 @@ from siod.evaluation.diagnosis import diagnose
 from siod.evaluation.score_aware import evaluate_files
 from siod.json_file import read_json, write_json
 from siod.training import results
+from siod.training.placement import Placement
 from siod.training.run import train
 from siod.tuning.gallery import found_in, study_gallery
 from siod.tuning.pictures import draw_predictions
@@ -39,7 +40,7 @@ class Job:
 
     Args:
         arm: Name of its arm.
-        experiment: What to learn.
+        experiment: What to learn, placed.
         data: Its prepared files.
         identity: Equal identities learn equal weights.
         run_dir: Where it trains, named by its identity.
@@ -91,9 +92,8 @@ def carry_out(job: Job, listener: EpochListener | None = None) -> dict[str, floa
         UserError: The folder is in use or weights are missing.
         RunError: The run failed.
     """
-    compute = job.experiment.compute
-    if compute.in_process() and not torch.cuda.is_available():
-        torch.set_num_threads(max(1, int(compute.cpus_per_worker)))
+    if job.experiment.compute.in_process():
+        torch.set_num_threads(Placement.of(job.experiment.compute).threads)
     metrics = train(
         job.experiment,
         job.data,

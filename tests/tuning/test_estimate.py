@@ -95,10 +95,10 @@ def test_the_figures_of_a_study_are_sums_over_what_is_left(small: Experiment) ->
 
 
 def test_workers_count_in_hours_and_memory(small: Experiment) -> None:
-    wide = small.with_changes({"compute.workers": 2, "compute.gpus_per_worker": 0.5})
+    wide = small.with_changes({"compute.workers": 2, "compute.gpus_per_worker": 1})
     found = estimate([job("a/0", wide)], {shape_of(wide): Measured(1, 1800.0, 300.0, 1.0)}, slots=1)
-    # Two epochs of half an hour on two workers: 2 worker-hours, half a GPU each.
-    assert (found.cpu_hours, found.gpu_hours, found.memory_mib) == (2.0, 1.0, 600.0)
+    # Two epochs of half an hour on two workers: 2 worker-hours, a GPU each.
+    assert (found.cpu_hours, found.gpu_hours, found.memory_mib) == (2.0, 2.0, 600.0)
 
 
 def test_what_was_never_measured_is_named_and_left_out(small: Experiment) -> None:

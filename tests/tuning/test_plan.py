@@ -3,11 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from siod.errors import UserError
-from siod.tuning.plan import Node, Request, Trial, concurrency, fits_at_once, plan
+from siod.training.placement import Node
+from siod.tuning.plan import Trial, concurrency, place_trials, plan
 
 if TYPE_CHECKING:
     from siod.tuning.study import Study
@@ -44,36 +42,6 @@ def test_an_empty_choice_is_refused(a_study: Study) -> None:
         plan(a_study, arms=[])
 
 
-@pytest.mark.parametrize(
-    ("request_", "nodes", "fits"),
-    [
-        (Request(1, 1), [Node(2)], 2),
-        (Request(1, 3), [Node(2), Node(2)], 0),  # four cores in all, but no machine with three
-        (Request(2, 1), [Node(1), Node(2)], 1),
-        (Request(1, 0.1), [Node(0.3)], 3),  # 0.3 / 0.1 is 2.9999999999999996
-        (Request(1, 1, 1), [Node(8, 2), Node(8)], 2),
-        (Request(1, 1, 0.5), [Node(8, 1)], 2),
-        (Request(4, 2, 1), [Node(8, 4), Node(8, 4), Node(6, 4)], 2),
-    ],
-)
-def test_trials_fit_where_each_worker_finds_one_machine(request_: Request, nodes: list[Node], fits: int) -> None:
-    assert fits_at_once(request_, nodes) == fits
-
-
-@given(
-    workers=st.integers(1, 4),
-    cpus=st.integers(1, 4),
-    nodes=st.lists(st.builds(Node, st.integers(0, 16), st.integers(0, 8)), max_size=4),
-    gpus=st.integers(0, 2),
-)
-def test_what_fits_at_once_never_asks_for_more_than_there_is(
-    workers: int, cpus: int, nodes: list[Node], gpus: int
-) -> None:
-    fits = fits_at_once(Request(workers, cpus, gpus), nodes)
-    assert fits * workers * cpus <= sum(node.cpus for node in nodes)
-    assert fits * workers * gpus <= sum(node.gpus for node in nodes)
-
-
 def asking(trials: tuple[Trial, ...], **compute: float) -> tuple[Trial, ...]:
     settings = {f"compute.{name}": value for name, value in compute.items()}
     return tuple(Trial(trial.arm, trial.seed, trial.experiment.with_changes(settings)) for trial in trials)
@@ -93,6 +61,6 @@ def test_a_trial_that_can_never_fit_is_refused_with_what_it_asks_and_what_there_
     with pytest.raises(UserError) as caught:
         concurrency(trials, [Node(2)])
     assert str(caught.value) == (
-        "full/0 asks for 2 workers of 1 CPU and 1 GPU, which can never fit here (1 node: 2 CPU, 0 GPU); "
-        "lower compute.workers, compute.cpus_per_worker or compute.gpus_per_worker"
+        "full/0 asks for 2 workers of 1 GPU, 1 CPU, which can never fit here (1 node: 2 CPU, 0 GPU); "
+        "lower compute.workers, compute.cpus_per_worker, compute.gpus_per_worker or compute.loader_workers"
     )
