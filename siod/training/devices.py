@@ -61,9 +61,26 @@ def reserved_device(placement: Placement) -> torch.device:
     if placement.device == "cpu":
         return CPU
     if not torch.cuda.is_available():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") or "none"
+        asked, visible = f"compute.gpus_per_worker {placement.gpus:g}", os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         raise RunError(
-            f"a GPU was reserved (compute.gpus_per_worker {placement.gpus:g}) that torch {torch.__version__} cannot "
-            f"use (CUDA_VISIBLE_DEVICES: {visible}); mend the driver, install torch for CUDA, or use --device cpu"
+            f"a GPU was reserved ({asked}), but torch {torch.__version__} sees none it can use (CUDA_VISIBLE_DEVICES: "
+            f"{visible or 'none'}); mend the driver, install torch for CUDA, or use --device cpu"
         )
     return torch.device("cuda", 0)
+
+
+def refuse_missing_precision(precision: str, device: torch.device) -> None:
+    """Refuse to emulate what a GPU cannot do: it would take many times as long.
+
+    Args:
+        precision: Of the recipe.
+        device: Where it would be trained.
+
+    Raises:
+        RunError: The GPU has no bf16.
+    """
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise RunError(
+            f"recipe.precision bf16: {torch.cuda.get_device_name(device)} has none; choose --precision fp16 or fp32, "
+            "which is another experiment"
+        )

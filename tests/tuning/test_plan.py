@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from siod.errors import UserError
 from siod.training.placement import Node
-from siod.tuning.plan import Trial, concurrency, place_trials, plan
+from siod.tuning.plan import Trial, concurrency, plan
 
 if TYPE_CHECKING:
     from siod.tuning.study import Study
