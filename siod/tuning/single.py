@@ -68,7 +68,8 @@ def train_one(
         _refuse_foreign(out)
     nodes = _machines(experiment, address)
     (trial,) = place_trials([Trial(Arm(name=name), experiment.seed, experiment)], nodes, autoscale=autoscale)
-    confirm_cpu([trial], confirm)
+    if out is None or results.read_result(out) is None:
+        confirm_cpu([trial], confirm)
     board = Board.of("train", {trial.name: total_epochs(experiment)})
     with shown(board) if progress else nullcontext():
         board.doing("preparing the data")
