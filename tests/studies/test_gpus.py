@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from siod.training.experiment import Compute
 from siod.training.placement import Node, Placement, fits_at_once, place
 from siod.tuning.plan import Room, place_trials, plan
-from siod.tuning.study import list_studies
+from siod.tuning.study import list_studies, load_study
 
 COCO = {study.name: study for study in list_studies() if study.base.data.kind != "digits"}
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "gpus.md").read_text()
 DIGITS = {study.name: study for study in list_studies() if study.base.data.kind == "digits"}
 
 
@@ -41,6 +45,28 @@ def test_a_study_on_coco_trains_one_trial_on_each_gpu(name: str, gpus: int) -> N
     plural = "s" * (at_once != 1)
     idle = "nothing idle" if at_once == gpus else f"idle: {gpus - at_once} GPU, {9 * (gpus - at_once)} CPU"
     assert line == f"{at_once} trial{plural} at once, each 1 GPU, 9 CPU (8 loader processes); {idle}"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "study", "settings"),
+    [
+        (1, "table3_modules", {}),
+        (4, "table3_modules", {}),
+        (8, "table3_modules", {}),
+        (4, "table1_detectors", {"workers": 4}),
+        (8, "table1_detectors", {"workers": 4}),
+        (4, "dminer_search", {}),
+        (4, "digits_modules", {"gpus_per_worker": 0.25}),
+    ],
+)
+def test_the_page_on_gpus_shows_what_a_plan_says(gpus: int, study: str, settings: dict[str, float]) -> None:
+    trials = plan(load_study(study))
+    asked = [
+        replace(trial, experiment=trial.experiment.model_copy(update={"compute": Compute(**settings)}))
+        for trial in trials
+    ]
+    (line,) = Room(machine(gpus)).told(place_trials(asked, machine(gpus)))
+    assert f"\n    {line}\n" in PAGE
 
 
 def test_only_the_three_final_trials_of_the_search_are_fewer_than_four_gpus() -> None:
