@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 FILE_NAME = "run"
+# What another machine gave a run is no wish.
+ANYWHERE = {"compute.cpus_per_worker": None, "compute.gpus_per_worker": None, "compute.loader_workers": None}
 
 
 def train(
@@ -110,12 +112,13 @@ def choose(file: Path | None, study: str | None, arm: str | None) -> tuple[Exper
 
 
 def _read(file: Path) -> Experiment:
-    """Read an experiment; the file that a run leaves holds its identity beside it."""
+    """Read an experiment; the file that a run leaves holds its identity beside it, and where that run was placed."""
     from siod.training.experiment import Experiment  # noqa: PLC0415  (keeps --help fast)
 
     try:
         data = json.loads(file.read_text())
     except (OSError, ValueError):
         return Experiment.read(file)
-    inner = data.get("experiment") if isinstance(data, dict) and "identity" in data else data
-    return Experiment.parse(inner, source=str(file))
+    if not isinstance(data, dict) or "identity" not in data:
+        return Experiment.parse(data, source=str(file))
+    return Experiment.parse(data.get("experiment"), source=str(file)).with_changes(ANYWHERE)

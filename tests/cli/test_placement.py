@@ -12,6 +12,8 @@ import torch
 
 from siod.cli.options import command_of, consent, requested
 from siod.tracking.mlflow import Store
+from siod.training.experiment import Compute
+from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,6 +197,20 @@ def test_a_training_says_where_it_runs_and_its_record_holds_it(siod: Siod, study
     assert "train: 1 trial at once, each 2 CPU (1 loader process); " in done.err
     compute = json.loads((tmp_path / "run" / "experiment.json").read_text())["experiment"]["compute"]
     assert (compute["cpus_per_worker"], compute["gpus_per_worker"], compute["loader_workers"]) == (2.0, 0.0, 1)
+
+
+@NO_GPU
+def test_a_run_s_experiment_is_placed_anew_on_another_machine(siod: Siod, study: str, tmp_path: Path) -> None:
+    there = Compute(cpus_per_worker=9, gpus_per_worker=1, loader_workers=8)
+    asked = load_study(study).base.with_changes({"compute": there, "recipe.epochs": 1})
+    left = {"identity": "0123456789abcdef", "experiment": asked.model_dump(mode="json")}
+    (tmp_path / "left.json").write_text(json.dumps(left))
+    done = siod("train", "left.json")
+    assert done.code == 0
+    assert "train: 1 trial at once, each 1 CPU; " in done.err
+    # Without an identity it is no record but a wish, which cannot be had here.
+    (tmp_path / "wish.json").write_text(json.dumps(left["experiment"]))
+    assert "run/1 asks for 1 GPU, " in siod("train", "wish.json", "--seed", 1).refusal
 
 
 @NO_GPU

@@ -13,7 +13,7 @@ from siod.data.digits import Digits
 from siod.data.source import PreparedData, prepare
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.detectors.zoo import build
-from siod.training.experiment import Experiment, Scratch
+from siod.training.experiment import Compute, Experiment, Scratch
 from siod.training.presets import digits_centernet
 
 Prepare = Callable[[Experiment], PreparedData]
@@ -62,6 +62,8 @@ def siod_run() -> Experiment:
             "detector.norm": "group",
             "recipe.epochs": 2,
             "recipe.batch_size": 4,
+            # Comparisons must not mix devices: what a GPU computes differs.
+            "compute": Compute(cpus_per_worker=1, gpus_per_worker=0, loader_workers=0),
         }
     )
 

@@ -11,7 +11,8 @@ import pytest
 
 from siod.data.annotation_sets import Full
 from siod.training.experiment import Experiment
-from siod.training.presets import DIGITS_DMINER
+from siod.training.placement import Node, placed
+from siod.training.presets import DIGITS_DMINER, digits_centernet
 from siod.tuning.estimate import Measured, estimate, measure_runs, shape_of
 
 MIB = 2**20
@@ -60,6 +61,17 @@ def test_what_costs_nothing_does_not_change_the_shape(small: Experiment, changes
 )
 def test_what_costs_changes_the_shape(small: Experiment, changes: dict[str, Any]) -> None:
     assert shape_of(small.with_changes(changes)) != shape_of(small)
+
+
+def test_runs_from_before_anything_was_automatic_are_found_by_their_shape(small: Experiment) -> None:
+    # As the version before wrote it: a core, no GPU, no loader process, and the shape it had then.
+    before = digits_centernet().model_dump(mode="json")
+    before["compute"] |= {"cpus_per_worker": 1.0, "gpus_per_worker": 0.0, "loader_workers": 0}
+    assert shape_of(Experiment.model_validate(before)) == "c6ecf634450f9f65"
+    assert shape_of(placed(digits_centernet(), [Node(8)])) == "c6ecf634450f9f65"
+    assert shape_of(placed(digits_centernet(), [Node(8, 1)])) != "c6ecf634450f9f65"
+    loading = small.with_changes({"compute.loader_workers": 2})
+    assert shape_of(loading) != shape_of(small)
 
 
 def test_a_miners_settings_cost_nothing_but_its_absence_does(small: Experiment) -> None:
