@@ -66,7 +66,7 @@ LoaderWorkers = Annotated[
     typer.Option(min=0, help="Processes of each worker that load images.", show_default="its share of the cores"),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="Arithmetic of the training: fp32, bf16 or fp16.", show_default="the experiment's")
+    str | None, typer.Option(help="Arithmetic of the training, such as fp32 or bf16.", show_default="the experiment's")
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],

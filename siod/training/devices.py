@@ -67,20 +67,3 @@ def reserved_device(placement: Placement) -> torch.device:
             f"{visible or 'none'}); mend the driver, install torch for CUDA, or use --device cpu"
         )
     return torch.device("cuda", 0)
-
-
-def refuse_missing_precision(precision: str, device: torch.device) -> None:
-    """Refuse to emulate what a GPU cannot do: it would take many times as long.
-
-    Args:
-        precision: Of the recipe.
-        device: Where it would be trained.
-
-    Raises:
-        RunError: The GPU has no bf16.
-    """
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise RunError(
-            f"recipe.precision bf16: {torch.cuda.get_device_name(device)} has none; choose --precision fp16 or fp32, "
-            "which is another experiment"
-        )

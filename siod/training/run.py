@@ -15,7 +15,7 @@ from siod.methods.annotated import AnnotatedOnly
 from siod.training import loop, results, weights
 from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
-from siod.training.devices import refuse_missing_precision, reserved_device, this_machine
+from siod.training.devices import reserved_device, this_machine
 from siod.training.placement import Placement, placed
 
 if TYPE_CHECKING:
@@ -163,11 +163,7 @@ def carry_out(
         context: This worker's place.
         initial_weights: From ``siod.training.weights.ensure``.
         teacher: From :func:`ensure_teacher`.
-
-    Raises:
-        RunError: The device cannot do what the recipe asks for, or the run failed.
     """
-    refuse_missing_precision(experiment.recipe.precision, context.device)
     with _log_file(context):
         trained = loop.run(experiment, data, context, initial_weights=initial_weights, teacher=teacher)
         results.finish(trained, context)

@@ -16,6 +16,9 @@ from siod.detectors.zoo import build
 from siod.training.experiment import Compute, Experiment, Scratch
 from siod.training.presets import digits_centernet
 
+# Comparisons must not mix devices: what a GPU computes differs.
+ON_CPU = Compute(cpus_per_worker=1, gpus_per_worker=0, loader_workers=0)
+
 Prepare = Callable[[Experiment], PreparedData]
 
 
@@ -62,8 +65,7 @@ def siod_run() -> Experiment:
             "detector.norm": "group",
             "recipe.epochs": 2,
             "recipe.batch_size": 4,
-            # Comparisons must not mix devices: what a GPU computes differs.
-            "compute": Compute(cpus_per_worker=1, gpus_per_worker=0, loader_workers=0),
+            "compute": ON_CPU,
         }
     )
 

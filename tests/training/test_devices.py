@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from siod.errors import RunError
-from siod.training.devices import refuse_missing_precision, reserved_device, this_machine, usable_cores
+from siod.training.devices import reserved_device, this_machine, usable_cores
 from siod.training.placement import Placement
 
 CORES = len(os.sched_getaffinity(0))
@@ -40,18 +40,6 @@ def test_a_reserved_gpu_that_torch_cannot_use_is_one_sentence(monkeypatch: pytes
         f"a GPU was reserved (compute.gpus_per_worker 1), but torch {torch.__version__} sees none it can use "
         "(CUDA_VISIBLE_DEVICES: 2); mend the driver, install torch for CUDA, or use --device cpu"
     )
-
-
-def test_a_gpu_without_bf16_is_not_asked_to_emulate_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, bool]] = []
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
-    gpu = torch.device("cuda", 0)
-    with pytest.raises(RunError, match=r"recipe\.precision bf16: Tesla V100 has none; choose --precision fp16 or fp32"):
-        refuse_missing_precision("bf16", gpu)
-    assert asked == [{"including_emulation": False}]
-    refuse_missing_precision("fp16", gpu)
-    refuse_missing_precision("bf16", torch.device("cpu"))
 
 
 def test_this_machine_offers_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
