@@ -76,13 +76,19 @@ def _devices() -> list[Finding]:
         import torchvision  # noqa: PLC0415
     except ImportError as error:
         return [Finding("missing", f"torch does not load ({error})", "install siod's dependencies again")]
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    findings = [Finding("ok", f"{cpus} CPU cores")]
+    from siod.training.devices import this_machine  # noqa: PLC0415
+    from siod.training.experiment import Compute  # noqa: PLC0415
+    from siod.training.placement import Placement, fits_at_once, place, told  # noqa: PLC0415
+
+    here = this_machine()
+    findings = [Finding("ok", f"{here.cpus:g} CPU cores")]
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         findings.append(Finding("ok", f"{len(names)} GPU: {', '.join(names)}"))
     else:
         findings.append(Finding("note", "no GPU", "digits studies run on CPU cores, COCO needs a GPU"))
+    usual = Placement.of(place(Compute(), [here]))
+    findings.append(Finding("ok", f"a study here: {told(usual, fits_at_once(usual, [here]), [here])}"))
     if not hasattr(torchvision.ops, "deform_conv2d"):
         findings.append(Finding("missing", "torchvision.ops.deform_conv2d", "install torchvision >= 0.24"))
     return findings

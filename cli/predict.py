@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from siod.cli.options import CACHE, Cache, absolute, refuse_occupied, writable_parent
+from siod.cli.options import CACHE, Cache, PlainDevice, absolute, asked_device, refuse_occupied, writable_parent
 
 DETECTIONS, IMAGES = "detections.json", "images.json"
 
@@ -20,6 +20,7 @@ def predict(
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Lowest score that is drawn; the file holds all.")
     ] = 0.3,
+    device: PlainDevice = "auto",
     cache: Cache = CACHE,
 ) -> None:
     """Find objects in images: detections as COCO JSON, and the images with boxes drawn."""
@@ -29,7 +30,8 @@ def predict(
     from siod.training.predict import image_files, predict  # noqa: PLC0415
     from siod.tuning.pictures import draw_detections  # noqa: PLC0415
 
-    made = predict(absolute(checkpoint), image_files([absolute(path) for path in images]), cache_dir=absolute(cache))
+    files = image_files([absolute(path) for path in images])
+    made = predict(absolute(checkpoint), files, cache_dir=absolute(cache), compute=asked_device(device))
     out.mkdir(exist_ok=True)
     for number, file in enumerate(made.files, start=1):
         boxes = [(box, f"{name} {100 * score:.0f}") for box, name, score in made.in_image(number) if score >= threshold]

@@ -7,14 +7,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siod.cli.options import CACHE, RUNS, Address, Cache, Runs, SkipBroken, absolute
+from siod.cli.options import (
+    CACHE,
+    RUNS,
+    Address,
+    Autoscale,
+    Cache,
+    Device,
+    GpusPerWorker,
+    LoaderWorkers,
+    Precision,
+    Runs,
+    Set,
+    SkipBroken,
+    Workers,
+    absolute,
+    consent,
+    refuse_autoscale_alone,
+    requested,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from siod.tuning.estimate import Estimate, Measured
-    from siod.tuning.plan import Node
+    from siod.tuning.plan import Room, Trial
     from siod.tuning.study import Study
     from siod.tuning.trial import Job
 
@@ -30,25 +48,46 @@ def plan(
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="At most so many trials at once; as many as fit when not given.")
     ] = None,
+    set_: Set = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    loader_workers: LoaderWorkers = None,
+    precision: Precision = None,
+    device: Device = "auto",
     skip_broken: SkipBroken = False,
     address: Address = None,
+    autoscale: Autoscale = False,
     runs: Runs = RUNS,
     cache: Cache = CACHE,
 ) -> None:
     """Say what a study would train, what is finished already, and what the rest will take."""
     from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
 
-    loaded = load_study(study)
+    refuse_autoscale_alone(autoscale, address)
+    settings = requested(
+        set_ or (),
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        loader_workers=loader_workers,
+        precision=precision,
+        device=device,
+    )
+    from siod.tuning.settings import with_settings  # noqa: PLC0415
+
+    loaded = with_settings(load_study(study), settings)
+    from siod.tuning.cluster import machines  # noqa: PLC0415
     from siod.tuning.estimate import estimate, measure_runs  # noqa: PLC0415
     from siod.tuning.jobs import in_stages, prepare_jobs  # noqa: PLC0415
-    from siod.tuning.plan import concurrency  # noqa: PLC0415
+    from siod.tuning.plan import Room, place_trials, refuse_hours_without_gpus  # noqa: PLC0415
     from siod.tuning.plan import plan as plan_trials  # noqa: PLC0415
 
     if loaded.search is not None:
         loaded, left = _searched(loaded, absolute(runs) / "studies" / loaded.name)
-    trials = plan_trials(loaded)
-    nodes = _nodes(address)
-    slots = concurrency(trials, nodes, limit=max_concurrent)
+    nodes = machines(address)
+    trials = place_trials(plan_trials(loaded), nodes, autoscale=autoscale)
+    refuse_hours_without_gpus(loaded, trials)
+    room = Room(nodes, max_concurrent, autoscale)
+    slots = room.slots(trials)
     runs_dir, cache_dir = absolute(runs), absolute(cache)
     jobs = prepare_jobs(
         trials,
@@ -59,40 +98,40 @@ def plan(
     )
     measured = measure_runs(runs_dir)
     if measure:
-        _calibrate(jobs, measured, runs_dir, cache_dir)
+        _calibrate(jobs, measured, runs_dir, cache_dir, address=address, confirm=consent(device))
         measured = measure_runs(runs_dir)
     if loaded.search is not None:
-        typer.echo("\n".join(_search_lines(loaded, left, jobs, measured, slots)))
+        typer.echo("\n".join(_search_lines(loaded, left, jobs, measured, room=room, trials=trials)))
     teachers = [
         teacher for teacher in in_stages([job for job in jobs if job.result() is None])[0] if teacher not in jobs
     ]
     found = estimate([*teachers, *jobs], measured, slots=slots)
     arms = [*(arm.name for arm in loaded.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
-    lines = [*_table(arms, [*jobs, *teachers], measured), "", *_summary(found, nodes, len(teachers) + len(jobs))]
-    typer.echo("\n".join([*lines, *_warnings(loaded)]))
+    lines = [*_table(arms, [*jobs, *teachers], measured), "", *_summary(found, room, trials, len(teachers) + len(jobs))]
+    typer.echo("\n".join([*lines, *_warnings(loaded, trials, asks=device != "cpu")]))
 
 
-def _nodes(address: str | None) -> tuple[Node, ...]:
-    if address is None:
-        from siod.tuning.plan import this_machine  # noqa: PLC0415
+def _calibrate(
+    jobs: Sequence[Job],
+    measured: Mapping[str, Measured],
+    runs_dir: Path,
+    cache_dir: Path,
+    *,
+    address: str | None,
+    confirm: Callable[[str], bool] | None,
+) -> None:
+    """Train one epoch for each shape that is unknown; it is kept as a run of its own, and found again.
 
-        return (this_machine(),)
-    from siod.tuning.cluster import session  # noqa: PLC0415  (Ray only where there is a cluster to ask)
-
-    with session(address) as nodes:
-        return nodes
-
-
-def _calibrate(jobs: Sequence[Job], measured: Mapping[str, Measured], runs_dir: Path, cache_dir: Path) -> None:
-    """Train one epoch for each shape that is unknown; it is kept as a run of its own, and found again."""
+    It ends in an evaluation, as every run does: a shape that is evaluated every few epochs takes a little less.
+    """
     from siod.tuning.estimate import shape_of  # noqa: PLC0415
     from siod.tuning.single import train_one  # noqa: PLC0415
 
     unknown = {shape_of(job.experiment): job for job in reversed(jobs) if job.result() is None}
     for shape, job in unknown.items():
         if shape not in measured:
-            once = job.experiment.with_changes({"recipe.epochs": 1, "evaluation.every_epochs": 1})
-            train_one(once, name=job.arm, runs_dir=runs_dir, cache_dir=cache_dir)
+            once = job.experiment.with_changes({"recipe.epochs": 1})
+            train_one(once, name=job.arm, runs_dir=runs_dir, cache_dir=cache_dir, address=address, confirm=confirm)
 
 
 def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Measured]) -> Iterator[str]:
@@ -114,12 +153,13 @@ def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Meas
         yield f"{arm:<{width}}  {done:>7}  {epochs:>6}  {time:>8}  {memory:>8}  {source}"
 
 
-def _summary(found: Estimate, nodes: Sequence[Node], trials: int) -> Iterator[str]:
+def _summary(found: Estimate, room: Room, trials: Sequence[Trial], planned: int) -> Iterator[str]:
+    from siod.training.placement import inventory  # noqa: PLC0415
     from siod.tuning.board import duration  # noqa: PLC0415
 
-    there = "; ".join(f"{node.cpus:g} CPU, {node.gpus:g} GPU" for node in nodes)
-    yield f"{trials} trials, {trials - len(found.waiting)} finished, {len(found.waiting)} to train"
-    yield f"machine{'s' * (len(nodes) != 1)}: {there}; {found.slots} trial{'s' * (found.slots != 1)} at once"
+    yield f"{planned} trials, {planned - len(found.waiting)} finished, {len(found.waiting)} to train"
+    yield inventory(room.nodes)
+    yield from room.told(trials)
     if not found.waiting:
         return
     if len(found.unknown) < len(found.waiting):
@@ -147,7 +187,13 @@ def _searched(study: Study, folder: Path) -> tuple[Study, dict[str, int]]:
 
 
 def _search_lines(
-    study: Study, left: Mapping[str, int], jobs: Sequence[Job], measured: Mapping[str, Measured], slots: int
+    study: Study,
+    left: Mapping[str, int],
+    jobs: Sequence[Job],
+    measured: Mapping[str, Measured],
+    *,
+    room: Room,
+    trials: Sequence[Trial],
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
     from siod.training.run import teacher_of  # noqa: PLC0415
@@ -157,12 +203,12 @@ def _search_lines(
 
     assert study.search is not None  # noqa: S101  (asked for then only)
     told = f"trials by {study.search.sampler}, pruner {study.search.pruner}"
-    for name, trials in left.items():
+    for name, count in left.items():
         paths = applicable(study.space, study.experiment(study.arm(name), study.seeds[0]))
-        yield f"search of {name}: {study.search.trials} {told}, {trials} left; {', '.join(paths)}"
+        yield f"search of {name}: {study.search.trials} {told}, {count} left; {', '.join(paths)}"
     bases = {job.arm: job for job in reversed(jobs)}
-    for name, trials in left.items():
-        if trials and teacher_of(bases[name].experiment) is not None:
+    for name, count in left.items():
+        if count and teacher_of(bases[name].experiment) is not None:
             yield f"search of {name}: a teacher is trained first, with the seed of the search"
     # What they will be called is not known yet: no folder has their results.
     nowhere = jobs[0].run_dir.parent / "none"
@@ -170,7 +216,9 @@ def _search_lines(
     if not asked:
         yield "the search is done; these trials are at each arm's best settings:"
         return
-    found = estimate(asked, measured, slots=slots)
+    searched = [trial for trial in trials if trial.seed == study.seeds[0] and left.get(trial.arm.name)]
+    yield from (f"search: {line}" for line in room.told(searched, len(asked)))
+    found = estimate(asked, measured, slots=room.slots(searched, len(asked)))
     if len(found.unknown) < len(asked):
         pruned = ", less what is pruned" if study.search.pruner != "none" else ""
         yield f"the search takes about {duration(found.wall_seconds)}{pruned}, {found.gpu_hours:.2f} GPU-hours at most"
@@ -179,8 +227,13 @@ def _search_lines(
     yield "then these at each arm's best settings, counted here at its own:"
 
 
-def _warnings(study: Study) -> Iterator[str]:
+def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool) -> Iterator[str]:
+    from siod.training.placement import DEVICE_REMEDY  # noqa: PLC0415
     from siod.tuning.arms import confounded  # noqa: PLC0415
+    from siod.tuning.plan import long_trials_on_cpu  # noqa: PLC0415
 
+    long = long_trials_on_cpu(trials) if asks else None
+    if long is not None:
+        yield f"on the CPU: {long}; {DEVICE_REMEDY}"
     for arm, paths in confounded(study).items():
         yield f"confounded: arm {arm!r} also changes {', '.join(paths)}, which is none of the study's factors"

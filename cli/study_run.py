@@ -6,7 +6,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siod.cli.options import CACHE, RUNS, Address, Cache, Runs, SkipBroken, Tracking, absolute, store_uri
+from siod.cli.options import (
+    CACHE,
+    RUNS,
+    Address,
+    Autoscale,
+    Cache,
+    Device,
+    GpusPerWorker,
+    LoaderWorkers,
+    Precision,
+    Runs,
+    Set,
+    SkipBroken,
+    Tracking,
+    Workers,
+    absolute,
+    command_of,
+    consent,
+    refuse_autoscale_alone,
+    requested,
+    store_uri,
+)
 
 if TYPE_CHECKING:
     from siod.tuning.runner import StudyOutcome
@@ -22,6 +43,12 @@ def run(
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="At most so many trials at once; as many as fit when not given.")
     ] = None,
+    set_: Set = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    loader_workers: LoaderWorkers = None,
+    precision: Precision = None,
+    device: Device = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")] = False,
     max_failures: Annotated[
         int, typer.Option(min=0, help="A trial whose process died goes on from its last epoch at most so many times.")
@@ -29,6 +56,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says, too.")] = False,
     skip_broken: SkipBroken = False,
     address: Address = None,
+    autoscale: Autoscale = False,
     runs: Runs = RUNS,
     tracking: Tracking = None,
     cache: Cache = CACHE,
@@ -39,7 +67,19 @@ def run(
     """
     from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
 
-    loaded = load_study(study)
+    refuse_autoscale_alone(autoscale, address)
+    settings = requested(
+        set_ or (),
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        loader_workers=loader_workers,
+        precision=precision,
+        device=device,
+    )
+    command = command_of(f"siod study run {study}", settings)
+    from siod.tuning.settings import with_settings  # noqa: PLC0415
+
+    loaded = with_settings(load_study(study), settings)
     from siod.tuning.runner import run_study  # noqa: PLC0415  (an unknown study is answered before Ray is imported)
 
     outcome = run_study(
@@ -53,16 +93,18 @@ def run(
         seeds=seed or None,
         check_images="skip" if skip_broken else "refuse",
         fresh=fresh,
-        command=f"siod study run {study}",
+        command=command,
         max_failures=max_failures,
         verbose=verbose,
+        autoscale=autoscale,
+        confirm=consent(device),
     )
     _tell(outcome)
     if outcome.doom:
-        typer.echo(f"given up: {outcome.doom}; mend it, then 'siod study run {study}' continues", err=True)
+        typer.echo(f"given up: {outcome.doom}; mend it, then '{command}' continues", err=True)
         raise typer.Exit(FAILED)
     if outcome.unfinished:
-        typer.echo(f"stopped; 'siod study run {study}' continues with the {len(outcome.unfinished)} trials left")
+        typer.echo(f"stopped; '{command}' continues with the {len(outcome.unfinished)} trials left")
         raise typer.Exit(INTERRUPTED)
     if outcome.failed or outcome.unrecorded:
         raise typer.Exit(FAILED)

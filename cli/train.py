@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siod.cli.options import CACHE, RUNS, Address, Cache, Runs, SkipBroken, absolute
+from siod.cli.options import (
+    CACHE,
+    RUNS,
+    Address,
+    Autoscale,
+    Cache,
+    Device,
+    GpusPerWorker,
+    LoaderWorkers,
+    Precision,
+    Runs,
+    Set,
+    SkipBroken,
+    Workers,
+    absolute,
+    consent,
+    refuse_autoscale_alone,
+    requested,
+)
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 FILE_NAME = "run"
+# What another machine gave a run is no wish.
+ANYWHERE = {"compute.cpus_per_worker": None, "compute.gpus_per_worker": None, "compute.loader_workers": None}
 
 
 def train(
@@ -24,23 +44,34 @@ def train(
     *,
     study: Annotated[str | None, typer.Option(help="Take the experiment from this study instead.")] = None,
     arm: Annotated[str | None, typer.Option(help="Arm of the study; its baseline when not given.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be given again.")
-    ] = None,
+    set_: Set = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; named by what it learns when not given.", show_default=False)
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Ray Train workers.")] = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    loader_workers: LoaderWorkers = None,
+    precision: Precision = None,
+    device: Device = "auto",
     skip_broken: SkipBroken = False,
     address: Address = None,
+    autoscale: Autoscale = False,
     runs: Runs = RUNS,
     cache: Cache = CACHE,
 ) -> None:
     """Train one experiment; the same command continues an interrupted run and shows a finished one."""
-    settings = [*(set_ or ()), *_given("seed", seed), *_given("compute.workers", workers)]
+    refuse_autoscale_alone(autoscale, address)
+    settings = requested(
+        [*(set_ or ()), *([] if seed is None else [f"seed={seed}"])],
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        loader_workers=loader_workers,
+        precision=precision,
+        device=device,
+    )
     chosen, name = choose(experiment, study, arm)
-    chosen = chosen.with_changes(changes(settings))
+    chosen = chosen.with_changes(settings)
     from siod.tuning.single import train_one  # noqa: PLC0415  (keeps --help fast)
 
     run_dir, metrics = train_one(
@@ -51,37 +82,14 @@ def train(
         out=None if out is None else absolute(out),
         address=address,
         check_images="skip" if skip_broken else "refuse",
+        autoscale=autoscale,
+        confirm=consent(device),
     )
     from siod.tuning.board import metric_label, percent  # noqa: PLC0415
 
     shown = [metric for metric in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if metric in metrics]
     typer.echo("  ".join(f"{metric_label(metric)} {percent(metrics[metric])}" for metric in shown))
     typer.echo(f"{run_dir}: detections.json, history.json, checkpoints/best.pt")
-
-
-def _given(path: str, setting: int | None) -> list[str]:
-    return [] if setting is None else [f"{path}={setting}"]
-
-
-def changes(settings: list[str]) -> dict[str, Any]:
-    """Read ``path=value`` settings; values are JSON where they parse as JSON, text otherwise.
-
-    Example:
-        >>> changes(["recipe.epochs=3", "dminer=null", "recipe.precision=bf16"])
-        {'recipe.epochs': 3, 'dminer': None, 'recipe.precision': 'bf16'}
-    """
-    read: dict[str, Any] = {}
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals or not path:
-            raise UserError(f"--set {setting!r}: expected PATH=VALUE, for example recipe.epochs=3")
-        if path in read:
-            raise UserError(f"--set {path!r} is given twice; keep one")
-        try:
-            read[path] = json.loads(text)
-        except json.JSONDecodeError:
-            read[path] = text
-    return read
 
 
 def choose(file: Path | None, study: str | None, arm: str | None) -> tuple[Experiment, str]:
@@ -104,12 +112,13 @@ def choose(file: Path | None, study: str | None, arm: str | None) -> tuple[Exper
 
 
 def _read(file: Path) -> Experiment:
-    """Read an experiment; the file that a run leaves holds its identity beside it."""
+    """Read an experiment; the file that a run leaves holds its identity beside it, and where that run was placed."""
     from siod.training.experiment import Experiment  # noqa: PLC0415  (keeps --help fast)
 
     try:
         data = json.loads(file.read_text())
     except (OSError, ValueError):
         return Experiment.read(file)
-    inner = data.get("experiment") if isinstance(data, dict) and "identity" in data else data
-    return Experiment.parse(inner, source=str(file))
+    if not isinstance(data, dict) or "identity" not in data:
+        return Experiment.parse(data, source=str(file))
+    return Experiment.parse(data.get("experiment"), source=str(file)).with_changes(ANYWHERE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siod.cli.options import CACHE, Cache, absolute, refuse_occupied, writable_parent
+from siod.cli.options import CACHE, Cache, PlainDevice, absolute, asked_device, refuse_occupied, writable_parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ def visualize(
     threshold: Threshold = [0.0, 0.1, 0.2, 0.3],  # noqa: B006  (typer copies it)
     similarity: Similarity = [0.6, 0.7, 0.8, 0.9],  # noqa: B006  (typer copies it)
     count: Annotated[int, typer.Option(min=1, help="How many images of the data set are drawn.")] = 8,
+    device: PlainDevice = "auto",
     cache: Cache = CACHE,
 ) -> None:
     """Draw detections at several score thresholds and, without IMAGES, what SPLG and PGCL find in training images."""
@@ -46,7 +47,7 @@ def visualize(
     from siod.training.predict import image_files, load_trained  # noqa: PLC0415  (keeps --help fast)
 
     files = image_files([absolute(path) for path in images]) if images else None
-    trained = load_trained(absolute(checkpoint), cache_dir=absolute(cache))
+    trained = load_trained(absolute(checkpoint), cache_dir=absolute(cache), compute=asked_device(device))
     out.mkdir(exist_ok=True)
     thresholds = sorted(set(threshold))
     if files is not None:

@@ -24,6 +24,7 @@ def commands(text: str) -> list[list[str]]:
 COMMANDS = commands(README)
 SIOD = [words[1:] for words in COMMANDS if words[0] == "siod"]
 DATA = [words[1:] for words in commands((ROOT / "docs" / "data.md").read_text()) if words[0] == "siod"]
+GPUS = [words[1:] for words in commands((ROOT / "docs" / "gpus.md").read_text()) if words[0] == "siod"]
 MAKE = [words[1] for words in COMMANDS if words[0] == "make"]
 
 
@@ -36,8 +37,8 @@ def test_the_readme_shows_the_commands_it_is_about() -> None:
     assert len(SIOD) >= 10
 
 
-@pytest.mark.parametrize("words", SIOD + DATA, ids=" ".join)
-def test_a_command_of_the_readme_or_the_data_page_exists_with_its_options(words: list[str]) -> None:
+@pytest.mark.parametrize("words", SIOD + DATA + GPUS, ids=" ".join)
+def test_a_command_of_the_readme_or_of_a_page_exists_with_its_options(words: list[str]) -> None:
     names = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
     shown = CliRunner(env={"TERMINAL_WIDTH": "200", "COLUMNS": "200"}).invoke(app, [*names, "--help"])
     if shown.exit_code != 0:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import torch
+from siod.training.devices import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import torch
 
 STOP_FILE = "stop"
 
@@ -24,11 +26,6 @@ class EpochListener(Protocol):
         """Receive the metrics of the epoch, counted from 1."""
 
 
-def default_device() -> torch.device:
-    """The first GPU when there is one, the CPU otherwise."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-
-
 class Context(Protocol):
     """One worker's place in a run. All workers call ``report`` equally often."""
 
@@ -36,6 +33,7 @@ class Context(Protocol):
     world_size: int
     device: torch.device
     run_dir: Path
+    loader_workers: int
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Tell the outside that an epoch (from 1) is done and saved."""
@@ -48,14 +46,17 @@ class InProcess:
     Args:
         run_dir: Folder of the run; checkpoints and results go there.
         listener: Called after each epoch.
-        device: Where to train; the first GPU when there is one.
+        device: Where to train; of ``siod.training.devices.reserved_device``.
+        rank: Of this worker among ``world_size``.
+        loader_workers: Processes that decode images for it.
     """
 
     run_dir: Path
     listener: EpochListener | None = None
-    device: torch.device = field(default_factory=default_device)
+    device: torch.device = CPU
     rank: int = 0
     world_size: int = 1
+    loader_workers: int = 0
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Pass the epoch on to the listener."""

@@ -161,14 +161,21 @@ class Evaluation(Value):
 class Compute(Value):
     """Where a run is carried out; no part of its identity.
 
-    ``carrier`` auto takes Ray Train workers for two workers or more, the calling process otherwise.
+    ``carrier`` auto takes Ray Train workers for two workers or more, the calling process otherwise. What is None is
+    decided by the machines when the run starts (``siod.training.placement.place``): where there are GPUs a worker gets
+    one, with its share of their machines' cores, of which one trains and the others load images; where there is none
+    it gets one core.
+
+    ``cpus_per_worker`` are all cores that are reserved for a worker, those of its ``loader_workers`` included.
+    ``gpus_per_worker`` below one is a share of a GPU, for a small run in one process. A run goes on after
+    ``max_failures`` deaths of its workers.
     """
 
     carrier: Literal["auto", "in_process", "ray_train"] = "auto"
     workers: PositiveInt = 1
-    cpus_per_worker: PositiveFloat = 1.0
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
-    loader_workers: Annotated[int, Field(ge=0)] = 0
+    cpus_per_worker: PositiveFloat | None = None
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
+    loader_workers: Annotated[int, Field(ge=0)] | None = None
     max_failures: Annotated[int, Field(ge=0)] = 1
 
     def in_process(self) -> bool:
@@ -179,6 +186,22 @@ class Compute(Value):
     def _one_process_is_one_worker(self) -> Self:
         if self.carrier == "in_process" and self.workers > 1:
             message = f"carrier in_process runs one worker, not {self.workers}; use carrier ray_train"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_are_whole_or_one_is_shared_by_one(self) -> Self:
+        gpus = self.gpus_per_worker
+        if gpus is None or gpus.is_integer():
+            return self
+        if gpus > 1:
+            message = f"gpus_per_worker {gpus:g} is neither a share of one GPU nor whole GPUs; set it to 1 or less"
+            raise ValueError(message)
+        if self.workers > 1:
+            message = (
+                f"gpus_per_worker {gpus:g} with {self.workers} workers would put two of them on one GPU, which NCCL "
+                "refuses; set gpus_per_worker to 1 or workers to 1"
+            )
             raise ValueError(message)
         return self
 

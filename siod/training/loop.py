@@ -198,7 +198,7 @@ def _batches(experiment: Experiment, data: PreparedData, context: Context, *, ep
         epoch=epoch,
         rank=context.rank,
         world_size=context.world_size,
-        workers=experiment.compute.loader_workers,
+        workers=context.loader_workers,
         pin_memory=context.device.type == "cuda",
     )
 
@@ -280,7 +280,7 @@ def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) ->
 def _evaluate(
     experiment: Experiment, detector: Detector, data: PreparedData, context: Context
 ) -> tuple[DetectionArrays, dict[str, float]]:
-    shard = detect(detector, data, experiment.evaluation, context, loader_workers=experiment.compute.loader_workers)
+    shard = detect(detector, data, experiment.evaluation, context, loader_workers=context.loader_workers)
     return shard, score_aware_metrics(data, shard, context)
 
 

@@ -16,17 +16,22 @@ from siod.errors import UserError
 from siod.json_file import write_json
 from siod.training import checkpoint
 from siod.training.context import InProcess
+from siod.training.devices import CPU, reserved_device, this_machine
 from siod.training.evaluate import detect
-from siod.training.experiment import Experiment
+from siod.training.experiment import Compute, Experiment
+from siod.training.placement import Placement, place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
     from siod.data.source import PreparedData
     from siod.detectors.detector import Detector
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 ROOT = Path("/")
+AUTOMATIC = Compute()
 
 
 @dataclass(frozen=True)
@@ -55,30 +60,39 @@ class Trained:
     """A checkpoint's detector, what it was trained by, and on what.
 
     Args:
-        detector: In evaluation mode, on this machine's device.
+        detector: In evaluation mode, on its device.
         experiment: Of the run.
         data: Of the run.
+        device: Where it is.
+        loader_workers: Processes that decode images for it.
     """
 
     detector: Detector
     experiment: Experiment
     data: PreparedData
+    device: torch.device = CPU
+    loader_workers: int = 0
 
 
-def load_trained(checkpoint_file: Path, *, cache_dir: Path) -> Trained:
+def load_trained(checkpoint_file: Path, *, cache_dir: Path, compute: Compute = AUTOMATIC) -> Trained:
     """Build the detector of a checkpoint: the trained one, or the teacher of a method that is judged by its teacher.
 
     Args:
         checkpoint_file: Of a run's ``checkpoints``, or the run's folder for its best one.
         cache_dir: Where the run's data set is.
+        compute: What it may use of this machine; where the run was trained does not matter.
 
     Raises:
         UserError: It is no checkpoint, or the data set is not there.
+        RunError: A GPU is asked for that is not there.
     """
+    placement = Placement.of(place(compute, [this_machine()]))
+    device = reserved_device(placement)
     state = checkpoint.load(best_of(checkpoint_file))
     experiment = Experiment.model_validate(state["experiment"])
     data = prepare(experiment.data, experiment.annotations, cache_dir, check_images="off")
-    return Trained(_detector(state, experiment, data), experiment, data)
+    detector = _detector(state, experiment, data).to(device)
+    return Trained(detector, experiment, data, device, placement.loader_workers)
 
 
 def best_of(path: Path) -> Path:
@@ -118,13 +132,16 @@ def image_files(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(file.resolve() for file in files))
 
 
-def predict(checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path) -> Predictions:
+def predict(
+    checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path, compute: Compute = AUTOMATIC
+) -> Predictions:
     """Run a checkpoint on images, in the way its validation images were looked at.
 
     Args:
         checkpoint_file: Of a run's ``checkpoints``, or the run's folder for its best one.
         files: Of :func:`image_files`.
         cache_dir: Where the data set is that names the categories.
+        compute: What it may use of this machine.
 
     Returns:
         All detections, down to the lowest score the detector gives.
@@ -132,7 +149,7 @@ def predict(checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path) ->
     Raises:
         UserError: The checkpoint or an image cannot be read.
     """
-    return detections_of(load_trained(checkpoint_file, cache_dir=cache_dir), files)
+    return detections_of(load_trained(checkpoint_file, cache_dir=cache_dir, compute=compute), files)
 
 
 def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
@@ -156,7 +173,11 @@ def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
         write_json(annotations, document)
         # The name of the folder stands for its content: what is remembered of other images must not be used.
         shown = replace(data, val=annotations, val_images=ROOT, fingerprint=folder)
-        found = detect(trained.detector, shown, trained.experiment.evaluation, InProcess(Path(folder)))
+        context = InProcess(Path(folder), device=trained.device)
+        evaluation = trained.experiment.evaluation
+        # Processes are worth their start where there are batches to hand out.
+        loaders = min(trained.loader_workers, len(files) // evaluation.batch_size)
+        found = detect(trained.detector, shown, evaluation, context, loader_workers=loaders)
     return Predictions(tuple(files), document, found.coco_results())
 
 
@@ -174,4 +195,4 @@ def _detector(state: dict[str, Any], experiment: Experiment, data: PreparedData)
     detector = build(experiment.detector, num_classes=len(data.category_names))
     judged = getattr(experiment.method, "judged", "")
     detector.load_state_dict(state["method"]["teacher"] if judged == "teacher" else state["model"])
-    return detector.to(InProcess(Path()).device).eval()
+    return detector.eval()

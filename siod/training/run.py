@@ -13,6 +13,8 @@ from siod.methods.annotated import AnnotatedOnly
 from siod.training import loop, results, weights
 from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
+from siod.training.devices import reserved_device, this_machine
+from siod.training.placement import Placement, placed
 from siod.training.run_lock import alone_in
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def train(
     """Train in a folder: start, continue from its last checkpoint, or return the result it already has.
 
     Args:
-        experiment: What to learn and with which carrier.
+        experiment: What to learn and with which carrier; what its ``compute`` leaves open this machine decides.
         data: Its prepared files.
         run_dir: Folder of the run; on several nodes it must be on storage they share.
         cache_dir: Where pretrained weights are kept.
@@ -59,6 +61,7 @@ def train(
     if finished is not None:
         _claim(run_dir, experiment, data)
         return finished
+    experiment = placed(experiment, (this_machine(),))
     run_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(run_dir, wait):
         _claim(run_dir, experiment, data)
@@ -71,7 +74,10 @@ def train(
             experiment, data, cache_dir, run_dir=run_dir, teachers_dir=teachers_dir or cache_dir / TEACHERS
         )
         if experiment.compute.in_process():
-            carry_out(experiment, data, InProcess(run_dir, listener), initial, teacher)
+            placement = Placement.of(experiment.compute)
+            device = reserved_device(placement)
+            context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)
+            carry_out(experiment, data, context, initial, teacher)
         else:
             from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
 

@@ -14,8 +14,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from siod.errors import RunError
+from siod.training.devices import reserved_device
 from siod.training.experiment import Experiment
 from siod.training.loop import Stopped
+from siod.training.placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +43,7 @@ class RayTrainWorker:
     rank: int
     world_size: int
     device: torch.device
+    loader_workers: int
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Pass the epoch on to the listener (rank 0) and to Ray Train (all ranks: it is a barrier)."""
@@ -64,7 +67,7 @@ def fit(
     ``experiment.compute.max_failures`` times.
 
     Args:
-        experiment: ``compute`` says how many workers and what each is given.
+        experiment: ``compute``, which was placed, says how many workers and what each is given.
         data: Prepared files, readable on every node.
         run_dir: Folder of the run, on storage that all nodes share.
         initial_weights: From ``siod.training.weights.ensure``.
@@ -75,9 +78,9 @@ def fit(
         RunError: The workers failed; carries the cause.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_SECONDS)
-    compute = experiment.compute
-    use_gpu = compute.gpus_per_worker > 0
-    resources = {"CPU": compute.cpus_per_worker} | ({"GPU": compute.gpus_per_worker} if use_gpu else {})
+    placement, max_failures = Placement.of(experiment.compute), experiment.compute.max_failures
+    use_gpu = placement.device == "cuda"
+    resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if use_gpu else {})
     trainer = TorchTrainer(
         _work,
         train_loop_config={
@@ -89,7 +92,7 @@ def fit(
             "listener": listener,
         },
         scaling_config=train.ScalingConfig(
-            num_workers=compute.workers, use_gpu=use_gpu, resources_per_worker=resources
+            num_workers=placement.workers, use_gpu=use_gpu, resources_per_worker=resources
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=train.RunConfig(
@@ -97,7 +100,7 @@ def fit(
             storage_path=str(run_dir.resolve()),
             callbacks=_tune_callbacks(),  # type: ignore[arg-type]  # mypy sees Train V1's classes
             failure_config=train.FailureConfig(
-                max_failures=compute.max_failures,
+                max_failures=max_failures,
                 controller_failure_limit=START_ATTEMPTS,  # type: ignore[call-arg]  # likewise
             ),
         ),
@@ -121,11 +124,17 @@ def _work(config: dict[str, Any]) -> None:
     from siod.training.run import carry_out  # noqa: PLC0415  (run imports this module)
 
     experiment = Experiment.model_validate(config["experiment"])
-    place = train.get_context()
-    if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, int(experiment.compute.cpus_per_worker)))
+    place, placement = train.get_context(), Placement.of(experiment.compute)
+    torch.set_num_threads(placement.threads)
+    device = reserved_device(placement)
     worker = RayTrainWorker(
-        config["run_dir"], config["listener"], place.get_world_rank(), place.get_world_size(), get_device()
+        config["run_dir"],
+        config["listener"],
+        place.get_world_rank(),
+        place.get_world_size(),
+        # Workers on one machine see each other's GPUs; Ray Train says which is this one's.
+        device if device.type == "cpu" else get_device(),
+        placement.loader_workers,
     )
     # A stop that was asked for is no failure: Ray Train must not start the workers again.
     with suppress(Stopped):

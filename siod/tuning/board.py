@@ -71,6 +71,7 @@ class Board:
         clock: Seconds that never run backwards.
         doom: Why the study was given up, if it was.
         gpus: How many each trial holds while it runs, by its name.
+        placements: What each kind of trial is given, and what stays idle; a line each.
     """
 
     study: str
@@ -82,6 +83,7 @@ class Board:
     activity: str = ""
     doom: str = ""
     gpus: Mapping[str, float] = field(default_factory=dict)
+    placements: tuple[str, ...] = ()
     began_at: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,12 @@ class Board:
         self.activity = activity
         if activity:
             self.say(f"{self.study}: {activity}")
+
+    def place(self, placements: tuple[str, ...]) -> None:
+        """Say what each kind of trial is given, and what stays idle."""
+        self.placements = placements
+        for line in placements:
+            self.say(f"{self.study}: {line}")
 
     def working(self, activity: str, done: int, of: int) -> None:
         """Say how far the study is with what it is busy with; changes too often for a line each."""

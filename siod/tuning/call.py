@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siod.training.phases import total_epochs
+from siod.training.placement import Placement
 from siod.tuning import cluster
 from siod.tuning.driver import Engine
 from siod.tuning.jobs import ensure_weights, prepare_jobs
-from siod.tuning.plan import concurrency
+from siod.tuning.plan import Room, place_trials
 from siod.tuning.trial import complete_folder
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from siod.data.source import Check
+    from siod.training.placement import Node
     from siod.tuning.board import Board
     from siod.tuning.plan import Trial
     from siod.tuning.recorder import Recorder
@@ -38,6 +40,12 @@ class Call:
     command: str
     max_failures: int
     verbose: bool
+    nodes: tuple[Node, ...]
+    autoscale: bool = False
+
+    def place(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        """Decide where trials are carried out, as :func:`siod.tuning.plan.place_trials`."""
+        return place_trials(trials, self.nodes, autoscale=self.autoscale)
 
     def prepare(self, trials: Sequence[Trial], board: Board, *, baseline: str) -> tuple[Job, ...]:
         """Put the data of all trials in place, as :func:`siod.tuning.jobs.prepare_jobs`."""
@@ -59,6 +67,7 @@ class Call:
         carry_out: Callable[[Engine], None],
         *,
         folder: Path,
+        count: int | None = None,
     ) -> None:
         """Have Ray and the initial weights ready, then carry out what is to be done.
 
@@ -68,14 +77,18 @@ class Call:
             watch: Hears of every event.
             carry_out: Called with how to.
             folder: Of the study.
+            count: How many trials are to be carried out, where ``trials`` are only one of each kind.
         """
         board = watch.board
-        held = {job.arm: job.experiment.compute.workers * job.experiment.compute.gpus_per_worker for job in jobs}
+        placements = {job.arm: Placement.of(job.experiment.compute) for job in jobs}
+        held = {arm: placement.workers * placement.gpus for arm, placement in placements.items()}
         board.gpus = {name: held.get(name.rpartition("/")[0], 0.0) for name in board.rows}
         board.doing("starting Ray")
-        with cluster.session(self.address, verbose=self.verbose) as nodes:
+        with cluster.session(self.address, verbose=self.verbose, autoscale=self.autoscale) as nodes:
             cluster.refuse_unshared((self.runs_dir, self.cache_dir))
-            board.slots = concurrency(trials, nodes, limit=self.max_concurrent)
+            room = Room(nodes, self.max_concurrent, self.autoscale)
+            board.slots = room.slots(trials, count)
+            board.place(room.told(trials, count))
             board.doing("preparing the initial weights")
             ensure_weights(jobs, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
             board.doing("starting the first trials")

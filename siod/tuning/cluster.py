@@ -14,7 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
 from siod.files import comes_true
-from siod.tuning.plan import Node
+from siod.training.devices import this_machine
+from siod.training.placement import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,22 +28,31 @@ ANSWER_SECONDS = 120.0
 VISIBLE_SECONDS = 10.0
 # Trials exchange files and small records only; Ray's default would reserve a third of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
-QUIET = {
+# Read by the process that starts a study.
+DRIVER = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output engine prints tables even at verbosity 0
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a worker's report waits for the next check: 2 s by default
     "TUNE_GLOBAL_CHECKPOINT_S": "60",  # trials resume from their own folders, not from Tune's snapshots
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # siod.tuning.driver answers Ctrl-C
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU sees none
 }
+# Read by the processes that Ray starts, on whatever node: they travel there with the session (runtime_env).
+WORKERS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a worker's report waits for the next check: 2 s by default
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU sees none
+    "RAY_worker_niceness": "0",  # Ray's default of 15 starves trials beside anything else on their machine
+}
+# Machines that have to be started first take longer than the minute Ray Train gives a worker group.
+AUTOSCALING = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
 # Ray on this machine does not come back once it is gone; its default waits a minute for that.
 ALONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "15"}
 
 
 @contextmanager
-def session(address: str | None = None, *, verbose: bool = False) -> Iterator[tuple[Node, ...]]:
+def session(
+    address: str | None = None, *, verbose: bool = False, autoscale: bool = False
+) -> Iterator[tuple[Node, ...]]:
     """Have Ray running for as long as the context lasts.
 
     A session that runs already in this process is used and left running.
@@ -50,6 +60,7 @@ def session(address: str | None = None, *, verbose: bool = False) -> Iterator[tu
     Args:
         address: ``host:port`` of a cluster; None starts one on this machine.
         verbose: Whether Ray's own messages and the output of its workers are shown.
+        autoscale: Whether the cluster starts machines as trials ask for them.
 
     Yields:
         What each of its machines offers.
@@ -60,15 +71,33 @@ def session(address: str | None = None, *, verbose: bool = False) -> Iterator[tu
     if ray.is_initialized():
         yield _nodes()
         return
-    for name, value in (QUIET if address is not None else QUIET | ALONE).items():
+    workers = WORKERS | AUTOSCALING if autoscale else WORKERS
+    for name, value in (DRIVER | workers if address is not None else DRIVER | workers | ALONE).items():
         os.environ.setdefault(name, value)
     if address is not None:
         refuse_unreachable(address)
-    _join(address, verbose=verbose)
+    _join(address, variables={name: os.environ[name] for name in workers}, verbose=verbose)
     try:
         yield _nodes()
     finally:
         ray.shutdown()
+
+
+def machines(address: str | None = None) -> tuple[Node, ...]:
+    """What there is to place trials on: of a cluster, of the session of this process, or of this machine.
+
+    Args:
+        address: ``host:port`` of a cluster; Ray is not started for less.
+
+    Raises:
+        UserError: As :func:`session`.
+    """
+    if address is not None:
+        refuse_unreachable(address)
+    if address in {None, "local"} and not ray.is_initialized():
+        return (this_machine(),)
+    with session(address) as nodes:
+        return nodes
 
 
 def refuse_unreachable(address: str) -> None:
@@ -94,13 +123,19 @@ def refuse_unreachable(address: str) -> None:
         ) from error
 
 
-def _join(address: str | None, *, verbose: bool) -> None:
+def _join(address: str | None, *, variables: dict[str, str], verbose: bool) -> None:
     own = address in {None, "local"}
+    here = this_machine()
     try:
         ray.init(
             address="local" if own else address,
+            # What was planned with is what there is: Ray counts cores and GPUs in its own way.
+            num_cpus=int(here.cpus) if own else None,
+            num_gpus=int(here.gpus) if own else None,
             include_dashboard=False if own else None,
             object_store_memory=OBJECT_STORE_BYTES if own else None,
+            # On this machine all processes inherit them.
+            runtime_env=None if own else {"env_vars": variables},
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
         )

@@ -18,6 +18,8 @@ from ray.tune.search import Searcher
 from siod.errors import RunError, UserError
 from siod.training.context import STOP_FILE, request_stop, stop_requested
 from siod.training.loop import Stopped
+from siod.training.placement import Placement
+from siod.tuning.device_fault import end_process, forget_last_words, is_device_fault
 from siod.tuning.interrupt import interruptible
 from siod.tuning.search import derived
 from siod.tuning.trial import carry_out
@@ -142,11 +144,10 @@ def _fit(trainable: Any, ask: Callable[[], dict[str, Any] | None], watch: Watch,
 
 def _resources(job: Job) -> tune.PlacementGroupFactory:
     """What Tune reserves for a trial; Ray Train reserves for its workers itself."""
-    compute = job.experiment.compute
-    if not compute.in_process():
+    if not job.experiment.compute.in_process():
         return tune.PlacementGroupFactory([DRIVER_ONLY])
-    gpus = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {}
-    return tune.PlacementGroupFactory([{"CPU": compute.cpus_per_worker} | gpus])
+    placement = Placement.of(job.experiment.compute)
+    return tune.PlacementGroupFactory([{"CPU": placement.cpus} | ({"GPU": placement.gpus} if placement.gpus else {})])
 
 
 def _listed_trial(config: dict[str, Any], jobs: dict[int, Job], study: Path) -> None:
@@ -160,7 +161,8 @@ def _proposed_trial(config: dict[str, Any], bases: dict[str, Job], study: Path) 
 def _trial(job: Job, study: Path) -> None:
     """What Tune runs in a process of its own.
 
-    An error is reported, not raised: training again would meet it again. Tune restarts only what died.
+    An error is reported, not raised: training again would meet it again. Tune restarts only what died, as a process
+    does here whose GPU is lost to it (:mod:`siod.tuning.device_fault`).
 
     Args:
         job: What to train. While another study trains it, or the file server holds the lock of a node that died, the
@@ -169,14 +171,17 @@ def _trial(job: Job, study: Path) -> None:
     """
     # Ray Train workers report by themselves (see siod.training.worker).
     listener = _report if job.experiment.compute.in_process() else None
+    forget_last_words(job.run_dir)
     try:
         carry_out(job, listener, wait=_waiting(study))
     except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this trial alone)
+        if is_device_fault(error):
+            end_process(error, job.run_dir)
         tune.report({FAILURE: _sentence(error), TRACEBACK: traceback.format_exc()})
     finally:
         # The process goes on to the next trial; this one's tensors must not.
         gc.collect()
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
 
 

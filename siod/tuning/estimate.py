@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from siod.json_file import read_json
 from siod.training.cost import EPOCH_SECONDS, PEAK_MEMORY_MIB
 from siod.training.phases import total_epochs
+from siod.training.placement import Placement
 from siod.training.results import EXPERIMENT, HISTORY, RESULT
 from siod.tuning.board import makespan
 from siod.value import digest
@@ -74,7 +75,7 @@ def shape_of(experiment: Experiment) -> str:
     """Name the shape of a run: equal names cost the same per epoch.
 
     Args:
-        experiment: The run.
+        experiment: The run, placed.
 
     Returns:
         16 hexadecimal digits.
@@ -87,6 +88,8 @@ def _shape(settings: Mapping[str, Any]) -> str:
     miners = [name for name in ("splg", "pgcl") if dminer.get(name) is not None]
     parts = {name: settings[name] for name in ("data", "detector", "augmentation", "evaluation")}
     compute = {name: settings["compute"][name] for name in ("carrier", "workers", "cpus_per_worker", "gpus_per_worker")}
+    if settings["compute"]["loader_workers"]:  # unsaid at 0: earlier runs are found by their shape
+        compute["loader_workers"] = settings["compute"]["loader_workers"]
     batch = {name: recipe[name] for name in ("batch_size", "precision")}
     return digest({**parts, "batch": batch, "miners": miners, "method": method.get("kind"), "compute": compute})
 
@@ -123,7 +126,7 @@ def estimate(jobs: Sequence[Job], measured: Mapping[str, Measured], *, slots: in
     """Add up what the trials without a result will take.
 
     Args:
-        jobs: All trials of the study, in the order they start.
+        jobs: All trials of the study, placed, in the order they start.
         measured: Of :func:`measure_runs`.
         slots: How many run at once, at least 1.
 
@@ -135,16 +138,16 @@ def estimate(jobs: Sequence[Job], measured: Mapping[str, Measured], *, slots: in
     known = [job for job in waiting if shapes[job.name] in measured]
     costs = {job.name: measured[shapes[job.name]] for job in known}
     seconds = {job.name: costs[job.name].epoch_seconds * total_epochs(job.experiment) for job in known}
-    hours = [seconds[job.name] / SECONDS_PER_HOUR * job.experiment.compute.workers for job in known]
-    computes = [job.experiment.compute for job in known]
-    memory = sorted((costs[job.name].memory_mib * job.experiment.compute.workers for job in known), reverse=True)
+    placements = {job.name: Placement.of(job.experiment.compute) for job in known}
+    hours = {job.name: seconds[job.name] / SECONDS_PER_HOUR * placements[job.name].workers for job in known}
+    memory = sorted((costs[job.name].memory_mib * placements[job.name].workers for job in known), reverse=True)
     return Estimate(
         waiting=tuple(job.name for job in waiting),
         unknown=tuple(job.name for job in waiting if job.name not in costs),
         slots=slots,
         wall_seconds=makespan((), [seconds[job.name] for job in known], slots=slots),
-        cpu_hours=sum(spent * compute.cpus_per_worker for spent, compute in zip(hours, computes, strict=True)),
-        gpu_hours=sum(spent * compute.gpus_per_worker for spent, compute in zip(hours, computes, strict=True)),
+        cpu_hours=sum(spent * placements[name].cpus for name, spent in hours.items()),
+        gpu_hours=sum(spent * placements[name].gpus for name, spent in hours.items()),
         memory_mib=sum(memory[:slots]),
         disk_bytes=sum(cost.disk_bytes for cost in costs.values()),
     )

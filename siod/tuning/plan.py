@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from siod.data.source import count_training_images
 from siod.errors import UserError
+from siod.training.placement import (
+    DEVICE_REMEDY,
+    Placement,
+    long_on_cpu,
+    placed,
+    refuse_unplaceable,
+    told,
+    told_growing,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
-    from siod.training.experiment import Compute, Experiment
+    from siod.training.experiment import Experiment
+    from siod.training.placement import Node
     from siod.tuning.study import Arm, Study
-
-# Ray counts in steps of 1e-4; less than that is rounding.
-EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -68,70 +75,42 @@ def plan(
     return trials
 
 
-@dataclass(frozen=True)
-class Node:
-    """What one machine offers."""
-
-    cpus: float
-    gpus: float = 0.0
-
-
-def this_machine() -> Node:
-    """What this machine offers, without starting Ray."""
-    import torch  # noqa: PLC0415  (asked for its GPUs only)
-
-    return Node(float(len(os.sched_getaffinity(0))), float(torch.cuda.device_count()))
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one trial asks for: some workers of one size, each within one machine."""
-
-    workers: int
-    cpus: float
-    gpus: float = 0.0
-
-    @classmethod
-    def of(cls, compute: Compute) -> Request:
-        """The request of a run."""
-        return cls(compute.workers, compute.cpus_per_worker, compute.gpus_per_worker)
-
-    def __str__(self) -> str:
-        """For people: ``2 workers of 1 CPU and 1 GPU``."""
-        each = f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
-        return each if self.workers == 1 else f"{self.workers} workers of {each}"
-
-
-def fits_at_once(request: Request, nodes: Sequence[Node]) -> int:
-    """How many trials of one kind the machines hold at the same time.
+def place_trials(trials: Sequence[Trial], nodes: Sequence[Node], *, autoscale: bool = False) -> tuple[Trial, ...]:
+    """Decide where each trial is carried out, once: the definite ``compute`` goes with it wherever it goes.
 
     Args:
-        request: What each asks for.
+        trials: As planned.
         nodes: What there is.
+        autoscale: Whether machines are started as trials ask for them.
 
-    Returns:
-        Number of trials; 0 when not even one fits.
-
-    Example:
-        >>> fits_at_once(Request(workers=2, cpus=1), [Node(cpus=3), Node(cpus=2)])
-        2
+    Raises:
+        UserError: Machines are to be started for trials that do not say what they need.
     """
-    return sum(_workers_on(node, request) for node in nodes) // request.workers
+    automatic = next((trial for trial in trials if trial.experiment.compute.gpus_per_worker is None), None)
+    if autoscale and automatic is not None and not any(node.gpus for node in nodes):
+        raise UserError(
+            f"--autoscale: no machine of the cluster has a GPU yet, so {automatic.name} cannot tell whether it should "
+            "ask for one; say so with --gpus-per-worker 1 (or --device cpu)"
+        )
+    return tuple(replace(trial, experiment=placed(trial.experiment, nodes)) for trial in trials)
 
 
-def _workers_on(node: Node, request: Request) -> int:
-    by_cpu = node.cpus / request.cpus
-    by_gpu = node.gpus / request.gpus if request.gpus else by_cpu
-    return int(min(by_cpu, by_gpu) + EPSILON)
-
-
-def concurrency(trials: Sequence[Trial], nodes: Sequence[Node], *, limit: int | None = None) -> int:
+def concurrency(
+    trials: Sequence[Trial],
+    nodes: Sequence[Node],
+    *,
+    limit: int | None = None,
+    count: int | None = None,
+    autoscale: bool = False,
+) -> int:
     """How many of these trials may run at once without one waiting for ever for its workers.
 
     Args:
-        trials: What is to run; the largest request decides.
+        trials: What is to run, placed; the largest decides.
         nodes: What there is.
         limit: An upper bound from outside.
+        count: How many are to run, where ``trials`` are only one of each kind; their number if None.
+        autoscale: Whether machines are started as trials ask for them; then the number of trials is the only bound.
 
     Returns:
         At least 1, at most the number of trials.
@@ -139,36 +118,112 @@ def concurrency(trials: Sequence[Trial], nodes: Sequence[Node], *, limit: int | 
     Raises:
         UserError: A trial asks for more than there is, however long it waits.
     """
-    room = len(trials)
+    room = len(trials) if count is None else count
     for trial in trials:
-        room = min(room, refuse_unplaceable(trial.name, Request.of(trial.experiment.compute), nodes))
+        if not autoscale:
+            room = min(room, refuse_unplaceable(trial.name, Placement.of(trial.experiment.compute), nodes))
+        elif limit is None and room > 1 and not trial.experiment.compute.in_process():
+            raise UserError(
+                f"--autoscale: {trial.name} has several workers, which wait only so long for their machines; say with "
+                "--max-concurrent how many such trials the cluster can grow to hold"
+            )
     return max(1, room if limit is None else min(room, limit))
 
 
-def refuse_unplaceable(name: str, request: Request, nodes: Sequence[Node]) -> int:
-    """Refuse what could never start, instead of letting it wait for ever.
+def told_placements(
+    trials: Sequence[Trial], slots: int, nodes: Sequence[Node], *, autoscale: bool = False
+) -> tuple[str, ...]:
+    """One line for each kind of trial: how many run at once, what each gets, and what stays idle.
 
     Args:
-        name: Of the trial, for the error.
-        request: What it asks for.
+        trials: Placed.
+        slots: Of :func:`concurrency`.
         nodes: What there is.
+        autoscale: Whether machines are started as trials ask for them.
 
     Returns:
-        How many of its kind fit at once.
+        Lines; with several kinds each names its arms.
+    """
+    kinds: dict[Placement, dict[str, None]] = {}
+    for trial in trials:
+        kinds.setdefault(Placement.of(trial.experiment.compute), {})[trial.arm.name] = None
+    lines = []
+    for placement, arms in kinds.items():
+        line = told_growing(placement, slots) if autoscale else told(placement, slots, nodes)
+        lines.append(line if len(kinds) == 1 else f"{', '.join(arms)}: {line}")
+    return tuple(lines)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What there is for the trials of one call.
+
+    Args:
+        nodes: The machines.
+        limit: At most so many trials at once.
+        autoscale: Whether machines are started as trials ask for them.
+    """
+
+    nodes: tuple[Node, ...]
+    limit: int | None = None
+    autoscale: bool = False
+
+    def slots(self, trials: Sequence[Trial], count: int | None = None) -> int:
+        """How many of some placed trials run at once, as :func:`concurrency`."""
+        return concurrency(trials, self.nodes, limit=self.limit, count=count, autoscale=self.autoscale)
+
+    def told(self, trials: Sequence[Trial], count: int | None = None) -> tuple[str, ...]:
+        """What each kind of them gets and what stays idle, as :func:`told_placements`."""
+        return told_placements(trials, self.slots(trials, count), self.nodes, autoscale=self.autoscale)
+
+
+def refuse_hours_without_gpus(study: Study, trials: Sequence[Trial]) -> None:
+    """Refuse a search that is limited in GPU-hours where its trials would use none: it would never end.
+
+    Args:
+        study: Perhaps with a search.
+        trials: Of it, placed.
 
     Raises:
-        UserError: Not even one fits.
+        UserError: A trial is given no GPU.
     """
-    fits = fits_at_once(request, nodes)
-    if fits == 0:
-        raise UserError(
-            f"{name} asks for {request}, which can never fit here ({_inventory(nodes)}); "
-            "lower compute.workers, compute.cpus_per_worker or compute.gpus_per_worker"
-        )
-    return fits
+    if study.search is None or study.search.gpu_hours is None:
+        return
+    for trial in trials:
+        if Placement.of(trial.experiment.compute).device == "cpu":
+            raise UserError(
+                f"search.gpu_hours: arm {trial.arm.name!r} is given no GPU here; run it where one is, or set "
+                "search.hours instead"
+            )
 
 
-def _inventory(nodes: Sequence[Node]) -> str:
-    """For example ``2 nodes: 4 CPU, 1 GPU; 8 CPU, 0 GPU``."""
-    offers = "; ".join(f"{node.cpus:g} CPU, {node.gpus:g} GPU" for node in nodes)
-    return f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}: {offers}"
+def long_trials_on_cpu(trials: Sequence[Trial]) -> str | None:
+    """What to ask about trials of COCO's size that would train on CPU cores.
+
+    Args:
+        trials: Placed.
+
+    Returns:
+        As :func:`siod.training.placement.long_on_cpu`.
+
+    Raises:
+        UserError: A data set that has to be counted for that is missing.
+    """
+    on_cpu = [trial.experiment for trial in trials if Placement.of(trial.experiment.compute).device == "cpu"]
+    images = {data: count_training_images(data) for data in {experiment.data for experiment in on_cpu}}
+    return long_on_cpu([(experiment, images[experiment.data]) for experiment in on_cpu])
+
+
+def confirm_cpu(trials: Sequence[Trial], confirm: Callable[[str], bool] | None) -> None:
+    """Have somebody say yes before trials of COCO's size train on CPU cores.
+
+    Args:
+        trials: Placed.
+        confirm: Asked with what would be done; None where nobody can be asked.
+
+    Raises:
+        UserError: The answer is no, or nobody can be asked.
+    """
+    question = long_trials_on_cpu(trials)
+    if question is not None and (confirm is None or not confirm(question)):
+        raise UserError(f"{question}; {DEVICE_REMEDY}")

@@ -29,8 +29,8 @@ STYLES: dict[State, str] = {
     "interrupted": "yellow",
     "pruned": "magenta",
 }
-# Lines of the screen that are not trials: title, head, rules, summary.
-FRAME_LINES = 8
+# Lines of the screen that are not trials: title, head, rules, placement, summary.
+FRAME_LINES = 9
 BAR_CELLS = 12
 
 
@@ -71,6 +71,7 @@ def render(board: Board, *, height: int) -> RenderableType:
     if hidden:
         parts.append(Text(f"and {hidden} more trials, waiting or finished", style="dim"))
     parts += [Text(f"{row.name}: {_first_line(row.error)}", style=STYLES["failed"]) for row in visible if row.error]
+    parts += [Text(line, style="dim") for line in board.placements]
     parts.append(summary(board))
     return Group(*parts)
 

@@ -15,14 +15,14 @@ from siod.tuning.call import Call, add_teachers, reuse
 from siod.tuning.driver import carry_out_all
 from siod.tuning.jobs import forget, in_stages
 from siod.tuning.lock import alone
-from siod.tuning.plan import plan
+from siod.tuning.plan import confirm_cpu, place_trials, plan, refuse_hours_without_gpus
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
 from siod.tuning.searching import run_search
 from siod.tuning.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from siod.data.source import Check
@@ -65,6 +65,8 @@ def run_study(
     command: str = "",
     max_failures: int = 1,
     verbose: bool = False,
+    autoscale: bool = False,
+    confirm: Callable[[str], bool] | None = None,
 ) -> StudyOutcome:
     """Train every trial of a study that has no result yet, and record all of them.
 
@@ -86,6 +88,8 @@ def run_study(
         command: What was typed, for the records.
         max_failures: A trial whose process died goes on from its last checkpoint at most so many times.
         verbose: Whether Ray's own messages are shown.
+        autoscale: Whether the cluster starts machines as trials ask for them: none is refused as too large.
+        confirm: Asked before trials of COCO's size train on CPU cores; None where nobody can be asked.
 
     Returns:
         Which trials finished, were reused, failed, or are still to do after Ctrl-C.
@@ -95,11 +99,24 @@ def run_study(
     """
     began = time.monotonic()
     trials = plan(study, arms=arms, seeds=seeds)
-    if address is not None:
-        cluster.refuse_unreachable(address)
+    nodes = cluster.machines(address)
+    trials = place_trials(trials, nodes, autoscale=autoscale)
+    refuse_hours_without_gpus(study, trials)
+    confirm_cpu(trials, confirm)
     folder = runs_dir / "studies" / study.name
     call = Call(
-        runs_dir, cache_dir, store_uri, address, max_concurrent, check_images, progress, command, max_failures, verbose
+        runs_dir,
+        cache_dir,
+        store_uri,
+        address,
+        max_concurrent,
+        check_images,
+        progress,
+        command,
+        max_failures,
+        verbose,
+        nodes,
+        autoscale,
     )
     with alone(folder):
         searched = StudyOutcome(study.name)
@@ -109,7 +126,7 @@ def run_study(
                 searched.seconds = time.monotonic() - began
                 return searched
             study = tuned(study, best_of(study, folder))
-            trials = plan(study, arms=arms, seeds=seeds)
+            trials = call.place(plan(study, arms=arms, seeds=seeds))
         outcome = _train_all(study, call, folder, trials, fresh=fresh)
     outcome.failed |= searched.failed
     outcome.unrecorded |= searched.unrecorded

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siod.errors import UserError
 from siod.tracking.connection import sqlite_uri
 from siod.training.phases import total_epochs
+from siod.training.placement import Placement
 from siod.tuning.jobs import teachers_of
 from siod.tuning.space import Choice, Float, Search, applicable, combinations, own_settings
 
@@ -222,9 +223,9 @@ class Campaign:
 
     def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
         self._open.pop(job.name, None)
-        compute = job.experiment.compute
+        placement = Placement.of(job.experiment.compute)
         hours = (self.clock() - self._asked_at[job.name]) / SECONDS_PER_HOUR
-        self._trials[job.name].set_user_attr(GPU_HOURS, hours * compute.workers * compute.gpus_per_worker)
+        self._trials[job.name].set_user_attr(GPU_HOURS, hours * placement.workers * placement.gpus)
         for each in (job, *self._twins.pop(job.name, ())):
             self.arms[each.arm].study.tell(self._trials.pop(each.name), values, state=state)
 

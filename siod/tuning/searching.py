@@ -48,7 +48,7 @@ def run_search(
     seed = study.search.training_seed
     trials = tuple(
         replace(trial, seed=seed, experiment=trial.experiment.model_copy(update={"seed": seed}))
-        for trial in plan(as_study, arms=arms, seeds=as_study.seeds[:1])
+        for trial in call.place(plan(as_study, arms=arms, seeds=as_study.seeds[:1]))
     )
     epochs = {
         f"{trial.arm.name}/{number}": total_epochs(trial.experiment) for number in as_study.seeds for trial in trials
@@ -94,7 +94,8 @@ def _train(campaign: Campaign, trials: Sequence[Trial], call: Call, watch: Watch
     bases = [arm.base for arm in campaign.arms.values()]
     teachers = [teacher for teacher in campaign.teachers() if teacher.result() is None]
     add_teachers(teachers, board)
-    call.drive(trials, [*bases, *teachers], watch, carry_out, folder=folder)
+    waiting = max(1, board.count("waiting"))
+    call.drive(trials, [*bases, *teachers], watch, carry_out, folder=folder, count=waiting)
     if exhausted:
         _drop(board, [name for name, row in board.rows.items() if row.state == "waiting"])
 

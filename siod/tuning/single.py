@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.training import results
+from siod.training.devices import this_machine
 from siod.training.phases import total_epochs
+from siod.training.placement import Placement, refuse_unplaceable
 from siod.tuning.board import Board
 from siod.tuning.epochs import followed
 from siod.tuning.jobs import ensure_weights, prepare_jobs
-from siod.tuning.plan import Request, Trial, refuse_unplaceable
+from siod.tuning.plan import Trial, confirm_cpu, place_trials, told_placements
 from siod.tuning.progress import shown
 from siod.tuning.study import Arm
 from siod.tuning.trial import Job, carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from siod.data.source import Check
     from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
+    from siod.training.placement import Node
 
 
 def train_one(
@@ -37,6 +40,8 @@ def train_one(
     address: str | None = None,
     check_images: Check = "refuse",
     progress: bool = True,
+    autoscale: bool = False,
+    confirm: Callable[[str], bool] | None = None,
 ) -> tuple[Path, dict[str, float]]:
     """Train one experiment: start it, continue it from its last epoch, or return the result it already has.
 
@@ -49,6 +54,8 @@ def train_one(
         address: ``host:port`` of a Ray cluster, for experiments with Ray Train workers.
         check_images: What to do with images that do not decode.
         progress: Whether to show it.
+        autoscale: Whether the cluster starts machines as workers ask for them.
+        confirm: Asked before an experiment of COCO's size trains on CPU cores; None where nobody can be asked.
 
     Returns:
         The folder of the run and its final metrics.
@@ -59,7 +66,10 @@ def train_one(
     """
     if out is not None:
         _refuse_foreign(out)
-    trial = Trial(Arm(name=name), experiment.seed, experiment)
+    nodes = _machines(experiment, address)
+    (trial,) = place_trials([Trial(Arm(name=name), experiment.seed, experiment)], nodes, autoscale=autoscale)
+    if out is None or results.read_result(out) is None:
+        confirm_cpu([trial], confirm)
     board = Board.of("train", {trial.name: total_epochs(experiment)})
     with shown(board) if progress else nullcontext():
         board.doing("preparing the data")
@@ -73,10 +83,30 @@ def train_one(
         )
         if out is not None:
             job = replace(job, run_dir=out)
-        return job.run_dir, _train(job, board, address)
+        if job.result() is None:
+            if not autoscale:
+                _refuse_unplaceable(trial, nodes)
+            board.place(told_placements([trial], 1, nodes, autoscale=autoscale))
+        return job.run_dir, _train(job, board, address, autoscale=autoscale)
 
 
-def _train(job: Job, board: Board, address: str | None) -> dict[str, float]:
+def _machines(experiment: Experiment, address: str | None) -> tuple[Node, ...]:
+    """What there is: Ray, loaded only where it is needed, is asked by experiments with its workers alone."""
+    if experiment.compute.in_process():
+        return (this_machine(),)
+    from siod.tuning.cluster import machines  # noqa: PLC0415
+
+    return machines(address)
+
+
+def _refuse_unplaceable(trial: Trial, nodes: Sequence[Node]) -> None:
+    placement = Placement.of(trial.experiment.compute)
+    if trial.experiment.compute.in_process():  # nothing is reserved here: it may have more threads than there are cores
+        placement = replace(placement, cpus=min(placement.cpus, nodes[0].cpus))
+    refuse_unplaceable(trial.name, placement, nodes)
+
+
+def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> dict[str, float]:
     def hear(epoch: int, metrics: Mapping[str, float]) -> None:
         board.epoch(job.name, epoch, metrics)
 
@@ -87,12 +117,10 @@ def _train(job: Job, board: Board, address: str | None) -> dict[str, float]:
     with ExitStack() as stack:
         listener: EpochListener = hear
         if not job.experiment.compute.in_process():
-            # Ray is loaded only where it is needed: one worker trains without it.
             from siod.tuning.cluster import session  # noqa: PLC0415
 
             board.doing("starting Ray")
-            nodes = stack.enter_context(session(address))
-            refuse_unplaceable(job.name, Request.of(job.experiment.compute), nodes)
+            stack.enter_context(session(address, autoscale=autoscale))
             listener = stack.enter_context(followed(job.run_dir / f".epochs.{os.getpid()}", hear))
         board.doing("preparing the initial weights")
         ensure_weights([job], progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))

@@ -149,7 +149,8 @@ class Study(Value):
             found = applicable(self.space, experiment)
             if self.search is not None and self.search.sampler == "grid":
                 combinations(found)
-            if self.search is not None and self.search.gpu_hours is not None and not experiment.compute.gpus_per_worker:
+            limited = self.search is not None and self.search.gpu_hours is not None
+            if limited and experiment.compute.gpus_per_worker == 0:
                 message = f"search.gpu_hours: arm {arm.name!r} asks for no GPU; set compute.gpus_per_worker, or hours"
                 raise ValueError(message)
             reached |= found.keys()

@@ -18,6 +18,7 @@ from siod.evaluation.score_aware import evaluate_files
 from siod.files import replacing
 from siod.json_file import read_json, write_json
 from siod.training import results
+from siod.training.placement import Placement
 from siod.training.run import train
 from siod.tuning.gallery import found_in, study_gallery
 from siod.tuning.pictures import draw_predictions
@@ -41,7 +42,7 @@ class Job:
 
     Args:
         arm: Name of its arm.
-        experiment: What to learn.
+        experiment: What to learn, placed.
         data: Its prepared files.
         identity: Equal identities learn equal weights.
         run_dir: Where it trains, named by its identity.
@@ -96,9 +97,8 @@ def carry_out(
         UserError: The folder is in use or weights are missing.
         RunError: The run failed.
     """
-    compute = job.experiment.compute
-    if compute.in_process() and not torch.cuda.is_available():
-        torch.set_num_threads(max(1, int(compute.cpus_per_worker)))
+    if job.experiment.compute.in_process():
+        torch.set_num_threads(Placement.of(job.experiment.compute).threads)
     metrics = train(
         job.experiment,
         job.data,

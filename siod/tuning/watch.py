@@ -10,6 +10,7 @@ from ray import tune
 
 from siod.training.context import request_stop
 from siod.training.results import result_seen
+from siod.tuning.device_fault import last_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +141,12 @@ class Watch(tune.Callback):
         del iteration, trials, info
         path = trial.error_file
         text = Path(path).read_text() if path and Path(path).exists() else ""
-        self._failed(self.job(trial), "its process died (out of memory, killed, or a lost node)", text)
+        job = self.job(trial)
+        fault = last_words(job.run_dir)
+        if fault is None:
+            self._failed(job, "its process died (out of memory, killed, or a lost node)", text)
+        else:
+            self._failed(job, f"its GPU failed: {fault.sentence}", fault.traceback)
 
     def _finished(self, job: Job, metrics: dict[str, float]) -> None:
         self.open.discard(job.name)

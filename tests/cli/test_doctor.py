@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from siod.cli import doctor
 from siod.cli.doctor import Finding
+from siod.training.devices import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,16 @@ def test_a_sound_installation_is_shown_with_its_versions(siod: Siod, tmp_path: P
     assert f"cache: {tmp_path / 'cache'}, " in done.out
     assert "made by the first study" in done.out
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_trial_would_get_here_is_shown(siod: Siod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    cores = usable_cores()
+    loaders = min(12, cores - 1)
+    load = {0: "", 1: " (1 loader process)"}.get(loaders, f" ({loaders} loader processes)")
+    idle = "nothing idle" if cores <= 13 else f"idle: {cores - 13} CPU"
+    line = f"ok       a study here: 1 trial at once, each 1 GPU, {1 + loaders} CPU{load}; {idle}"
+    assert line in siod("doctor").out.splitlines()
 
 
 def test_what_is_missing_stands_with_its_remedy(siod: Siod, monkeypatch: pytest.MonkeyPatch) -> None:

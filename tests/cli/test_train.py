@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from siod.cli.train import changes
+from siod.cli.options import changes
 from siod.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,8 +8,11 @@ import pytest
 
 from siod.data.digits import Digits
 from siod.data.source import PreparedData, prepare
-from siod.training.experiment import Experiment, Scratch
+from siod.training.experiment import Compute, Experiment, Scratch
 from siod.training.presets import DIGITS_DMINER, digits_centernet
+
+# Comparisons must not mix devices: what a GPU computes differs.
+ON_CPU = Compute(cpus_per_worker=1, gpus_per_worker=0, loader_workers=0)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +30,7 @@ def small() -> Experiment:
             "dminer": DIGITS_DMINER,
             "recipe.epochs": 2,
             "recipe.batch_size": 4,
+            "compute": ON_CPU,
         }
     )
 

@@ -4,9 +4,12 @@ import pytest
 
 from siod.data.annotation_sets import Full
 from siod.data.digits import Digits
-from siod.training.experiment import Experiment, Scratch
+from siod.training.experiment import Compute, Experiment, Scratch
 from siod.training.presets import DIGITS_DMINER, digits_centernet
 from siod.tuning.study import Arm, Study
+
+# Comparisons must not mix devices: what a GPU computes differs.
+ON_CPU = Compute(cpus_per_worker=1, gpus_per_worker=0, loader_workers=0)
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,7 @@ def small() -> Experiment:
             "weights": Scratch(),
             "recipe.epochs": 2,
             "recipe.batch_size": 4,
+            "compute": ON_CPU,
         }
     )
 

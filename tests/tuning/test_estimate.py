@@ -11,7 +11,8 @@ import pytest
 
 from siod.data.annotation_sets import Full
 from siod.training.experiment import Experiment
-from siod.training.presets import DIGITS_DMINER
+from siod.training.placement import Node, placed
+from siod.training.presets import DIGITS_DMINER, digits_centernet
 from siod.tuning.estimate import Measured, estimate, measure_runs, shape_of
 
 MIB = 2**20
@@ -62,6 +63,17 @@ def test_what_costs_changes_the_shape(small: Experiment, changes: dict[str, Any]
     assert shape_of(small.with_changes(changes)) != shape_of(small)
 
 
+def test_runs_from_before_anything_was_automatic_are_found_by_their_shape(small: Experiment) -> None:
+    # As the version before wrote it: a core, no GPU, no loader process, and the shape it had then.
+    before = digits_centernet().model_dump(mode="json")
+    before["compute"] |= {"cpus_per_worker": 1.0, "gpus_per_worker": 0.0, "loader_workers": 0}
+    assert shape_of(Experiment.model_validate(before)) == "c6ecf634450f9f65"
+    assert shape_of(placed(digits_centernet(), [Node(8)])) == "c6ecf634450f9f65"
+    assert shape_of(placed(digits_centernet(), [Node(8, 1)])) != "c6ecf634450f9f65"
+    loading = small.with_changes({"compute.loader_workers": 2})
+    assert shape_of(loading) != shape_of(small)
+
+
 def test_a_miners_settings_cost_nothing_but_its_absence_does(small: Experiment) -> None:
     mined = small.with_changes({"dminer": DIGITS_DMINER})
     assert shape_of(mined.with_changes({"dminer.splg.min_similarity": 0.9})) == shape_of(mined)
@@ -96,10 +108,10 @@ def test_the_figures_of_a_study_are_sums_over_what_is_left(small: Experiment) ->
 
 
 def test_workers_count_in_hours_and_memory(small: Experiment) -> None:
-    wide = small.with_changes({"compute.workers": 2, "compute.gpus_per_worker": 0.5})
+    wide = small.with_changes({"compute.workers": 2, "compute.gpus_per_worker": 1})
     found = estimate([job("a/0", wide)], {shape_of(wide): Measured(1, 1800.0, 300.0, 1.0)}, slots=1)
-    # Two epochs of half an hour on two workers: 2 worker-hours, half a GPU each.
-    assert (found.cpu_hours, found.gpu_hours, found.memory_mib) == (2.0, 1.0, 600.0)
+    # Two epochs of half an hour on two workers: 2 worker-hours, a GPU each.
+    assert (found.cpu_hours, found.gpu_hours, found.memory_mib) == (2.0, 2.0, 600.0)
 
 
 def test_what_was_never_measured_is_named_and_left_out(small: Experiment) -> None:

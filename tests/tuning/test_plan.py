@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from siod.data.source import CocoFolder
 from siod.errors import UserError
-from siod.tuning.plan import Node, Request, Trial, concurrency, fits_at_once, plan
+from siod.training.experiment import Compute
+from siod.training.placement import Node, Placement
+from siod.tuning.plan import (
+    Room,
+    Trial,
+    concurrency,
+    confirm_cpu,
+    long_trials_on_cpu,
+    place_trials,
+    plan,
+    refuse_hours_without_gpus,
+    told_placements,
+)
+from siod.tuning.space import Float, Search
 
 if TYPE_CHECKING:
     from siod.tuning.study import Study
@@ -44,36 +58,6 @@ def test_an_empty_choice_is_refused(a_study: Study) -> None:
         plan(a_study, arms=[])
 
 
-@pytest.mark.parametrize(
-    ("request_", "nodes", "fits"),
-    [
-        (Request(1, 1), [Node(2)], 2),
-        (Request(1, 3), [Node(2), Node(2)], 0),  # four cores in all, but no machine with three
-        (Request(2, 1), [Node(1), Node(2)], 1),
-        (Request(1, 0.1), [Node(0.3)], 3),  # 0.3 / 0.1 is 2.9999999999999996
-        (Request(1, 1, 1), [Node(8, 2), Node(8)], 2),
-        (Request(1, 1, 0.5), [Node(8, 1)], 2),
-        (Request(4, 2, 1), [Node(8, 4), Node(8, 4), Node(6, 4)], 2),
-    ],
-)
-def test_trials_fit_where_each_worker_finds_one_machine(request_: Request, nodes: list[Node], fits: int) -> None:
-    assert fits_at_once(request_, nodes) == fits
-
-
-@given(
-    workers=st.integers(1, 4),
-    cpus=st.integers(1, 4),
-    nodes=st.lists(st.builds(Node, st.integers(0, 16), st.integers(0, 8)), max_size=4),
-    gpus=st.integers(0, 2),
-)
-def test_what_fits_at_once_never_asks_for_more_than_there_is(
-    workers: int, cpus: int, nodes: list[Node], gpus: int
-) -> None:
-    fits = fits_at_once(Request(workers, cpus, gpus), nodes)
-    assert fits * workers * cpus <= sum(node.cpus for node in nodes)
-    assert fits * workers * gpus <= sum(node.gpus for node in nodes)
-
-
 def asking(trials: tuple[Trial, ...], **compute: float) -> tuple[Trial, ...]:
     settings = {f"compute.{name}": value for name, value in compute.items()}
     return tuple(Trial(trial.arm, trial.seed, trial.experiment.with_changes(settings)) for trial in trials)
@@ -93,6 +77,120 @@ def test_a_trial_that_can_never_fit_is_refused_with_what_it_asks_and_what_there_
     with pytest.raises(UserError) as caught:
         concurrency(trials, [Node(2)])
     assert str(caught.value) == (
-        "full/0 asks for 2 workers of 1 CPU and 1 GPU, which can never fit here (1 node: 2 CPU, 0 GPU); "
-        "lower compute.workers, compute.cpus_per_worker or compute.gpus_per_worker"
+        "full/0 asks for 2 workers of 1 GPU, 1 CPU, which can never fit here (1 node: 2 CPU, 0 GPU); "
+        "lower compute.workers, compute.cpus_per_worker, compute.gpus_per_worker or compute.loader_workers"
     )
+
+
+FOUR_GPUS = (Node(cpus=36, gpus=4),)
+
+
+@pytest.fixture(scope="module")
+def automatic(a_study: Study) -> tuple[Trial, ...]:
+    """Trials that say nothing about where they run."""
+    return tuple(
+        Trial(trial.arm, trial.seed, trial.experiment.model_copy(update={"compute": Compute()}))
+        for trial in plan(a_study)
+    )
+
+
+def test_all_trials_of_a_study_are_placed_once_for_the_machines(automatic: tuple[Trial, ...]) -> None:
+    trials = place_trials(automatic, FOUR_GPUS)
+    assert {Placement.of(trial.experiment.compute) for trial in trials} == {Placement(1, 9, 1, 8)}
+    assert [trial.name for trial in trials] == [trial.name for trial in automatic]
+    assert concurrency(trials, FOUR_GPUS) == 4
+    assert told_placements(trials, 4, FOUR_GPUS) == (
+        "4 trials at once, each 1 GPU, 9 CPU (8 loader processes); nothing idle",
+    )
+
+
+def test_each_kind_of_trial_is_told_with_its_arms(automatic: tuple[Trial, ...]) -> None:
+    pairs = asking(automatic[2:3], workers=2)
+    trials = place_trials((*automatic[:2], *pairs), FOUR_GPUS)
+    # The pairs take two GPUs each, so that two trials run at once, also where they are single ones.
+    assert Room(FOUR_GPUS).told(trials) == (
+        "full, base: 2 trials at once, each 1 GPU, 9 CPU (8 loader processes); idle: 2 GPU, 18 CPU",
+        "dminer: 2 trials at once, each 2 workers of 1 GPU, 9 CPU (8 loader processes); nothing idle",
+    )
+
+
+def test_a_limit_or_want_of_trials_leaves_gpus_idle_and_says_so(automatic: tuple[Trial, ...]) -> None:
+    trials = place_trials(automatic, FOUR_GPUS)
+    assert Room(FOUR_GPUS, limit=1).told(trials)[0].endswith("idle: 3 GPU, 27 CPU")
+    assert Room(FOUR_GPUS).told(trials[:3])[0].startswith("3 trials at once")
+    assert Room(FOUR_GPUS).told(trials[:3])[0].endswith("idle: 1 GPU, 9 CPU")
+
+
+def test_a_search_fills_the_machines_though_it_has_one_arm(automatic: tuple[Trial, ...]) -> None:
+    arm = place_trials(automatic[:1], FOUR_GPUS)
+    assert Room(FOUR_GPUS).slots(arm, count=40) == 4
+    assert Room(FOUR_GPUS).slots(arm, count=3) == 3
+    assert Room(FOUR_GPUS, limit=2).slots(arm, count=40) == 2
+
+
+def test_a_cluster_that_grows_refuses_nothing_and_runs_all_at_once(automatic: tuple[Trial, ...]) -> None:
+    asked = asking(automatic, gpus_per_worker=1)
+    with pytest.raises(UserError, match="can never fit here"):
+        concurrency(place_trials(asked, [Node(4)]), [Node(4)])
+    trials = place_trials(asked, [Node(4)], autoscale=True)
+    assert concurrency(trials, [Node(4)], autoscale=True) == 6
+    assert concurrency(trials, [Node(4)], autoscale=True, limit=3) == 3
+    assert Room((Node(4),), autoscale=True).told(trials) == (
+        "6 trials at once, each 1 GPU, 4 CPU (3 loader processes); the autoscaler starts the machines",
+    )
+
+
+def test_a_cluster_that_grows_must_be_told_of_gpus_that_are_not_there_yet(automatic: tuple[Trial, ...]) -> None:
+    with pytest.raises(UserError, match=r"no machine of the cluster has a GPU yet, .*--gpus-per-worker 1"):
+        place_trials(automatic, [Node(4)], autoscale=True)
+    # Those that are there say what the others will be.
+    assert Placement.of(place_trials(automatic, FOUR_GPUS, autoscale=True)[0].experiment.compute).gpus == 1
+
+
+def test_several_workers_on_a_cluster_that_grows_need_a_limit(automatic: tuple[Trial, ...]) -> None:
+    trials = place_trials(asking(automatic, workers=2, gpus_per_worker=1), [Node(4)], autoscale=True)
+    with pytest.raises(UserError, match=r"full/0 has several workers, .*--max-concurrent"):
+        concurrency(trials, [Node(4)], autoscale=True)
+    assert concurrency(trials, [Node(4)], autoscale=True, limit=2) == 2
+    assert concurrency(trials[:1], [Node(4)], autoscale=True) == 1
+
+
+def test_a_search_limited_in_gpu_hours_is_refused_where_it_gets_no_gpu(a_study: Study) -> None:
+    tuned = {
+        "base": a_study.base.model_copy(update={"compute": Compute()}),
+        "space": {"recipe.learning_rate": Float(low=1e-4, high=1e-2)},
+        "search": Search(trials=2, gpu_hours=1),
+    }
+    study = type(a_study).model_validate({**dict(a_study), **tuned})
+    refuse_hours_without_gpus(study, place_trials(plan(study), FOUR_GPUS))
+    with pytest.raises(UserError, match=r"search\.gpu_hours: arm 'full' is given no GPU here; .*search\.hours instead"):
+        refuse_hours_without_gpus(study, place_trials(plan(study), [Node(8)]))
+
+
+@pytest.fixture
+def large(automatic: tuple[Trial, ...], tmp_path: Path) -> Trial:
+    """A trial of 1,000 epochs over 60 images at 512 px, 1.6e10 pixels, that says nothing about where it runs."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "val"):
+        images = [{"id": number, "file_name": "x.png", "height": 8, "width": 8} for number in range(60)]
+        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps({"images": images}))
+        (tmp_path / split).mkdir()
+    changes = {"data": CocoFolder(root=tmp_path), "augmentation.input_size": (512, 512), "recipe.epochs": 1000}
+    return Trial(automatic[0].arm, 0, automatic[0].experiment.with_changes(changes))
+
+
+def test_somebody_has_to_say_yes_before_a_large_trial_trains_on_cpu_cores(large: Trial) -> None:
+    on_cpu, on_gpu = place_trials([large], [Node(8)]), place_trials([large], FOUR_GPUS)
+    asked: list[str] = []
+    confirm_cpu(on_gpu, None)
+    confirm_cpu(on_cpu, lambda question: asked.append(question) is None)
+    assert asked == ["1 trial of COCO's size (1.6e+10 pixels of input; digits have 1e8) would train on CPU cores"]
+    for no in (None, lambda question: False):
+        with pytest.raises(UserError, match=r"would train on CPU cores; run it where a GPU is, .*--device cpu"):
+            confirm_cpu(on_cpu, no)
+
+
+def test_small_trials_and_files_that_do_not_read_ask_nothing(automatic: tuple[Trial, ...], large: Trial) -> None:
+    assert long_trials_on_cpu(place_trials(automatic, [Node(8)])) is None
+    (large.experiment.data.root / "annotations" / "instances_train.json").write_text("{")
+    assert long_trials_on_cpu(place_trials([large], [Node(8)])) is None

@@ -222,7 +222,7 @@ def test_a_trial_that_can_never_fit_is_refused_before_anything_trains(
             "seeds": (9,),
         }
     )
-    with pytest.raises(UserError, match="full/9 asks for 1 CPU and 64 GPU, which can never fit here"):
+    with pytest.raises(UserError, match="full/9 asks for 64 GPU, 1 CPU, which can never fit here"):
         run_study(greedy, **folders, store_uri=store.uri, progress=False)
     assert store.read_study("greedy").trials == ()
 

@@ -118,6 +118,26 @@ def test_another_search_takes_finished_trials_from_the_first(study: Study, runs:
     assert again.failed == {}
 
 
+def test_a_search_of_one_arm_fills_the_machine(
+    small: Experiment, tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del ray_session
+    study = Study(
+        name="one",
+        question="Which rate?",
+        base=small.with_changes({"recipe.epochs": 1, "compute.cpus_per_worker": 0.5}),
+        arms=(Arm(name="base"),),
+        baseline="base",
+        space={"recipe.learning_rate": Choice(values=(4e-3, 2e-3))},
+        search=Search(trials=2, sampler="grid"),
+    )
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run_study(study, runs_dir=tmp_path, cache_dir=tmp_path / "cache", store_uri=store)
+    said = capsys.readouterr().err
+    assert "one.search: 2 trials at once, each 0.5 CPU; " in said
+    assert "one: 1 trial at once, each 0.5 CPU; " in said
+
+
 def test_a_study_whose_trials_all_fail_alike_is_given_up(small: Experiment, runs: Path, ray_session: None) -> None:
     del ray_session
     wild = small.with_changes({"recipe.learning_rate": 1e30})

@@ -1,0 +1,78 @@
+"""An error of the GPU that outlives it: the process can use no GPU any more, so it must not train another trial.
+
+An illegal access, a failed assertion or a broken memory cell leaves the process's CUDA context in a state in which
+every later call fails. The process notes why and ends; Ray Tune then goes on with the trial from its last checkpoint in
+another process, as often as a study's ``max_failures`` allows.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+
+from siod.json_file import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LAST_WORDS = "device_fault.json"
+EXIT_CODE = 1
+SIGNS = ("CUDA error", "cuDNN error")
+
+
+@dataclass(frozen=True)
+class DeviceFault:
+    """What a process noted before it ended."""
+
+    sentence: str
+    traceback: str
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """Whether an error leaves its process without a usable GPU.
+
+    Args:
+        error: What a trial raised.
+
+    Returns:
+        False for want of memory too: the process frees what it holds and goes on.
+    """
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    )
+
+
+def end_process(error: BaseException, run_dir: Path) -> NoReturn:
+    """Note why in the folder of the run, and end this process at once.
+
+    Args:
+        error: That :func:`is_device_fault`.
+        run_dir: Of the trial.
+    """
+    sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    try:
+        write_json(run_dir / LAST_WORDS, {"sentence": sentence, "traceback": traceback.format_exc()})
+    finally:
+        # What Python does at its end would wait for the device.
+        os._exit(EXIT_CODE)
+
+
+def last_words(run_dir: Path) -> DeviceFault | None:
+    """What a process that ended itself noted; None if none did.
+
+    Args:
+        run_dir: Of its trial.
+    """
+    path = run_dir / LAST_WORDS
+    return DeviceFault(**read_json(path)) if path.exists() else None
+
+
+def forget_last_words(run_dir: Path) -> None:
+    """Begin a trial, so that what ends it next is not put down to an earlier fault."""
+    (run_dir / LAST_WORDS).unlink(missing_ok=True)
