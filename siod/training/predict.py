@@ -156,7 +156,9 @@ def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
         write_json(annotations, document)
         # The name of the folder stands for its content: what is remembered of other images must not be used.
         shown = replace(data, val=annotations, val_images=ROOT, fingerprint=folder)
-        found = detect(trained.detector, shown, trained.experiment.evaluation, InProcess(Path(folder)))
+        experiment, here = trained.experiment, InProcess(Path(folder))
+        precision = experiment.evaluated_in()
+        found = detect(trained.detector, shown, experiment.evaluation, here, precision=precision)
     return Predictions(tuple(files), document, found.coco_results())
 
 
