@@ -80,7 +80,7 @@ def norm_layer(norm: Norm) -> Callable[[int], nn.Module]:
     return FrozenNorm if norm == "frozen" else _group_norm
 
 
-class FrozenNorm(FrozenBatchNorm2d):
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
     """torchvision's, which leaves half precision in half precision.
 
     Its own product with float32 statistics would be float32, and with it every map that a backbone keeps for the

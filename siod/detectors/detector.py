@@ -67,8 +67,9 @@ class Detector(nn.Module, ABC):
         backbone: The part that initial weights are loaded into; it has ``out_channels``.
         loss_weights: The factor of each term that ``losses`` returns.
         size_divisor: Height and width of the images must be multiples of it.
-        half_precision: What ``forward`` multiplies in, ``torch.bfloat16`` or ``torch.float16``; None for the precision of the
-            weights. Nothing else runs under autocast, so what is compared or decoded must be returned in float32.
+        half_precision: What ``forward`` multiplies in, ``torch.bfloat16`` or ``torch.float16``; None for the
+            precision of the weights. Nothing else runs under autocast, so what is compared or decoded must be
+            returned in float32.
     """
 
     num_classes: int

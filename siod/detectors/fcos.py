@@ -147,11 +147,7 @@ def _head(spec: FCOS, num_classes: int) -> nn.ModuleDict:
     """Make torchvision's two heads, with towers of a length and normalisation of one's own."""
     norm = partial(nn.GroupNorm, spec.tower_groups)
     channels, depth = spec.pyramid_channels, spec.tower_convolutions
-    head = nn.ModuleDict(
-        {
-            "classification_head": FCOSClassificationHead(channels, 1, num_classes, depth, norm_layer=norm),
-            "regression_head": FCOSRegressionHead(channels, 1, depth, norm_layer=norm),
-        }
-    )
-    in_float32(head["regression_head"].bbox_reg, head["regression_head"].bbox_ctrness)
-    return head
+    classes = FCOSClassificationHead(channels, 1, num_classes, depth, norm_layer=norm)
+    boxes = FCOSRegressionHead(channels, 1, depth, norm_layer=norm)
+    in_float32(boxes.bbox_reg, boxes.bbox_ctrness)
+    return nn.ModuleDict({"classification_head": classes, "regression_head": boxes})
