@@ -50,7 +50,7 @@ def multiplying(detector: Detector, precision: Precision) -> Iterator[None]:
 @contextmanager
 def _float32_products(way: str) -> Iterator[None]:
     """What CUDA makes of products of float32. The setting for CPUs is another one and stays as it is."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
     before = [place.fp32_precision for place in places]
     try:
         for place in places:
@@ -128,8 +128,8 @@ def refuse_missing(experiment: Experiment, device: torch.device, has: frozenset[
         ("evaluation.precision", experiment.evaluated_in()),
     ):
         if precision not in has:
-            instead = "fp32" if precision == "tf32" else "fp16 or fp32"
-            raise UserError(f"{setting} is {precision}, which {name_of(device)} does not compute in; set it to {instead}")
+            problem = f"{setting} is {precision}, which {name_of(device)} does not compute in"
+            raise UserError(f"{problem}; set it to {'fp32' if precision == 'tf32' else 'fp16 or fp32'}")
     operation = experiment.detector.unrepeatable_on_cuda()
     if experiment.compute.deterministic and device.type == "cuda" and operation is not None:
         raise UserError(

@@ -16,7 +16,6 @@ from siod.dminer.dminer import DMiner
 from siod.methods.zoo import AnyMethod
 from siod.value import Value, digest
 
-
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 """What products are computed in; ``siod.training.arithmetic`` has the table."""
 
