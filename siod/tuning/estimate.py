@@ -90,7 +90,8 @@ def _shape(settings: Mapping[str, Any]) -> str:
     judged = {name: setting for name, setting in settings["evaluation"].items() if name != "every_epochs"}
     compute = {name: settings["compute"][name] for name in ("carrier", "workers", "cpus_per_worker", "gpus_per_worker")}
     batch = {name: recipe[name] for name in ("batch_size", "precision")}
-    return digest({**parts, "evaluation": judged, "batch": batch, "miners": miners, "method": method.get("kind"), "compute": compute})
+    parts |= {"evaluation": judged, "batch": batch, "miners": miners, "method": method.get("kind"), "compute": compute}
+    return digest(parts)
 
 
 def measure_runs(runs_dir: Path) -> dict[str, Measured]:

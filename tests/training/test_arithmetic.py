@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from siod.errors import RunError, UserError
 from siod.json_file import read_json
 from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
 from siod.methods.method import Moment, Views
-from siod.methods.zoo import add_method
+from siod.methods.zoo import METHODS, add_method
 from siod.training import loop
 from siod.training.arithmetic import available, multiplying, refuse_missing, repeatable
 from siod.training.checkpoint import CheckpointFolder, load
@@ -49,13 +50,18 @@ class RecordedMethod(MeanTeacherMethod):
         return found
 
 
-add_method(Recorded, RecordedMethod)
-
-
 def kept(experiment: Experiment, data: PreparedData, folder: Path) -> type[RecordedMethod]:
     RecordedMethod.strong, RecordedMethod.precisions = (), ()
     loop.run(experiment, data, InProcess(folder, device=CPU))
     return RecordedMethod
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """A method that experiments know for the time being."""
+    add_method(Recorded, RecordedMethod)
+    yield Recorded(start_epoch=0)
+    del METHODS["recorded"]
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +113,10 @@ def test_a_precision_is_set_for_networks_and_gpus_and_taken_back(
 
 
 def test_strong_views_of_a_bf16_run_are_those_of_an_fp32_run_to_the_bit(
-    plain: Experiment, small_data: PreparedData, tmp_path: Path
+    plain: Experiment, recorded: Recorded, small_data: PreparedData, tmp_path: Path
 ) -> None:
     """Autocast is around the networks, the teacher's among them, and not around colours and blur."""
-    taught = plain.with_changes({"method": Recorded(start_epoch=0)})
+    taught = plain.with_changes({"method": recorded})
     whole = kept(taught, small_data, tmp_path / "fp32")
     expected, precisions = whole.strong, whole.precisions
     half = kept(taught.with_changes({"recipe.precision": "bf16"}), small_data, tmp_path / "bf16")
