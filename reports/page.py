@@ -135,6 +135,8 @@ def _machine(environment: Mapping[str, Any]) -> str:
     said += [str(environment["platform"])] if "platform" in environment else []
     said += [f"{environment['cpus']} CPUs"] if "cpus" in environment else []
     said += [f"GPU {name}" for name in environment.get("gpus", ())]
+    computed = dict.fromkeys(f"{one['precision']} on {one['device']}" for one in environment.get("arithmetic", ()))
+    said += [f"trained in {', then '.join(computed)}"] if computed else []
     return ", ".join(said)
 
 

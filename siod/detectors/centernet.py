@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from siod.detectors.backbones import build_backbone, norm_layer, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, normalise
+from siod.detectors.float32 import in_float32
 from siod.detectors.upsampling import ModulatedDeformConv, plain_convolution, upsample
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
@@ -60,6 +61,10 @@ class CenterNet(DetectorSpec):
             )
             raise ValueError(message)
         return self
+
+    def unrepeatable_on_cuda(self) -> str | None:
+        """Deformable convolution; torchvision has it in no other way there, and says nothing of it."""
+        return "the deformable convolution of detector.upsampling" if self.upsampling == "deformable" else None
 
 
 class CenterNetOutputs(NamedTuple):
@@ -129,14 +134,14 @@ class CenterNetDetector(Detector):
             targets: Not read.
 
         Returns:
-            The dense outputs; scores in float32 whatever the precision of the rest.
+            The dense outputs; all but the features in float32 whatever the precision of the rest.
 
         Raises:
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
         self.size_of(images)
         features = self.upsampling(self.backbone(normalise(images)))
-        # float32, because in half precision 0.9999 rounds to 1; and laid out as the heatmap it is compared with.
+        # Laid out as the heatmap it is compared with.
         logits = self.heatmap_head(features).to(torch.float32, memory_format=torch.contiguous_format)
         scores = logits.sigmoid()
         return CenterNetOutputs(features, scores, self.size_head(features), self.offset_head(features))
@@ -215,8 +220,11 @@ def _l1(maps: Float[Tensor, "b 2 h w"], encoded: CenterNetTargets, wanted: Float
 
 
 def _head(channels: int, hidden: int, outputs: int) -> Any:
-    return nn.Sequential(
+    head = nn.Sequential(
         nn.Conv2d(channels, hidden, kernel_size=3, padding=1),
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, outputs, kernel_size=1),
     )
+    # In half precision sizes are off by a pixel, 0.9999 rounds to 1, and neighbours of a peak are as high as it.
+    in_float32(head[-1])
+    return head

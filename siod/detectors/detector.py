@@ -51,6 +51,10 @@ class DetectorSpec(Value):
         """How many maps a miner may look at (entries of ``Detector.levels``)."""
         return 1
 
+    def unrepeatable_on_cuda(self) -> str | None:
+        """Name the operation whose gradient CUDA adds up in an order of its own; None if each has a fixed one."""
+        return None
+
 
 class Detector(nn.Module, ABC):
     """A detector seen from outside: only ``forward`` touches parameters, everything else is arithmetic.
@@ -63,12 +67,23 @@ class Detector(nn.Module, ABC):
         backbone: The part that initial weights are loaded into; it has ``out_channels``.
         loss_weights: The factor of each term that ``losses`` returns.
         size_divisor: Height and width of the images must be multiples of it.
+        half_precision: What ``forward`` multiplies in, ``torch.bfloat16`` or ``torch.float16``; None for the
+            precision of the weights. Nothing else runs under autocast, so what is compared or decoded must be
+            returned in float32.
     """
 
     num_classes: int
     backbone: ResNet
     loss_weights: Mapping[str, float]
     size_divisor: int
+    half_precision: torch.dtype | None = None
+
+    def __call__(self, images: Tensor, *others: Any, **named: Any) -> Any:
+        """Call ``forward``, under autocast if ``half_precision`` says so."""
+        if self.half_precision is None:
+            return super().__call__(images, *others, **named)
+        with torch.autocast(images.device.type, dtype=self.half_precision):
+            return super().__call__(images, *others, **named)
 
     @abstractmethod
     def forward(self, images: UInt8[Tensor, "b 3 h w"], targets: Sequence[Target] | None = None) -> Any:

@@ -35,6 +35,7 @@ from torchvision.ops import roi_align
 
 from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
+from siod.detectors.float32 import in_float32
 from siod.detectors.region_head import (
     RegionHead,
     RegionTargets,
@@ -122,6 +123,10 @@ class FasterRCNNC4(DetectorSpec):
     def mined_levels(self) -> int:
         """The mining branch's, if it is there."""
         return 0 if self.mining_branch is None else 1
+
+    def unrepeatable_on_cuda(self) -> str:
+        """Region pooling; torchvision's substitute weighs every position of the map for each bin of a region."""
+        return "roi_align, which looks at regions"
 
 
 class BranchOutputs(NamedTuple):
@@ -325,11 +330,12 @@ class _Branch(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.heatmap = nn.Conv2d(hidden, num_classes, kernel_size=1)
+        in_float32(self.heatmap)
         nn.init.normal_(self.heatmap.weight, std=0.01)
         nn.init.constant_(self.heatmap.bias, math.log(HEATMAP_PRIOR / (1 - HEATMAP_PRIOR)))  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "b d h w"]) -> BranchOutputs:
         compared = self.features(features)
-        # float32, because in half precision 0.9999 rounds to 1; and laid out as the heatmap it is compared with.
+        # Laid out as the heatmap it is compared with.
         logits = self.heatmap(compared).to(torch.float32, memory_format=torch.contiguous_format)
         return BranchOutputs(compared, logits.sigmoid())

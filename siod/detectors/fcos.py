@@ -19,6 +19,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import box_area, generalized_box_iou_loss
 
+from siod.detectors.float32 import in_float32
 from siod.detectors.fpn import BACKGROUND, PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets
 from siod.types import LossTerm
 
@@ -146,9 +147,7 @@ def _head(spec: FCOS, num_classes: int) -> nn.ModuleDict:
     """Make torchvision's two heads, with towers of a length and normalisation of one's own."""
     norm = partial(nn.GroupNorm, spec.tower_groups)
     channels, depth = spec.pyramid_channels, spec.tower_convolutions
-    return nn.ModuleDict(
-        {
-            "classification_head": FCOSClassificationHead(channels, 1, num_classes, depth, norm_layer=norm),
-            "regression_head": FCOSRegressionHead(channels, 1, depth, norm_layer=norm),
-        }
-    )
+    classes = FCOSClassificationHead(channels, 1, num_classes, depth, norm_layer=norm)
+    boxes = FCOSRegressionHead(channels, 1, depth, norm_layer=norm)
+    in_float32(boxes.bbox_reg, boxes.bbox_ctrness)
+    return nn.ModuleDict({"classification_head": classes, "regression_head": boxes})

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 
+from siod.detectors.float32 import in_float32
 from siod.detectors.region_proposals import Overlap, seeded
 from siod.types import Detections, LossTerm
 from siod.value import Value
@@ -69,6 +70,7 @@ def build_region_head(spec: RegionHead, channels: int, num_classes: int) -> Any:
     for layer, deviation in ((predictor.cls_score, 0.01), (predictor.bbox_pred, 0.001)):
         nn.init.normal_(layer.weight, std=deviation)
         nn.init.zeros_(layer.bias)
+    in_float32(predictor.cls_score, predictor.bbox_pred)
     return RoIHeads(
         box_roi_pool=None,
         box_head=None,

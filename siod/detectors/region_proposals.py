@@ -19,6 +19,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 
+from siod.detectors.float32 import in_float32
 from siod.types import LossTerm
 from siod.value import Value
 
@@ -92,9 +93,11 @@ def build_proposal_network(spec: ProposalNetwork, channels: int) -> Any:
     Source: Ren et al., Faster R-CNN, NeurIPS 2015, section 3.1.
     """
     anchors = AnchorGenerator((spec.anchor_sizes_px,), (spec.anchor_ratios,))
+    head = RPNHead(channels, len(spec.anchor_sizes_px) * len(spec.anchor_ratios))
+    in_float32(head.cls_logits, head.bbox_pred)
     return RegionProposalNetwork(
         anchors,
-        RPNHead(channels, len(spec.anchor_sizes_px) * len(spec.anchor_ratios)),
+        head,
         fg_iou_thresh=spec.object_iou,
         bg_iou_thresh=spec.background_iou,
         batch_size_per_image=spec.sampled,

@@ -18,6 +18,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
+from siod.detectors.float32 import in_float32
 from siod.detectors.fpn import BACKGROUND, PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets, anchor_counts
 from siod.ops.pooling import pool_pseudo_labels
 from siod.types import LossTerm
@@ -143,4 +144,5 @@ def _head(spec: RetinaNet, num_classes: int) -> Any:
     head = RetinaNetHead(spec.pyramid_channels, len(OCTAVE_SCALES) * len(RATIOS), num_classes, norm_layer=norm)
     for part in (head.classification_head, head.regression_head):
         part.conv = part.conv[: spec.tower_convolutions]
+    in_float32(head.regression_head.bbox_reg)
     return head

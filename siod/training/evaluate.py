@@ -11,6 +11,7 @@ import torch
 
 from siod.data.loader import eval_batches
 from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
+from siod.training.arithmetic import multiplying
 from siod.training.distributed import gather_objects
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from siod.data.source import PreparedData
     from siod.detectors.detector import Detector
     from siod.training.context import Context
-    from siod.training.experiment import Evaluation
+    from siod.training.experiment import Evaluation, Precision
     from siod.types import Batch, Detections
 
 
@@ -86,7 +87,13 @@ def in_image_frame(batch: Batch, detections: list[Detections], category_ids: np.
 
 @torch.inference_mode()
 def detect(
-    detector: Detector, data: PreparedData, evaluation: Evaluation, context: Context, *, loader_workers: int = 0
+    detector: Detector,
+    data: PreparedData,
+    evaluation: Evaluation,
+    context: Context,
+    *,
+    precision: Precision = "fp32",
+    loader_workers: int = 0,
 ) -> DetectionArrays:
     """Run the detector on this worker's share of the validation images.
 
@@ -95,6 +102,7 @@ def detect(
         data: Names the validation files.
         evaluation: Batch size and input size.
         context: Rank, world size, device.
+        precision: Of the forward pass; boxes are read from its outputs in float32.
         loader_workers: Processes that decode images.
 
     Returns:
@@ -115,7 +123,9 @@ def detect(
         pin_memory=context.device.type == "cuda",
     ):
         images = batch.images.to(context.device, non_blocking=True)
-        rows.append(in_image_frame(batch, detector.decode(detector(images)), category_ids))
+        with multiplying(detector, precision):
+            outputs = detector(images)
+        rows.append(in_image_frame(batch, detector.decode(outputs), category_ids))
     detector.train(was_training)
     return concatenate(rows)
 

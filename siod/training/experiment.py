@@ -16,6 +16,9 @@ from siod.dminer.dminer import DMiner
 from siod.methods.zoo import AnyMethod
 from siod.value import Value, digest
 
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+"""What products are computed in; ``siod.training.arithmetic`` has the table."""
+
 
 class StepDecay(Value):
     """Multiply the learning rate by ``factor`` when the given epochs are done (the paper: 90 and 120 of 140)."""
@@ -69,7 +72,7 @@ class Recipe(Value):
     """How the weights are learnt: the optimiser and its schedule, the batch and the arithmetic.
 
     ``batch_size`` is global: the images of one optimiser step over all workers. ``clip_norm`` bounds the
-    gradient's 2-norm; None leaves it alone.
+    gradient's 2-norm; None leaves it alone. A ``precision`` the device does not have is refused, never replaced.
     """
 
     unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"optimiser"})
@@ -80,7 +83,7 @@ class Recipe(Value):
     learning_rate: PositiveFloat = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Schedule = StepDecay()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     clip_norm: PositiveFloat | None = None
 
 
@@ -135,15 +138,17 @@ class Evaluation(Value):
     """How detections are made for the score-aware protocol.
 
     ``input_size`` None keeps each image's resolution, padded to a multiple of 32; a (height, width) pair
-    resizes to it. ``short_edge`` resizes by its one length before padding instead.
+    resizes to it. ``short_edge`` resizes by its one length before padding instead. ``precision`` as_trained is
+    that of the recipe. The last epoch is judged whatever ``every_epochs`` says.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"short_edge"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"short_edge", "precision"})
 
     batch_size: PositiveInt = 16
     input_size: tuple[PositiveInt, PositiveInt] | None = None
     short_edge: ShortEdge | None = None
     every_epochs: PositiveInt = 1
+    precision: Precision | Literal["as_trained"] = "fp32"
 
     @model_validator(mode="after")
     def _one_way_to_resize(self) -> Self:
@@ -168,8 +173,11 @@ class Compute(Value):
 
     ``cpus_per_worker`` are all cores that are reserved for a worker, those of its ``loader_workers`` included.
     ``gpus_per_worker`` below one is a share of a GPU, for a small run in one process. A run goes on after
-    ``max_failures`` deaths of its workers.
+    ``max_failures`` deaths of its workers. ``deterministic`` lets a run on a GPU come out alike each time, where its
+    operations can; on a CPU it does so anyway.
     """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"deterministic"})
 
     carrier: Literal["auto", "in_process", "ray_train"] = "auto"
     workers: PositiveInt = 1
@@ -177,6 +185,7 @@ class Compute(Value):
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
     loader_workers: Annotated[int, Field(ge=0)] | None = None
     max_failures: Annotated[int, Field(ge=0)] = 1
+    deterministic: bool = False
 
     def in_process(self) -> bool:
         """Whether the run stays in the calling process."""
@@ -257,6 +266,11 @@ class Experiment(Value):
             )
             raise ValueError(message)
         return self
+
+    def evaluated_in(self) -> Precision:
+        """The precision detections are made in."""
+        precision = self.evaluation.precision
+        return self.recipe.precision if precision == "as_trained" else precision
 
     def identity(self, fingerprint: str) -> str:
         """Name what this run would learn: equal names mean equal runs.

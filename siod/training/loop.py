@@ -17,7 +17,8 @@ from siod.detectors.zoo import build
 from siod.errors import RunError
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
-from siod.training import checkpoint
+from siod.training import checkpoint, results
+from siod.training.arithmetic import arithmetic_of, available, multiplying, refuse_missing, repeatable
 from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import agree, average_statistics, sum_over_workers
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 log = logging.getLogger("siod")
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stopped(RunError):  # noqa: N818  (it is an outcome, not an error)
@@ -108,11 +107,27 @@ def run(
         The history, one entry an epoch. On every worker the same; the detections are this worker's share.
 
     Raises:
+        UserError: The device cannot compute as the experiment says.
         RunError: The loss is NaN or infinite.
         Stopped: A stop was requested; the last epoch is saved.
     """
+    refuse_missing(experiment, context.device, available(context.device))
     memory = PeakMemory(context.device)
+    if context.rank == 0:
+        results.note_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)
     detector = _build_detector(experiment, data, context, initial_weights and require(initial_weights))
+    with multiplying(detector, experiment.recipe.precision), repeatable(experiment.compute.deterministic):
+        return _run(experiment, detector, data, context, teacher, memory)
+
+
+def _run(
+    experiment: Experiment,
+    detector: Detector,
+    data: PreparedData,
+    context: Context,
+    teacher: Path | None,
+    memory: PeakMemory,
+) -> Trained:
     method = build_method(experiment.method, detector)
     if teacher is not None:
         method.receive_teacher(checkpoint.load(require(teacher))["model"])
@@ -226,16 +241,11 @@ def _train_epoch(
     for batch in batches:
         moment = Moment(experiment.seed, epoch, steps, len(batches), epochs)
         batch_on_device = batch.to(context.device)
-        with torch.autocast(
-            context.device.type,
-            dtype=PRECISIONS.get(experiment.recipe.precision),
-            enabled=experiment.recipe.precision in PRECISIONS,
-        ):
-            views = learner.method.views(batch_on_device, moment)
-            outputs = learner.model(views.images, views.targets)
-            criterion = DetectorAndMiners(learner.detector, phase)
-            objective = learner.method.objective(views, outputs, criterion)
-            losses = normalised(objective.parts, context.world_size)
+        views = learner.method.views(batch_on_device, moment)
+        outputs = learner.model(views.images, views.targets)
+        criterion = DetectorAndMiners(learner.detector, phase)
+        objective = learner.method.objective(views, outputs, criterion)
+        losses = normalised(objective.parts, context.world_size)
         parts = {name: part.detach() for name, part in losses.items()}
         steps += 1
         refuse_nonfinite(_as_numbers(parts), epoch=epoch, step=steps, last_good=str(folder.latest() or "none yet"))
@@ -280,7 +290,14 @@ def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) ->
 def _evaluate(
     experiment: Experiment, detector: Detector, data: PreparedData, context: Context
 ) -> tuple[DetectionArrays, dict[str, float]]:
-    shard = detect(detector, data, experiment.evaluation, context, loader_workers=context.loader_workers)
+    shard = detect(
+        detector,
+        data,
+        experiment.evaluation,
+        context,
+        precision=experiment.evaluated_in(),
+        loader_workers=context.loader_workers,
+    )
     return shard, score_aware_metrics(data, shard, context)
 
 

@@ -27,9 +27,24 @@ def build_optimiser(model: nn.Module, recipe: Recipe, *, lr_factor: float = 1.0)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate, decay = recipe.learning_rate * lr_factor, recipe.weight_decay
     # Fused: one pass over all parameters instead of one operation for each tensor.
-    if recipe.optimiser.kind == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=recipe.optimiser.momentum, weight_decay=decay, fused=True)
-    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+    if recipe.optimiser.kind == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+    momentum = recipe.optimiser.momentum
+    optimiser = torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+    if momentum > 0:
+        _begin_momentum(optimiser, parameters)
+    return optimiser
+
+
+def _begin_momentum(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    """Give each parameter its momentum before the first step.
+
+    torch makes it in the first step, of memory as it is found, for that step to write into. If the gradients of that
+    step overflow, the step is skipped, and what was found is taken for momentum in the next one.
+    """
+    for parameter in parameters:
+        # Minus zero is what a sum begins with: adding it changes no number, not even a zero's sign.
+        optimiser.state[parameter]["momentum_buffer"] = torch.full_like(parameter, -0.0)
 
 
 def build_schedule(

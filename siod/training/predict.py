@@ -174,10 +174,10 @@ def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
         # The name of the folder stands for its content: what is remembered of other images must not be used.
         shown = replace(data, val=annotations, val_images=ROOT, fingerprint=folder)
         context = InProcess(Path(folder), device=trained.device)
-        evaluation = trained.experiment.evaluation
+        evaluation, precision = trained.experiment.evaluation, trained.experiment.evaluated_in()
         # Processes are worth their start where there are batches to hand out.
         loaders = min(trained.loader_workers, len(files) // evaluation.batch_size)
-        found = detect(trained.detector, shown, evaluation, context, loader_workers=loaders)
+        found = detect(trained.detector, shown, evaluation, context, precision=precision, loader_workers=loaders)
     return Predictions(tuple(files), document, found.coco_results())
 
 

@@ -60,9 +60,11 @@ FCOS_1X = DETECTRON2_1X.with_changes(
 )
 RETINANET_1X = DETECTRON2_1X.with_changes({"learning_rate": 0.01})
 # Nothing is learnt while 5 000 images are judged: every fifth of 140 epochs, every third of 12.
-PAPER_EVALUATION = Evaluation(every_epochs=5)
+PAPER_EVALUATION = Evaluation(every_epochs=5, precision="as_trained")
 # Images are tested at a shorter edge of 800 px.
-SHORT_EDGE_EVALUATION = Evaluation(short_edge=ShortEdge(lengths=(800,)), batch_size=8, every_epochs=3)
+SHORT_EDGE_EVALUATION = Evaluation(
+    short_edge=ShortEdge(lengths=(800,)), batch_size=8, every_epochs=3, precision="as_trained"
+)
 PAPER_DMINER = DMiner(splg=SPLG(min_similarity=0.6, scale=1.0), pgcl=PGCL(top_m=128, temperature=0.07, weight=0.1))
 PAPER_FPN_DMINER = PAPER_DMINER.with_changes({"pgcl.top_m": (96, 64, 32)})
 # The authors' published model: two stages of 140 epochs, the selected positions masked in the first.

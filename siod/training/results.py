@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from siod.files import comes_true
 from siod.json_file import read_json, write_json
@@ -17,6 +17,25 @@ if TYPE_CHECKING:
     from siod.training.loop import Trained
 
 RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
+ARITHMETIC = "arithmetic.json"
+
+
+def note_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
+    """Write down how a run computes; a run that went on elsewhere has an entry for each place, in order.
+
+    Args:
+        arithmetic: Of :func:`siod.training.arithmetic.arithmetic_of`.
+        run_dir: Folder of the run.
+    """
+    told = read_arithmetic(run_dir)
+    if told[-1:] != [arithmetic]:
+        write_json(run_dir / ARITHMETIC, [*told, arithmetic])
+
+
+def read_arithmetic(run_dir: Path) -> list[dict[str, Any]]:
+    """What :func:`note_arithmetic` wrote; nothing for a run of before that was written down."""
+    path = run_dir / ARITHMETIC
+    return read_json(path) if path.exists() else []
 
 
 def finish(trained: Trained, context: Context) -> None:

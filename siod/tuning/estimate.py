@@ -1,8 +1,8 @@
 """What a study will cost, before it is started: judged by earlier runs of the same shape.
 
 Two runs have the same shape when a step of one costs what a step of the other costs: same data, detector,
-batch, precision, evaluation, compute, miners and method; annotation set, seed, epochs, learning rate and the
-miners' settings do not count.
+batch, precision, evaluation, compute, miners and method; annotation set, seed, epochs, how often they are judged,
+learning rate and the miners' settings do not count.
 """
 
 from __future__ import annotations
@@ -86,12 +86,15 @@ def shape_of(experiment: Experiment) -> str:
 def _shape(settings: Mapping[str, Any]) -> str:
     recipe, dminer, method = settings["recipe"], settings["dminer"] or {}, settings.get("method") or {}
     miners = [name for name in ("splg", "pgcl") if dminer.get(name) is not None]
-    parts = {name: settings[name] for name in ("data", "detector", "augmentation", "evaluation")}
+    parts = {name: settings[name] for name in ("data", "detector", "augmentation")}
+    # The one epoch that ``siod study plan --measure`` trains is judged: for others it is an estimate from above.
+    judged = {name: setting for name, setting in settings["evaluation"].items() if name != "every_epochs"}
     compute = {name: settings["compute"][name] for name in ("carrier", "workers", "cpus_per_worker", "gpus_per_worker")}
     if settings["compute"]["loader_workers"]:  # unsaid at 0: earlier runs are found by their shape
         compute["loader_workers"] = settings["compute"]["loader_workers"]
     batch = {name: recipe[name] for name in ("batch_size", "precision")}
-    return digest({**parts, "batch": batch, "miners": miners, "method": method.get("kind"), "compute": compute})
+    parts |= {"evaluation": judged, "batch": batch, "miners": miners, "method": method.get("kind"), "compute": compute}
+    return digest(parts)
 
 
 def measure_runs(runs_dir: Path) -> dict[str, Measured]:

@@ -118,7 +118,7 @@ def complete_folder(job: Job) -> None:
     if not packed.exists():
         _pack(job.run_dir / results.DETECTIONS, packed)
     if not (job.run_dir / ENVIRONMENT).exists():
-        write_json(job.run_dir / ENVIRONMENT, environment())
+        write_json(job.run_dir / ENVIRONMENT, environment() | {"arithmetic": results.read_arithmetic(job.run_dir)})
     if not (job.run_dir / DIAGNOSIS).exists():
         table = evaluate_files(job.data.val, job.run_dir / results.DETECTIONS)
         write_json(job.run_dir / DIAGNOSIS, diagnose(table))

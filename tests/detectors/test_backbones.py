@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from torchvision.models import resnet18, resnet101
+from torchvision.ops import FrozenBatchNorm2d
 
-from siod.detectors.backbones import LAYOUTS, build_backbone, load_backbone_weights, stride_px
+from siod.detectors.backbones import LAYOUTS, FrozenNorm, build_backbone, load_backbone_weights, stride_px
 from siod.detectors.centernet import CenterNet
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY
 from siod.errors import UserError
@@ -137,3 +138,24 @@ def test_a_backbone_without_published_weights_says_so() -> None:
     assert LAYOUTS["tiny_resnet18"].imagenet is None
     with pytest.raises(UserError, match="no published ImageNet weights"):
         load_backbone_weights(build_backbone(CENTERNET_TINY))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_frozen_normalisation_is_torchvision_s_rounded_once_and_as_wide_as_its_input(dtype: torch.dtype) -> None:
+    """torchvision's makes float32 of half precision, which a backbone then keeps for the backward pass."""
+    torch.manual_seed(0)
+    ours, published = FrozenNorm(8), FrozenBatchNorm2d(8)
+    for statistic in (ours.weight, ours.bias, ours.running_mean):
+        statistic.normal_()
+    ours.running_var.uniform_(0.5, 2)
+    published.load_state_dict(ours.state_dict())
+    if dtype == torch.float64:
+        ours, published = ours.double(), published.double()
+    features = torch.randn(2, 8, 6, 5).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+    found, wanted = ours(features), published(features.to(ours.weight.dtype))
+    assert torch.equal(found, wanted.to(dtype))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn_like(found)
+    (slope,) = torch.autograd.grad(found, features, upstream)
+    (expected,) = torch.autograd.grad(wanted, features, upstream.to(wanted.dtype))
+    torch.testing.assert_close(slope, expected, rtol=0.01, atol=1e-4)

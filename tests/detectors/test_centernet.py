@@ -15,6 +15,7 @@ from siod.detectors.detector import PIXEL_STATISTICS, normalise
 from siod.detectors.upsampling import ModulatedDeformConv
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, build
 from siod.errors import UserError
+from siod.ops.heatmap import peaks
 from siod.types import Mined, Target
 
 # An architecture with every part of the paper's, small enough to run in a test.
@@ -192,6 +193,15 @@ def test_under_autocast_scores_stay_float32_and_gradients_finite(spec: CenterNet
     assert {term.total.dtype for term in losses.values()} == {torch.float32}
     torch.stack([term.mean() for term in losses.values()]).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters())
+
+
+def test_in_half_precision_a_map_has_the_peaks_it_has_in_float32() -> None:
+    """Rounded to bfloat16 neighbours are alike, and both of two alike are peaks: more than three times as many."""
+    detector = tiny().eval()
+    whole = peaks(detector(images(4, 96, 96)).scores).count_nonzero()
+    detector.half_precision = torch.bfloat16
+    half = peaks(detector(images(4, 96, 96)).scores).count_nonzero()
+    assert half.item() == pytest.approx(whole.item(), rel=0.02)
 
 
 @pytest.mark.parametrize("norm", ["frozen", "group"])

@@ -5,6 +5,7 @@ A new family adds one line to ``FAMILIES``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,6 +244,67 @@ def test_under_autocast_losses_stay_float32_and_gradients_finite(family: Family,
     assert {part.dtype for part in loss.parts.values()} == {torch.float32}
     loss.total().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters() if p.requires_grad)
+
+
+# What each family's boxes and, where peaks are read from them, scores are made of: the last layers and their outputs.
+LAST_LAYERS: dict[str, dict[str, Callable[[Any], Tensor]]] = {
+    "centernet": {
+        "size_head.2": lambda outputs: outputs.size,
+        "offset_head.2": lambda outputs: outputs.offset,
+        "heatmap_head.2": lambda outputs: outputs.scores.logit(),
+    },
+    "faster_rcnn_c4": {
+        "rpn.head.bbox_pred": lambda outputs: outputs.proposed.deltas,
+        "rpn.head.cls_logits": lambda outputs: outputs.proposed.objectness,
+        "roi_heads.box_predictor.bbox_pred": lambda outputs: outputs.box_deltas,
+        "roi_heads.box_predictor.cls_score": lambda outputs: outputs.class_logits,
+        "mining_branch.heatmap": lambda outputs: outputs.branch.scores.logit(),
+    },
+    "fcos": {
+        "head.regression_head.bbox_reg": lambda outputs: outputs.deltas,
+        "head.regression_head.bbox_ctrness": lambda outputs: outputs.centre_logits,
+    },
+    "retinanet": {"head.regression_head.bbox_reg": lambda outputs: outputs.deltas},
+}
+
+
+@every_family
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_boxes_and_peaks_are_not_rounded_to_half_precision(family: Family, dtype: torch.dtype) -> None:
+    """100.3 pixels would be 100.5 in bfloat16, 100.3125 in float16."""
+    detector, targets = detector_of(family.mining), two_targets()
+    detector.half_precision = dtype
+    layers = LAST_LAYERS[family.plain.family]
+    for number, name in enumerate(layers):
+        layer = detector.get_submodule(name)
+        assert isinstance(layer.weight, Tensor)
+        assert isinstance(layer.bias, Tensor)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.constant_(layer.bias, 100.3 if name.endswith(("size_head.2", "bbox_reg")) else 0.3 + number)
+    outputs = detector(images(2), targets)
+    for name, read in layers.items():
+        bias = detector.get_submodule(name).bias
+        assert isinstance(bias, Tensor)
+        assert read(outputs).dtype == torch.float32
+        torch.testing.assert_close(read(outputs), bias.detach()[0].expand_as(read(outputs)), rtol=1e-6, atol=1e-6)
+
+
+@every_family
+def test_half_precision_is_around_the_network_alone(family: Family) -> None:
+    """What is decoded and learnt from is float32, though nothing but the forward pass knows of half precision."""
+    detector, targets, pixels = detector_of(family.mining), two_targets(), images(2)
+    whole = batch_loss(detector, detector(pixels, targets), targets, miners(family))
+    detector.half_precision = torch.bfloat16
+    seen: list[torch.dtype] = []
+    detector.backbone.layer3.register_forward_hook(lambda _, __, features: seen.append(features.dtype))
+    half = batch_loss(detector, detector(pixels, targets), targets, miners(family))
+    assert seen == [torch.bfloat16]
+    assert not torch.is_autocast_enabled("cpu")
+    assert {part.dtype for part in half.parts.values()} == {torch.float32}
+    assert half.total().item() == pytest.approx(whole.total().item(), rel=0.05)
+    assert half.total().item() != whole.total().item()
+    found = detector.eval().decode(detector(pixels))
+    assert {tensor.dtype for one in found for tensor in (one.boxes_xyxy, one.scores)} == {torch.float32}
 
 
 # Training.

@@ -88,6 +88,12 @@ def test_a_page_is_well_formed_and_needs_nothing_else(whole: str) -> None:
     assert re.findall(r"url\((?!#)|@import", whole) == []
 
 
+def test_a_page_says_on_what_and_in_what_precision_a_study_was_trained(study: StudyRecord) -> None:
+    cpu, gpu = {"device": "cpu", "precision": "bf16"}, {"device": "NVIDIA H100", "precision": "bf16"}
+    moved = replace(study, environment={**study.environment, "arithmetic": [cpu, gpu | {"workers": 2}, gpu]})
+    assert "Linux, 2 CPUs, trained in bf16 on cpu, then bf16 on NVIDIA H100" in Outline(page(moved)).text
+
+
 def test_a_page_has_everything_a_reader_asks_for(study: StudyRecord, whole: str) -> None:
     text = Outline(whole).text
     for words in (

@@ -52,6 +52,17 @@ def test_coco_experiments_carry_the_paper_s_backbone_and_recipe() -> None:
     assert coco_centernet_r101(Path("coco")).detector.backbone == "resnet101"
 
 
+def test_coco_experiments_are_made_for_gpus_and_digits_ones_stay_float32() -> None:
+    for preset in (coco_centernet_r18, coco_centernet_r101, coco_fcos_r50_fpn, coco_retinanet_r50_fpn):
+        experiment = preset(Path("coco"))
+        assert (experiment.recipe.precision, experiment.evaluated_in()) == ("bf16", "bf16")
+        assert 1 < experiment.evaluation.every_epochs <= experiment.recipe.epochs // 4
+        asked = experiment.with_changes({"recipe.precision": "fp16"})
+        assert asked.evaluated_in() == "fp16"
+    for digits in (digits_centernet(), digits_fcos(), digits_retinanet()):
+        assert (digits.recipe.precision, digits.evaluated_in(), digits.evaluation.every_epochs) == ("fp32", "fp32", 1)
+
+
 def test_a_wrong_path_is_answered_with_the_closest_name() -> None:
     experiment = digits_centernet().with_changes({"dminer": DIGITS_DMINER})
     with pytest.raises(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import nn
 
-from siod.training.experiment import SGD, OneCycle, Recipe, StepDecay, WarmupStep
+from siod.training.experiment import SGD, Adam, OneCycle, Recipe, StepDecay, WarmupStep
 from siod.training.optim import build_optimiser, build_schedule
 
 
@@ -75,3 +77,66 @@ def test_sgd_takes_the_steps_of_its_definition() -> None:
         model(torch.ones(1, 1)).sum().backward()
         optimiser.step()
     assert before - model.weight.item() == pytest.approx(0.29, abs=1e-6)
+
+
+def poisoned(*shapes: tuple[int, ...]) -> None:
+    """Leave memory behind that is full of NaN, for whoever takes it next without writing to it."""
+    blocks = [torch.full(shape, torch.nan) for shape in shapes for _ in range(8)]
+    del blocks
+
+
+def train_with_overflow(model: nn.Linear, recipe: Recipe, *, overflows: tuple[bool, ...]) -> torch.optim.Optimizer:
+    """Take steps of fp16's scaled gradients, each 1; those that overflow are skipped."""
+    optimiser, scaler = build_optimiser(model, recipe), torch.amp.GradScaler("cpu", init_scale=2.0)
+    for overflow in overflows:
+        poisoned(*(tuple(parameter.shape) for parameter in model.parameters()))
+        optimiser.zero_grad()
+        loss = model(torch.ones(1, 64)).sum() * (torch.inf if overflow else 1.0)
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if recipe.clip_norm is not None:
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        scaler.step(optimiser)
+        scaler.update()
+    return optimiser
+
+
+@pytest.mark.parametrize("optimiser", [SGD(momentum=0.9), SGD(momentum=0.0), Adam()])
+@pytest.mark.parametrize("clip_norm", [None, 1e6])
+def test_a_first_step_that_overflows_leaves_nothing_behind(optimiser: Adam | SGD, clip_norm: float | None) -> None:
+    """The weights are those of a run that began with the second step; memory as it is found is never read."""
+    recipe = Recipe(learning_rate=0.5, optimiser=optimiser, clip_norm=clip_norm)
+    for _ in range(20):
+        skipped, fresh = nn.Linear(64, 64), nn.Linear(64, 64)
+        fresh.load_state_dict(skipped.state_dict())
+        train_with_overflow(skipped, recipe, overflows=(True, False, False))
+        train_with_overflow(fresh, recipe, overflows=(False, False))
+        for mine, other in zip(skipped.parameters(), fresh.parameters(), strict=True):
+            assert torch.equal(mine, other)
+
+
+def bits(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor.detach().contiguous().view(torch.int32) for tensor in tensors]
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-4])
+def test_sgd_begins_as_torch_s_own_to_the_bit_also_where_gradients_are_zero(decay: float) -> None:
+    """A zero keeps its sign too: minus zero, to which momentum is added, changes nothing."""
+    recipe = Recipe(learning_rate=0.1, weight_decay=decay, optimiser=SGD(momentum=0.9))
+    ours, theirs = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3)
+    for model in (ours, theirs):
+        model.load_state_dict(ours.state_dict())
+        model.to(memory_format=torch.channels_last)
+    own = build_optimiser(ours, recipe)
+    published = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=decay, fused=True)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            signs = torch.randint(-1, 2, mine.shape, generator=draw)
+            mine.grad = torch.empty_like(mine).copy_(torch.randn(mine.shape, generator=draw) * signs)
+            other.grad = mine.grad.clone()
+        own.step()
+        published.step()
+        assert all(map(torch.equal, bits(ours.parameters()), bits(theirs.parameters())))
+        moments = [[state["momentum_buffer"] for state in one.state.values()] for one in (own, published)]
+        assert all(map(torch.equal, bits(moments[0]), bits(moments[1])))

@@ -42,6 +42,7 @@ def job(name: str, experiment: Experiment, *, done: bool = False) -> Any:
         {"recipe.learning_rate": 0.1},
         {"annotations": Full()},
         {"compute.max_failures": 4},
+        {"evaluation.every_epochs": 5},
     ],
 )
 def test_what_costs_nothing_does_not_change_the_shape(small: Experiment, changes: dict[str, Any]) -> None:
@@ -53,6 +54,7 @@ def test_what_costs_nothing_does_not_change_the_shape(small: Experiment, changes
     [
         {"recipe.batch_size": 8},
         {"recipe.precision": "bf16"},
+        {"evaluation.precision": "bf16"},
         {"detector.base_width": 8},
         {"dminer": DIGITS_DMINER},
         {"data.train_images": 32},

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from siod.errors import UserError
+from siod.json_file import read_json
 from siod.tracking.mlflow import Store
 from siod.tuning.runner import run_study
 from siod.tuning.single import train_one
@@ -110,6 +111,8 @@ def test_a_finished_trial_is_recorded_whole(record: StudyRecord, folders: dict[s
         "gallery.json",
     } | {"predictions.png"}
     assert expected <= artifacts
+    (arithmetic,) = read_json(artifacts_of(trial) / "environment.json")["arithmetic"]
+    assert (arithmetic["precision"], arithmetic["workers"]) == ("fp32", 1)
 
 
 def test_the_study_is_recorded_as_it_was_declared(record: StudyRecord, with_a_failure: Study) -> None:
