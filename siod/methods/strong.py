@@ -171,8 +171,8 @@ class _Step(NamedTuple):
     """A change that some of the images undergo at the same time, and the numbers it takes for each."""
 
     change: Callable[..., Tensor]
-    rows: list[int]
-    numbers: list[tuple[float, ...]]
+    rows: Sequence[int]
+    numbers: Sequence[tuple[float, ...]]
 
 
 def _recolour(images: UInt8[Tensor, "b 3 h w"], drawn: Sequence[_Drawn]) -> None:
