@@ -74,6 +74,16 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class PaddedDetections:
+    """What a detector found in each of some images, as one table with K places an image; ``valid`` ones are taken."""
+
+    boxes_xyxy: Float[Tensor, "B K 4"]
+    scores: Float[Tensor, "B K"]
+    labels: Int[Tensor, "B K"]
+    valid: Bool[Tensor, "B K"]
+
+
+@dataclass(frozen=True)
 class DenseLevel:
     """One map a miner can work on: features, class scores and the target heatmap of the annotated instances.
 

@@ -22,12 +22,13 @@ from siod.detectors.upsampling import ModulatedDeformConv, plain_convolution, up
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
-from siod.types import DenseLevel, Detections, LossTerm
+from siod.ops.padding import listed
+from siod.types import DenseLevel, LossTerm, PaddedDetections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siod.types import Mined, Target
+    from siod.types import Detections, Mined, Target
 
 OUTPUT_STRIDE_PX = 4
 # sigmoid(-2.19) is about 0.1: a fresh head calls a tenth of all positions an object, not half of them.
@@ -195,6 +196,10 @@ class CenterNetDetector(Detector):
 
     def decode(self, outputs: CenterNetOutputs) -> list[Detections]:
         """Read the best peaks, at most ``max_detections`` an image; boxes may reach beyond the image."""
+        return listed(self.decode_padded(outputs))
+
+    def decode_padded(self, outputs: CenterNetOutputs) -> PaddedDetections:
+        """The same, with a place for each of ``max_detections``; nothing waits."""
         scores = peaks(outputs.scores.clamp(SCORE_MARGIN, 1 - SCORE_MARGIN))
         top = top_positions(scores, self.max_detections)
         width = scores.shape[-1]
@@ -202,10 +207,7 @@ class CenterNetDetector(Detector):
         centres = cells + _at(outputs.offset, top.positions)
         sizes = _at(outputs.size, top.positions).clamp(min=0)
         boxes = from_centres_and_sizes(centres, sizes) * OUTPUT_STRIDE_PX
-        return [
-            Detections(box[score > 0], score[score > 0], label[score > 0])
-            for box, score, label in zip(boxes, top.scores, top.labels, strict=True)
-        ]
+        return PaddedDetections(boxes, top.scores, top.labels, top.scores > 0)
 
 
 def _at(maps: Float[Tensor, "b c h w"], positions: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:

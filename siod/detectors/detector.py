@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from siod.detectors.backbones import BackboneName, Norm
 from siod.errors import UserError
+from siod.ops.padding import padded
 from siod.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from siod.detectors.backbones import ResNet
-    from siod.types import DenseLevel, Detections, LossTerm, Mined, Target
+    from siod.types import DenseLevel, Detections, LossTerm, Mined, PaddedDetections, Target
 
 Pixels = Literal["coco", "imagenet"]
 # Mean and standard deviation of a data set's pixels in [0, 1], in RGB order.
@@ -165,6 +166,13 @@ class Detector(nn.Module, ABC):
         Returns:
             One per image, best first, boxes in pixels of the input.
         """
+
+    def decode_padded(self, outputs: Any) -> PaddedDetections:
+        """The detections of ``decode`` as one table, for work on all images at once.
+
+        A family that finds a fixed number an image overrides it, to spare the wait for their lengths.
+        """
+        return padded(self.decode(outputs))
 
 
 def normalise(images: UInt8[Tensor, "b 3 h w"], pixels: Pixels = "coco") -> Float[Tensor, "b 3 h w"]:

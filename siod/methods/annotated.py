@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from siod.methods.method import Method, MethodSpec, View, Views
+from siod.ops.padding import take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,4 +74,4 @@ def open_rows(batch: Batch) -> list[int]:
 def pick(batch: Batch, rows: Sequence[int]) -> View:
     """Some images of a batch; the first one, mute, if none is named."""
     chosen = list(rows) or [0]
-    return View(batch.images[chosen], tuple(batch.targets[row] for row in chosen), mute=not rows)
+    return View(take(batch.images, chosen), tuple(batch.targets[row] for row in chosen), mute=not rows)

@@ -71,8 +71,5 @@ class CoStudentMethod(MeanTeacherMethod):
     def _joined(self, views: Views, index: int, outputs: Any) -> tuple[Target, ...]:
         """The targets of a view, the teacher's boxes among them, with what the other view finds beyond."""
         height, width = views.batch.images.shape[2:]
-        found = self.detector.decode(self.detector.select(outputs, views.rows(1 - index)))
-        return tuple(
-            self.student.merge(target, self.student.choose(detections, (height, width)))
-            for target, detections in zip(views.views[index].targets, found, strict=True)
-        )
+        found = self.detector.decode_padded(self.detector.select(outputs, views.rows(1 - index)))
+        return self.student.merge(views.views[index].targets, self.student.choose(found, (height, width)))

@@ -15,6 +15,7 @@ from siod.methods.annotated import annotated_view, open_rows
 from siod.methods.method import Method, MethodSpec, Objective, View, Views
 from siod.methods.pseudo import PseudoBoxes, quality
 from siod.methods.strong import StrongView, strong_view
+from siod.ops.padding import images_of
 
 if TYPE_CHECKING:
     from siod.detectors.detector import Detector
@@ -86,10 +87,11 @@ class CoMiningMethod(Method):
     def _found(self, views: Views, index: int, outputs: Any) -> tuple[Target, ...]:
         """The batch's targets with what one view's detections add to them; wholly annotated images lack nothing."""
         targets, rows = list(views.batch.targets), open_rows(views.batch)
+        if not rows:
+            return tuple(targets)
         height, width = views.batch.images.shape[2:]
-        detections = self.detector.decode(self.detector.select(outputs, views.rows(index)))
-        for row in rows:
-            targets[row] = self.spec.pseudo.merge(
-                targets[row], self.spec.pseudo.choose(detections[row], (height, width))
-            )
+        found = self.detector.decode_padded(self.detector.select(outputs, views.rows(index)))
+        chosen = self.spec.pseudo.choose(images_of(found, rows), (height, width))
+        for row, target in zip(rows, self.spec.pseudo.merge([targets[row] for row in rows], chosen), strict=True):
+            targets[row] = target
         return tuple(targets)

@@ -149,7 +149,7 @@ def consistency(one: CenterNetOutputs, other: CenterNetOutputs, *, foreground_sc
         torch.cat([_at(maps.size, foreground).clamp(min=SMALLEST_SIZE).log(), _at(maps.offset, foreground)], dim=1)
         for maps in (one, other)
     )
-    count = divergence.new_tensor(float(len(p)))
+    count = torch.full((), float(len(p)), device=divergence.device)
     return {
         "consistency_class": LossTerm(divergence, count),
         "consistency_box": LossTerm((boxes - other_boxes).square().mean(dim=1).sum(), count),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from siod.detectors.detector import Detector
-    from siod.types import Detections
+    from siod.types import PaddedDetections
 
 
 class Teacher:
@@ -25,16 +25,16 @@ class Teacher:
         self.detector = deepcopy(student).eval().requires_grad_(requires_grad=False)
 
     @torch.no_grad()
-    def look(self, images: Tensor) -> list[Detections]:
+    def look(self, images: Tensor) -> PaddedDetections:
         """Detect in the input's frame.
 
         Args:
             images: uint8 ``[B, 3, H, W]``.
 
         Returns:
-            One per image, best first.
+            Those of all images, best first.
         """
-        return self.detector.decode(self.detector(images))
+        return self.detector.decode_padded(self.detector(images))
 
     @torch.no_grad()
     def follow(self, student: Detector, decay: float) -> None:

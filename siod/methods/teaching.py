@@ -11,6 +11,7 @@ from siod.methods.annotated import annotated_view, open_rows, pick
 from siod.methods.method import Method, MethodSpec, Objective, View, Views
 from siod.methods.pseudo import PseudoBoxes, quality
 from siod.methods.strong import StrongView, strong_view
+from siod.ops.padding import take
 
 if TYPE_CHECKING:
     from siod.detectors.detector import Detector
@@ -72,12 +73,8 @@ class TeachingMethod(Method):
         if view.mute:
             return view
         height, width = view.images.shape[2:]
-        pseudo = self.spec.pseudo
-        targets = tuple(
-            pseudo.merge(target, pseudo.choose(found, (height, width)))
-            for target, found in zip(view.targets, teacher.look(view.images), strict=True)
-        )
-        return View(view.images, targets)
+        chosen = self.spec.pseudo.choose(teacher.look(view.images), (height, width))
+        return View(view.images, self.spec.pseudo.merge(view.targets, chosen))
 
     def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:
         """The loss of the images, and ``weight`` times that of the strong views, under ``strong_...``."""
@@ -92,4 +89,4 @@ def _with_boxes(view: View, image_ids: list[int]) -> tuple[View, list[int]]:
     rows = [row for row, target in enumerate(view.targets) if len(target.labels) > 0 and not view.mute]
     chosen = rows or [0]
     targets = tuple(view.targets[row] for row in chosen)
-    return View(view.images[chosen], targets, mute=not rows), [image_ids[row] for row in chosen]
+    return View(take(view.images, chosen), targets, mute=not rows), [image_ids[row] for row in chosen]

@@ -117,7 +117,7 @@ def run(
         results.note_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)
     detector = _build_detector(experiment, data, context, initial_weights and require(initial_weights))
     with multiplying(detector, experiment.recipe.precision), repeatable(experiment.compute.deterministic):
-        return _run(experiment, detector, data, context, teacher, memory)
+        return _run(experiment, detector, data, context, teacher=teacher, memory=memory)
 
 
 def _run(
@@ -125,6 +125,7 @@ def _run(
     detector: Detector,
     data: PreparedData,
     context: Context,
+    *,
     teacher: Path | None,
     memory: PeakMemory,
 ) -> Trained:

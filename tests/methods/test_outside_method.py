@@ -45,7 +45,7 @@ class MirrorTooMethod(Method):
     def views(self, batch: Batch, moment: Moment) -> Views:
         size = (batch.images.shape[2], batch.images.shape[3])
         geometry = Geometry(size, size, (0, 0), flip=True, input_size=size)
-        targets = tuple(moved(target, geometry) for target in batch.targets)
+        targets = moved(batch.targets, [geometry] * len(batch.targets))
         return Views((View(batch.images, batch.targets), View(batch.images.flip(3), targets)), batch, moment)
 
     def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:

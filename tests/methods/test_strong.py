@@ -1,12 +1,19 @@
-"""Strong views keep boxes on their objects, and depend on image and epoch alone."""
+"""Strong views keep boxes on their objects, depend on image and epoch alone, and are those of the plain way."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
 
+from siod.data.transforms import Geometry, warp_boxes, warp_image
+from siod.methods.co_student import CO_STUDENT_VIEW
+from siod.methods.comining import RECOLOURED
 from siod.methods.method import Moment, View
 from siod.methods.strong import StrongView, strong_view
+from siod.methods.teacher_student import STAC_VIEW
 from siod.types import Target
 
 NONE = torch.zeros(0, 4)
@@ -62,3 +69,101 @@ def test_what_happens_depends_on_seed_epoch_and_image_and_not_on_the_batch() -> 
     later = strong_view(view, [4], strong, Moment(seed=0, epoch=2, step=0, steps=1, epochs=2))
     assert not torch.equal(later.images, alone.images)
     assert view.images.shape == alone.images.shape
+
+
+# All images at once against one after another.
+
+
+def shown_alone(image: Tensor, strong: StrongView, rng: np.random.Generator) -> tuple[Tensor, Geometry]:
+    """The plain way: torchvision's functions, one after the other, on one image."""
+    height, width = image.shape[1:]
+    flip = float(rng.random()) < strong.flip
+    y, x = rng.uniform(-1, 1, size=2) * strong.translate * (height, width)
+    geometry = Geometry((height, width), (height, width), (round(y), round(x)), flip, (height, width))
+    image = recoloured_alone(warp_image(image, geometry), strong, rng)
+    least, most = strong.cutouts
+    for _ in range(int(rng.integers(least, most + 1)) if most else 0):
+        (down, across), (y, x) = rng.random(2) * strong.cutout_share * (height, width), rng.random(2)
+        top, left = int(y * (height - down)), int(x * (width - across))
+        grey = torch.full((1, 1, 1), 128, dtype=torch.uint8)
+        image = tv.erase(image, top, left, max(int(down), 1), max(int(across), 1), grey)
+    return image, geometry
+
+
+def recoloured_alone(image: Tensor, strong: StrongView, rng: np.random.Generator) -> Tensor:
+    jitter, grey, blur = rng.random(3)
+    brightness, contrast, saturation, hue = rng.uniform(-1, 1, size=4)
+    order, sigma = rng.permutation(4).tolist(), float(rng.uniform(0.1, 2.0))
+    if jitter < strong.jitter:
+        changes = (
+            lambda shown: tv.adjust_brightness(shown, 1 + float(brightness) * strong.brightness),
+            lambda shown: tv.adjust_contrast(shown, 1 + float(contrast) * strong.contrast),
+            lambda shown: tv.adjust_saturation(shown, 1 + float(saturation) * strong.saturation),
+            lambda shown: tv.adjust_hue(shown, float(hue) * strong.hue) if strong.hue else shown,
+        )
+        for index in order:
+            image = changes[index](image)
+    if grey < strong.grey:
+        image = tv.rgb_to_grayscale(image, num_output_channels=3)
+    return tv.gaussian_blur(image, [7, 7], [sigma, sigma]) if blur < strong.blur else image
+
+
+def some_view(images: int, side_px: int, generator: torch.Generator) -> View:
+    """Noise, and shades of few colours; boxes with corners anywhere."""
+    noise = torch.randint(0, 256, (images, 3, side_px, side_px + 16), dtype=torch.uint8, generator=generator)
+    noise[::2] = noise[::2] // 50 * 50
+    targets = []
+    for _ in range(images):
+        known, hidden = (
+            torch.rand(int(torch.randint(0, 4, (), generator=generator)), 2, 2, generator=generator) for _ in range(2)
+        )
+        boxes, hidden_boxes = (
+            torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1) * side_px for corners in (known, hidden)
+        )
+        targets.append(Target(boxes, torch.arange(len(boxes)), hidden_boxes, torch.arange(len(hidden_boxes)) + 9))
+    return View(noise, tuple(targets))
+
+
+VIEWS = {
+    "stac": STAC_VIEW,
+    "comining": RECOLOURED,
+    "co_student": CO_STUDENT_VIEW,
+    "everything": StrongView(jitter=0.9, grey=0.4, flip=0.5, translate=0.3, cutouts=(0, 4)),
+    "no_hue": StrongView(hue=0.0, jitter=1.0),
+    "grey_alone": PLAIN.with_changes({"grey": 0.5}),
+    "blur_alone": PLAIN.with_changes({"blur": 0.5}),
+}
+
+
+@pytest.mark.parametrize("strong", VIEWS.values(), ids=VIEWS.keys())
+@pytest.mark.parametrize(("images", "side_px", "epochs"), [(1, 40, 8), (9, 96, 4), (3, 272, 1)])
+def test_all_images_at_once_look_as_one_after_another_to_the_bit(
+    strong: StrongView, images: int, side_px: int, epochs: int
+) -> None:
+    """At 272 x 288 pixels a sum of greys passes what float32 counts in whole numbers."""
+    view = some_view(images, side_px, torch.Generator().manual_seed(images))
+    before, image_ids = view.images.clone(), [11 * (1 + row) for row in range(images)]
+    for epoch in range(1, epochs + 1):
+        shown = strong_view(view, image_ids, strong, Moment(seed=3, epoch=epoch, step=0, steps=1, epochs=epochs))
+        for row, image_id in enumerate(image_ids):
+            image, geometry = shown_alone(view.images[row], strong, np.random.default_rng((3, epoch, image_id)))
+            assert torch.equal(shown.images[row], image)
+            assert_moved(view.targets[row], shown.targets[row], geometry)
+    assert torch.equal(view.images, before)
+
+
+def assert_moved(before: Target, after: Target, geometry: Geometry) -> None:
+    """By the loader's own arithmetic; sides below 2 px are gone."""
+    for name in ("", "hidden_"):
+        boxes, _ = warp_boxes(getattr(before, f"{name}boxes_xyxy").numpy().astype(np.float64), geometry)
+        seen = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(axis=1) | geometry.is_identity
+        np.testing.assert_allclose(getattr(after, f"{name}boxes_xyxy").numpy(), boxes[seen], atol=1e-4)
+        assert getattr(after, f"{name}labels").tolist() == getattr(before, f"{name}labels")[seen].tolist()
+
+
+def test_images_of_which_nothing_is_asked_are_copied_as_they_are() -> None:
+    view = some_view(3, 40, torch.Generator().manual_seed(0))
+    shown = strong_view(view, [1, 2, 3], PLAIN, FIRST)
+    assert torch.equal(shown.images, view.images)
+    assert shown.images.data_ptr() != view.images.data_ptr()
+    assert shown.targets == view.targets

@@ -22,6 +22,7 @@ from siod.methods.pseudo import PseudoBoxes
 from siod.methods.strong import StrongView
 from siod.methods.teacher import Teacher
 from siod.methods.teacher_student import TeacherStudent, TeacherStudentMethod
+from siod.ops.padding import listed
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import request_stop, stop_requested
@@ -106,8 +107,7 @@ def test_bare_images_are_learnt_from_the_teacher_s_boxes_alone(
     assert torch.equal(strong.images, batch.images[bare])
     assert method.teacher is not None
     looked = method.teacher.look(batch.images[bare])
-    for target, found in zip(strong.targets, looked, strict=True):
-        chosen = method.spec.pseudo.choose(found, (96, 96))
+    for target, chosen in zip(strong.targets, listed(method.spec.pseudo.choose(looked, (96, 96))), strict=True):
         assert len(chosen.labels) > 0
         assert torch.equal(target.boxes_xyxy, chosen.boxes_xyxy)
         assert torch.equal(target.labels, chosen.labels)
@@ -119,7 +119,7 @@ def test_bare_images_without_boxes_teach_nothing(ssod_run: Experiment, prepared:
     assert batch.annotated is not None
     detector = eager(CENTERNET_TINY)
     bare = [row for row, annotated in enumerate(batch.annotated) if not annotated]
-    best = sorted(float(found.scores[0]) for found in Teacher(detector).look(batch.images[bare]))
+    best = sorted(float(score) for score in Teacher(detector).look(batch.images[bare]).scores[:, 0])
     for min_score, mute in ((1.0, True), ((best[-1] + best[-2]) / 2, False)):
         method = student_of(TeacherStudent(pseudo=PseudoBoxes(min_score=min_score), strong=AS_IT_IS), detector)
         _, strong = method.views(batch, FIRST).views
