@@ -31,7 +31,7 @@ Figures = dict[str, dict[str, float]]
 def unpack(commit: str, folder: Path) -> None:
     """Lay the package out as it was at a commit."""
     for source, place in FOLDERS.items():
-        archive = subprocess.run(  # noqa: S603
+        archive = subprocess.run(
             ["git", "archive", f"{commit}:{source}"],  # noqa: S607
             cwd=ROOT,
             check=True,
@@ -46,7 +46,7 @@ def counted(package: Path | None, images: list[int], only: list[str]) -> Figures
     environment = dict(os.environ) if package is None else os.environ | {"PYTHONPATH": str(package)}
     command = [sys.executable, str(Path(__file__).with_name("hot_path.py"))]
     command += ["--images", *map(str, images), "--only", *only]
-    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     figures: Figures = json.loads(output.splitlines()[-1])
     return figures
 
