@@ -5,7 +5,7 @@ B images, C classes, H x W positions (P of them), N instances of the whole batch
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
@@ -46,7 +46,8 @@ class MiningCounts:
 
     def as_tensor(self) -> Int[Tensor, " 6"]:
         """All counts in the order of the attributes, to be summed over workers."""
-        return torch.stack(astuple(self))
+        # Not dataclasses.astuple, which makes a deep copy of each.
+        return torch.stack([getattr(self, one.name) for one in fields(self)])
 
     @classmethod
     def from_tensor(cls, counts: Int[Tensor, " 6"]) -> Self:
