@@ -6,14 +6,12 @@ Boxes are ``xyxy`` in pixels; labels are contiguous from 0 to C - 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
-from torch import Tensor  # noqa: TC002  (likewise)
-
-if TYPE_CHECKING:
-    import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,6 @@ class Target:
     labels: Int[Tensor, " N"]
     hidden_boxes_xyxy: Float[Tensor, "M 4"]
     hidden_labels: Int[Tensor, " M"]
-
-    def to(self, device: torch.device | str) -> Self:
-        """Copy to a device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -54,9 +48,9 @@ class Batch:
         """Copy to a device."""
         return replace(
             self,
-            images=self.images.to(device, non_blocking=True),
-            targets=tuple(target.to(device) for target in self.targets),
-            to_original=self.to_original.to(device, non_blocking=True),
+            images=_copied(self.images, device),
+            targets=_targets_on(device, self.targets),
+            to_original=_copied(self.to_original, device),
         )
 
     def pin_memory(self) -> Self:
@@ -118,3 +112,24 @@ class LossTerm:
     def mean(self) -> Float[Tensor, ""]:
         """The loss on one worker: ``total / max(count, 1)``."""
         return self.total / self.count.clamp(min=1)
+
+
+def _targets_on(device: torch.device | str, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """Copy all boxes at once and all labels at once, and cut them apart there: each copy keeps the host busy."""
+    if all(target.labels.device == torch.device(device) for target in targets):
+        return targets
+    counts = [len(labels) for target in targets for labels in (target.labels, target.hidden_labels)]
+    boxes, labels = (
+        _copied(torch.cat(column), device).split(counts)
+        for column in (
+            [boxes for target in targets for boxes in (target.boxes_xyxy, target.hidden_boxes_xyxy)],
+            [labels for target in targets for labels in (target.labels, target.hidden_labels)],
+        )
+    )
+    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2]))
+
+
+def _copied(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy to a device without waiting for it, which takes page-locked memory."""
+    pinned = tensor.pin_memory() if torch.device(device).type == "cuda" and tensor.device.type == "cpu" else tensor
+    return pinned.to(device, non_blocking=True)

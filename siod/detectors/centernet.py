@@ -23,6 +23,7 @@ from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
 from siod.ops.padding import listed
+from siod.ops.ragged import index_of
 from siod.types import DenseLevel, LossTerm, PaddedDetections
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class CenterNetDetector(Detector):
         """
         boxes = torch.cat([target.boxes_xyxy for target in targets]) / OUTPUT_STRIDE_PX
         labels = torch.cat([target.labels for target in targets])
-        images = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
+        images = index_of([len(target.labels) for target in targets], labels.device)
         height, width = outputs.scores.shape[-2:]
         centres, sizes = centres_and_sizes(boxes)
         cells = grid_positions(centres, height, width)
@@ -218,7 +219,7 @@ def _at(maps: Float[Tensor, "b c h w"], positions: Int[Tensor, "b k"]) -> Float[
 def _l1(maps: Float[Tensor, "b 2 h w"], encoded: CenterNetTargets, wanted: Float[Tensor, "n 2"]) -> LossTerm:
     found = maps.flatten(2)[encoded.image_index, :, encoded.positions].float()
     total = (found - wanted).abs().sum()
-    return LossTerm(total, total.new_tensor(wanted.numel()))
+    return LossTerm(total, total.new_full((), wanted.numel()))
 
 
 def _head(channels: int, hidden: int, outputs: int) -> Any:

@@ -69,8 +69,7 @@ class Mining:
 
     def masks(self) -> dict[str, tuple[Bool[Tensor, "b c h w"], ...]]:
         """The entries found in each level, under ``splg`` and ``pgcl`` for the miners that were at work."""
-        labelled = tuple(level.pseudo > 0 for level in self.mined if level.pseudo is not None)
-        return {name: masks for name, masks in (("splg", labelled), ("pgcl", self.selected)) if masks}
+        return {name: tuple(one.bool() for one in maps) for name, maps in self._found().items()}
 
     def counts(self, targets: Sequence[Target]) -> dict[str, MiningCounts]:
         """Judge what was found by the hidden instances.
@@ -81,7 +80,12 @@ class Mining:
         Returns:
             Counts over the batch and all levels, under the names of ``masks``.
         """
-        return {name: mining_counts(masks, targets, self.strides_px) for name, masks in self.masks().items()}
+        return mining_counts(self._found(), targets, self.strides_px)
+
+    def _found(self) -> dict[str, tuple[Tensor, ...]]:
+        """What each miner that was at work found in each level, not 0 where it found an entry."""
+        labels = tuple(level.pseudo for level in self.mined if level.pseudo is not None)
+        return {name: maps for name, maps in (("splg", labels), ("pgcl", self.selected)) if maps}
 
 
 def mine(levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL | None = None) -> Mining:
@@ -103,7 +107,7 @@ def mine(levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL |
     """
     if splg is None and pgcl is None:
         return Mining(tuple(Mined() for _ in levels), {}, (), tuple(level.stride_px for level in levels))
-    annotated = [annotated_classes(level.heatmap) for level in levels]
+    annotated = annotated_classes([level.heatmap for level in levels])
     pseudos = [_pseudo(level, classes, splg) for level, classes in zip(levels, annotated, strict=True)]
     contrasted = [] if pgcl is None else _contrast(levels, annotated, pgcl)
     selected = tuple(

@@ -1,21 +1,21 @@
 """How good a miner is: what it found against the instances that were hidden from it.
 
-B images, C classes, H x W positions, K found entries, M hidden instances of the whole batch.
+B images, C classes, H x W positions (P of them), N instances of the whole batch, M of them hidden.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
-from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int, Num  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
 
-from siod.ops.boxes import contains
+from siod.ops.ragged import index_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from siod.types import Target
 
@@ -46,7 +46,8 @@ class MiningCounts:
 
     def as_tensor(self) -> Int[Tensor, " 6"]:
         """All counts in the order of the attributes, to be summed over workers."""
-        return torch.stack(astuple(self))
+        # Not dataclasses.astuple, which makes a deep copy of each.
+        return torch.stack([getattr(self, one.name) for one in fields(self)])
 
     @classmethod
     def from_tensor(cls, counts: Int[Tensor, " 6"]) -> Self:
@@ -75,57 +76,98 @@ class MiningCounts:
 
 @torch.no_grad()
 def mining_counts(
-    masks: Sequence[Bool[Tensor, "b c h w"]], targets: Sequence[Target], strides_px: Sequence[int]
-) -> MiningCounts:
+    found: Mapping[str, Sequence[Num[Tensor, "b c h w"]]], targets: Sequence[Target], strides_px: Sequence[int]
+) -> dict[str, MiningCounts]:
     """Count what was found, and what of it is true.
 
+    The work grows with the boxes of the batch, and nothing is read back from the device.
+
     Args:
-        masks: For each level of one detector, the entries found.
+        found: For each miner and each level of one detector a map that is not 0 where an entry was found.
         targets: One per image.
         strides_px: Pixels between neighbouring positions of each level; position (x, y) has its centre at
             ((x + 1/2) stride, (y + 1/2) stride).
 
     Returns:
-        Counts over the batch. A hidden instance found in several levels counts once.
+        Counts over the batch for each miner. A hidden instance found in several levels counts once.
     """
-    images, labels, points = _found(masks, strides_px)
-    hidden = _inside(
-        [target.hidden_boxes_xyxy for target in targets],
-        [target.hidden_labels for target in targets],
-        images,
-        labels,
-        points,
+    if not found:
+        return {}
+    boxes = _boxes(targets)
+    shapes = [one.shape for one in next(iter(found.values()))]
+    levels = [_lie(boxes, shape, stride_px) for shape, stride_px in zip(shapes, strides_px, strict=True)]
+    return {miner: _judged(maps, levels, boxes, images=len(targets)) for miner, maps in found.items()}
+
+
+class _Boxes(NamedTuple):
+    """The instances of the whole batch, first the ``hidden`` ones (their number), then the annotated ones."""
+
+    xyxy: Float[Tensor, "n 4"]
+    labels: Int[Tensor, " n"]
+    images: Int[Tensor, " n"]
+    hidden: int
+
+
+class _Level(NamedTuple):
+    """How the instances lie on the grid of one level.
+
+    Instances of one image and class share a map. ``maps`` numbers the maps of the whole batch, ``hidden_inside`` has
+    the positions inside each hidden instance. ``on_hidden`` and ``on_annotated`` have, in the row of the first
+    instance of each map and nowhere else, the positions inside a hidden one, and inside annotated ones alone.
+    """
+
+    maps: Int[Tensor, " n"]
+    hidden_inside: Bool[Tensor, "m p"]
+    on_hidden: Bool[Tensor, "n p"]
+    on_annotated: Bool[Tensor, "n p"]
+
+
+def _boxes(targets: Sequence[Target]) -> _Boxes:
+    parts = [(target.hidden_boxes_xyxy, target.hidden_labels) for target in targets]
+    hidden = sum(len(labels) for _, labels in parts)
+    parts += [(target.boxes_xyxy, target.labels) for target in targets]
+    boxes, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+    # Twice over the images: their hidden instances, then their annotated ones.
+    place = index_of([len(one) for _, one in parts], labels.device)
+    return _Boxes(boxes, labels, place % len(targets), hidden)
+
+
+def _lie(boxes: _Boxes, shape: Sequence[int], stride_px: int) -> _Level:
+    batch, classes, height, width = shape
+    maps = boxes.images * classes + boxes.labels
+    inside = (
+        _between(boxes.xyxy[:, 1::2], height, stride_px)[:, :, None]
+        & _between(boxes.xyxy[:, 0::2], width, stride_px)[:, None, :]
+    ).flatten(1)
+    numbers = torch.arange(len(maps), device=maps.device)
+    first = numbers.new_zeros(batch * classes).scatter_reduce_(0, maps, numbers, "amin", include_self=False)[maps]
+    # How many instances hold a position: whole numbers add up to the same in any order.
+    held = inside.to(torch.int16)
+    on_hidden = torch.zeros_like(held).index_add_(0, first[: boxes.hidden], held[: boxes.hidden]) > 0
+    on_annotated = torch.zeros_like(held).index_add_(0, first[boxes.hidden :], held[boxes.hidden :]) > 0
+    return _Level(maps, inside[: boxes.hidden], on_hidden, on_annotated & ~on_hidden)
+
+
+def _between(edges: Float[Tensor, "n 2"], length: int, stride_px: int) -> Bool[Tensor, "n l"]:
+    """Which positions of a line have their centre between two edges, or on one."""
+    centres = (torch.arange(length, device=edges.device) + 0.5) * stride_px
+    return (centres >= edges[:, :1]) & (centres <= edges[:, 1:])
+
+
+def _judged(maps: Sequence[Tensor], levels: Sequence[_Level], boxes: _Boxes, *, images: int) -> MiningCounts:
+    entries, on_hidden, on_annotated, recalled = [], [], [], []
+    for found, level in zip(maps, levels, strict=True):
+        rows = found.flatten(2).flatten(0, 1).index_select(0, level.maps).bool()
+        # Many times faster on a CPU than the sum of a mask.
+        entries.append(found.count_nonzero())
+        on_hidden.append((rows & level.on_hidden).count_nonzero())
+        on_annotated.append((rows & level.on_annotated).count_nonzero())
+        recalled.append((rows[: boxes.hidden] & level.hidden_inside).any(dim=1))
+    return MiningCounts(
+        images=torch.full_like(entries[0], images),
+        entries=torch.stack(entries).sum(),
+        on_hidden=torch.stack(on_hidden).sum(),
+        on_annotated=torch.stack(on_annotated).sum(),
+        hidden=torch.full_like(entries[0], boxes.hidden),
+        recalled=torch.stack(recalled).any(dim=0).count_nonzero(),
     )
-    annotated = _inside(
-        [target.boxes_xyxy for target in targets], [target.labels for target in targets], images, labels, points
-    )
-    on_hidden = hidden.any(dim=0)
-    figures = (
-        torch.tensor(len(targets), device=points.device),
-        torch.tensor(len(points), device=points.device),
-        on_hidden.sum(),
-        (annotated.any(dim=0) & ~on_hidden).sum(),
-        torch.tensor(len(hidden), device=points.device),
-        hidden.any(dim=1).sum(),
-    )
-    return MiningCounts(*figures)
-
-
-def _found(masks: Sequence[Tensor], strides_px: Sequence[int]) -> tuple[Tensor, Tensor, Float[Tensor, "k 2"]]:
-    """Image, class and centre (x, y in pixels) of every found entry."""
-    images, labels, points = [], [], []
-    for mask, stride_px in zip(masks, strides_px, strict=True):
-        image, label, y, x = mask.nonzero(as_tuple=True)
-        images.append(image)
-        labels.append(label)
-        points.append((torch.stack([x, y], dim=1) + 0.5) * stride_px)
-    return torch.cat(images), torch.cat(labels), torch.cat(points)
-
-
-def _inside(
-    boxes_of: Sequence[Tensor], labels_of: Sequence[Tensor], images: Tensor, labels: Tensor, points: Tensor
-) -> Bool[Tensor, "m k"]:
-    """Whether a box of the batch has the image and class of an entry, and contains its centre."""
-    image_of = torch.cat([torch.full_like(one, index) for index, one in enumerate(labels_of)])
-    same = (image_of[:, None] == images) & (torch.cat(list(labels_of))[:, None] == labels)
-    return same & contains(torch.cat(list(boxes_of)), points)

@@ -123,7 +123,7 @@ def group_contrastive_terms(
         reduction: ``authors``: mean over the positive keys of a class, then over the annotated classes of the
             batch. ``paper``: selected keys weighed by one over their number in the image, prototypes by one
             over the image's classes, then the mean over annotated images.
-        annotated: ``annotated_classes(heatmap)``, when the caller has it already.
+        annotated: Of ``annotated_classes``, when the caller has it already.
 
     Returns:
         The sum with its count (annotated classes, or annotated images), and what was selected.
@@ -141,7 +141,7 @@ def group_contrastive_terms(
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     with torch.autocast(features.device.type, enabled=False):
-        annotated = annotated_classes(heatmap) if annotated is None else annotated
+        annotated = annotated_classes([heatmap])[0] if annotated is None else annotated
         selected = select_positions(scores, annotated, top_m)
         queries, prototypes, keys = _vectors(features.flatten(2), annotated, selected)
         similarity = torch.bmm(queries, torch.cat([keys, prototypes], dim=1).transpose(1, 2)) / temperature
@@ -176,7 +176,8 @@ class _Vectors(NamedTuple):
 def _vectors(features: Float[Tensor, "b d p"], annotated: Annotated, selected: Selected) -> _Vectors:
     """Gather what the loss needs, once: labelled and selected positions are few among all."""
     batch, slots, _ = annotated.heat.shape
-    image, slot, position = annotated.heat.nonzero(as_tuple=True)
+    # Their number is known, so that nothing waits for it.
+    image, slot, position = annotated.heat.nonzero_static(size=annotated.labelled).unbind(1)
     key_image = torch.arange(batch, device=features.device)[:, None].expand_as(selected.positions)
     # Positions before channels: with channels last in memory, rows and their gradient stay contiguous.
     gathered = features.transpose(1, 2)[

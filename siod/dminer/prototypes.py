@@ -7,10 +7,14 @@ of C, so each is given a slot, N slots in all: no tensor here has both D and C, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Vectors shorter than this have no direction.
 MIN_NORM = 1e-12
@@ -22,31 +26,40 @@ class Annotated:
 
     N is the greatest number of annotated classes in one image, at least 1. Slots an image does not need
     are not ``present`` and their ``heat`` is 0. A position is ``unlabelled`` where the heat of every class
-    is 0.
+    is 0. ``labelled`` counts the entries of ``heat`` that are not 0.
     """
 
     classes: Int[Tensor, "b n"]
     present: Bool[Tensor, "b n"]
     heat: Float[Tensor, "b n p"]
     unlabelled: Bool[Tensor, "b p"]
+    labelled: int
 
 
 @torch.no_grad()
-def annotated_classes(heatmap: Float[Tensor, "b c h w"]) -> Annotated:
-    """Find the classes whose map is not zero everywhere.
+def annotated_classes(heatmaps: Sequence[Float[Tensor, "b c h w"]]) -> list[Annotated]:
+    """Find the classes whose map is not zero everywhere, in each level of a detector.
+
+    Their numbers have to be read from the device: once, for all levels.
 
     Args:
-        heatmap: Target of the annotated instances, in [0, 1].
+        heatmaps: Targets of the annotated instances, in [0, 1].
 
     Returns:
-        The maps of those classes only, in ascending order of class.
+        For each level the maps of those classes only, in ascending order of class.
     """
-    maps = heatmap.flatten(2)
-    present = maps.amax(dim=2) > 0
-    slots = max(int(present.sum(dim=1).amax()), 1)
-    classes = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :slots]
+    levels = [heatmap.flatten(2) for heatmap in heatmaps]
+    present = [maps.amax(dim=2) > 0 for maps in levels]
+    sizes = [one.count_nonzero(dim=1).amax() for one in present] + [maps.count_nonzero() for maps in levels]
+    numbers = torch.stack(sizes).tolist()
+    slots, labelled = numbers[: len(levels)], numbers[len(levels) :]
+    return [_annotated(*level) for level in zip(levels, present, slots, labelled, strict=True)]
+
+
+def _annotated(maps: Tensor, present: Tensor, slots: int, labelled: int) -> Annotated:
+    classes = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : max(slots, 1)]
     heat = rows_of(maps, classes)
-    return Annotated(classes, present.gather(1, classes), heat, heat.amax(dim=1) == 0)
+    return Annotated(classes, present.gather(1, classes), heat, heat.amax(dim=1) == 0, labelled)
 
 
 def rows_of(maps: Float[Tensor, "b c p"], classes: Int[Tensor, "b n"]) -> Float[Tensor, "b n p"]:

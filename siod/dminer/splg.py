@@ -40,7 +40,7 @@ def mine_pseudo_heatmap(
             instances in an image has one prototype.
         min_similarity: Least cosine similarity, in [-1, 1]; a similarity equal to it suffices.
         scale: Multiplies the similarity, above 0.
-        annotated: ``annotated_classes(heatmap)``, when the caller has it already.
+        annotated: Of ``annotated_classes``, when the caller has it already.
 
     Returns:
         Values in [0, 1] at unlabelled positions, at most one class at each, to be added to ``heatmap``; 0
@@ -63,7 +63,7 @@ def mine_pseudo_heatmap(
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        annotated = annotated_classes(heatmap) if annotated is None else annotated
+        annotated = annotated_classes([heatmap])[0] if annotated is None else annotated
         similarity = _similarity(full_precision(features).flatten(2), annotated)
         # Eq. 4: c, v = argmax over annotated classes; pseudo = v * scale where v >= min_similarity
         best, slot = similarity.masked_fill(~annotated.present[:, :, None], -torch.inf).max(dim=1)

@@ -47,9 +47,14 @@ class Teacher:
         Source: Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017, Eq. 2.
         """
         theirs = student.state_dict()
-        for name, own in self.detector.state_dict().items():
-            # Eq. 2: theta' <- decay theta' + (1 - decay) theta
-            if own.is_floating_point():
-                own.lerp_(theirs[name].to(own), 1 - decay)
-            else:
-                own.copy_(theirs[name])
+        pairs = [(own, theirs[name]) for name, own in self.detector.state_dict().items()]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+        # Eq. 2: theta' <- decay theta' + (1 - decay) theta, for all tensors in one operation
+        torch._foreach_lerp_(*_columns(averaged), 1 - decay)
+        if copied:
+            torch._foreach_copy_(*_columns(copied))
+
+
+def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [own for own, _ in pairs], [other for _, other in pairs]

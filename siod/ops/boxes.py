@@ -1,12 +1,12 @@
 """Boxes as corners and as centres.
 
-N boxes, P points. Corners are ``x1, y1, x2, y2``; points and centres are ``x, y``.
+N boxes. Corners are ``x1, y1, x2, y2``; centres are ``x, y``.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
 
 
@@ -43,21 +43,3 @@ def from_centres_and_sizes(centres: Float[Tensor, "*n 2"], sizes: Float[Tensor, 
     """
     half = sizes / 2
     return torch.cat([centres - half, centres + half], dim=-1)
-
-
-def contains(boxes_xyxy: Float[Tensor, "n 4"], points: Float[Tensor, "p 2"]) -> Bool[Tensor, "n p"]:
-    """Whether each box contains each point; a point on the edge is inside.
-
-    Args:
-        boxes_xyxy: Corners.
-        points: (x, y) in the same frame.
-
-    Returns:
-        One row per box.
-
-    Example:
-        >>> contains(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([[4.0, 1.0], [4.0, 3.0]]))
-        tensor([[ True, False]])
-    """
-    low, high = boxes_xyxy[:, None, :2], boxes_xyxy[:, None, 2:]
-    return ((points >= low) & (points <= high)).all(dim=-1)

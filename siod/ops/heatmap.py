@@ -90,8 +90,8 @@ def draw_heatmap(
 
 def grid_positions(centres: Float[Tensor, "n 2"], height: int, width: int) -> Int[Tensor, "n 2"]:
     """The integer positions (x, y) that hold the centres; a centre on or beyond the edge goes to the last one."""
-    last = torch.tensor([width - 1, height - 1], device=centres.device)
-    return centres.long().clamp(min=0).minimum(last)
+    across, down = centres.long().unbind(dim=1)
+    return torch.stack([across.clamp(0, width - 1), down.clamp(0, height - 1)], dim=1)
 
 
 def _gaussian_line(centre: Int[Tensor, " n"], radius: Float[Tensor, " n"], length: int) -> Float[Tensor, "n l"]:

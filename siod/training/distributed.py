@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -54,7 +57,24 @@ def agree(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: 
     return bool(flag.item())
 
 
-def average_statistics(model: nn.Module, world_size: int) -> None:
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The running means and variances of a model's batch normalisation.
+
+    Args:
+        model: Frozen and group normalisation have no such statistics.
+
+    Returns:
+        The model's own tensors, to be asked for once: walking through all modules takes long.
+    """
+    return [
+        statistic
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None
+        for statistic in (module.running_mean, module.running_var)
+    ]
+
+
+def average_statistics(statistics: Sequence[Tensor], world_size: int) -> None:
     """Let all workers have the running statistics of the normalisation that they have on the average.
 
     Each worker gathers them from its own share of a batch. Averaged after every update, the workers stay one model:
@@ -62,21 +82,12 @@ def average_statistics(model: nn.Module, world_size: int) -> None:
     count alike, though shares may differ by an image: each estimates the same statistics from its own.
 
     Args:
-        model: Changed in place; frozen and group normalisation have no such statistics.
+        statistics: Of ``running_statistics``, in the same order on every worker; changed in place.
         world_size: Number of workers.
     """
-    if world_size == 1:
+    if world_size == 1 or not statistics:
         return
-    found = [
-        statistic
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None
-        for statistic in (module.running_mean, module.running_var)
-    ]
-    if not found:
-        return
-    flat = torch.cat([statistic.flatten() for statistic in found])
+    flat = torch.cat([statistic.flatten() for statistic in statistics])
     distributed.all_reduce(flat)
     flat /= world_size
-    for statistic, mean in zip(found, torch.split(flat, [statistic.numel() for statistic in found]), strict=True):
-        statistic.copy_(mean.view_as(statistic))
+    torch._foreach_copy_(list(statistics), list(flat.split([statistic.numel() for statistic in statistics])))

@@ -21,9 +21,9 @@ from siod.training import checkpoint, results
 from siod.training.arithmetic import arithmetic_of, available, multiplying, refuse_missing, repeatable
 from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
-from siod.training.distributed import agree, average_statistics, sum_over_workers
+from siod.training.distributed import agree, average_statistics, running_statistics
+from siod.training.epoch_log import EpochLog, Numbers
 from siod.training.evaluate import detect, score_aware_metrics
-from siod.training.mining_log import FigureLog, MiningLog
 from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import Phase, phases, total_epochs
 from siod.training.resume import last_state, require
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from siod.methods.method import Method
     from siod.training.context import Context
     from siod.training.evaluate import DetectionArrays
-    from siod.training.experiment import Experiment
+    from siod.training.experiment import Experiment, Recipe
+    from siod.types import Batch
 
 log = logging.getLogger("siod")
 
@@ -59,6 +60,10 @@ class Learner:
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
     scaler: torch.amp.GradScaler
+
+    def __post_init__(self) -> None:
+        """Find once what every step averages over the workers."""
+        self.statistics = running_statistics(self.detector)
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed phase needs."""
@@ -234,47 +239,71 @@ def _train_epoch(
     # that sample by image sample what one worker would.
     torch.manual_seed((experiment.seed * 100_003 + epoch) * 4_096)
     learner.model.train()
-    sums: dict[str, torch.Tensor] = {}
-    mining, figures = MiningLog(), FigureLog()
-    began, steps = time.perf_counter(), 0
+    epoch_log, began = EpochLog(), time.perf_counter()
     learning_rate = learner.schedule.get_last_lr()[0]
+    last_good = str(folder.latest() or "none yet")
     batches, epochs = _batches(experiment, data, context, epoch=epoch), total_epochs(experiment)
-    for batch in batches:
-        moment = Moment(experiment.seed, epoch, steps, len(batches), epochs)
-        batch_on_device = batch.to(context.device)
-        views = learner.method.views(batch_on_device, moment)
-        outputs = learner.model(views.images, views.targets)
-        criterion = DetectorAndMiners(learner.detector, phase)
-        objective = learner.method.objective(views, outputs, criterion)
-        losses = normalised(objective.parts, context.world_size)
-        parts = {name: part.detach() for name, part in losses.items()}
-        steps += 1
-        refuse_nonfinite(_as_numbers(parts), epoch=epoch, step=steps, last_good=str(folder.latest() or "none yet"))
-        total = torch.stack(list(losses.values())).sum()
-        _update(learner, total * context.world_size, clip_norm=experiment.recipe.clip_norm)
-        average_statistics(learner.detector, context.world_size)
-        learner.method.after_update(moment)
-        for name, part in parts.items():
-            sums[name] = sums[name] + part if name in sums else part
-        for mined, targets in criterion.mined:
-            mining.add(mined, targets)
-        figures.add(objective.figures)
-    means = sum_over_workers(torch.stack([*sums.values()]) / steps, context.world_size)
-    metrics = {f"train/{name}": value for name, value in zip(sums, means.tolist(), strict=True)}
-    metrics["train/loss"] = sum(metrics.values())
+    for step, batch in enumerate(batches):
+        moment = Moment(experiment.seed, epoch, step, len(batches), epochs)
+        numbers = train_step(
+            learner,
+            batch.to(context.device),
+            moment,
+            phase=phase,
+            recipe=experiment.recipe,
+            epoch_log=epoch_log,
+            world_size=context.world_size,
+        )
+        refuse_nonfinite(numbers, epoch=epoch, step=step + 1, last_good=last_good)
+    metrics = epoch_log.metrics(context.world_size)
     metrics["train/learning_rate"] = learning_rate
-    metrics["train/images_per_second"] = steps * experiment.recipe.batch_size / (time.perf_counter() - began)
-    return metrics | mining.metrics(context.world_size) | figures.metrics(context.world_size)
+    metrics["train/images_per_second"] = len(batches) * experiment.recipe.batch_size / (time.perf_counter() - began)
+    return metrics
+
+
+def train_step(
+    learner: Learner,
+    batch: Batch,
+    moment: Moment,
+    *,
+    phase: Phase,
+    recipe: Recipe,
+    epoch_log: EpochLog,
+    world_size: int = 1,
+) -> dict[str, float]:
+    """Look, compare, go backward, update, log.
+
+    Args:
+        learner: Changed by the update.
+        batch: This worker's share, on the device.
+        moment: Where the run is.
+        phase: Which miners are at work.
+        recipe: Its clipping.
+        epoch_log: Gets what the step found.
+        world_size: Workers that share the global batch.
+
+    Returns:
+        The loss terms. They may be NaN or infinite, and the update with them.
+    """
+    views = learner.method.views(batch, moment)
+    outputs = learner.model(views.images, views.targets)
+    criterion = DetectorAndMiners(learner.detector, phase)
+    objective = learner.method.objective(views, outputs, criterion)
+    losses = normalised(objective.parts, world_size)
+    values = torch.stack(list(losses.values()))
+    # On a GPU they arrive while the rest of the step is still under way: the host looks at them before it goes on to
+    # the next step, and the device never runs dry.
+    numbers = Numbers(values)
+    _update(learner, values.sum() * world_size, clip_norm=recipe.clip_norm)
+    average_statistics(learner.statistics, world_size)
+    learner.method.after_update(moment)
+    epoch_log.add(losses, criterion.mined, objective.figures)
+    return dict(zip(losses, numbers.read(), strict=True))
 
 
 def _in_words(metrics: dict[str, float]) -> str:
     judged = f", AP@S {100 * metrics['ap_s']:.2f}" if "ap_s" in metrics else ""
     return f"loss {metrics['train/loss']:.4f}{judged}"
-
-
-def _as_numbers(parts: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Fetch all terms in one transfer."""
-    return dict(zip(parts, torch.stack(list(parts.values())).tolist(), strict=True))
 
 
 def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) -> None:

@@ -53,18 +53,23 @@ class FigureLog:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+        self.names: tuple[str, ...] = ()
+        self.sums: Tensor | None = None
 
     def add(self, figures: Mapping[str, LossTerm]) -> None:
         """Count one batch: of each figure its sum, and what it is a share of."""
-        for name, term in figures.items():
-            pair = torch.stack([term.total.detach().float(), term.count.detach().float()])
-            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+        if not figures:
+            return
+        self.names = tuple(figures)
+        parts = [part.detach().float() for term in figures.values() for part in (term.total, term.count)]
+        pairs = torch.stack(parts).view(-1, 2)
+        self.sums = pairs if self.sums is None else self.sums + pairs
 
     def metrics(self, world_size: int) -> dict[str, float]:
         """Figures over all workers as ``mining/<name>``; a share of nothing is 0. All workers call this."""
-        metrics = {}
-        for name, pair in self.sums.items():
-            total, count = sum_over_workers(pair, world_size).tolist()
-            metrics[f"mining/{name}"] = total / max(count, 1.0)
-        return metrics
+        if self.sums is None:
+            return {}
+        pairs = sum_over_workers(self.sums, world_size).tolist()
+        return {
+            f"mining/{name}": total / max(count, 1.0) for name, (total, count) in zip(self.names, pairs, strict=True)
+        }

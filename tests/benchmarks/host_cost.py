@@ -22,17 +22,16 @@ WAITING = {
     "equal",
     "is_nonzero",
     "nonzero",
-    "nonzero_static",
     "masked_select",
     "_unique2",
     "unique_dim",
     "unique_consecutive",
     "bincount",
     "nms",
-    "lift_fresh",  # torch.tensor and new_tensor: a copy from pageable memory
+    "lift_fresh",  # torch.tensor, new_tensor and x[[2, 0]]: a copy from pageable memory
 }
-# Views cost the host a little and the device nothing; they are no launches.
-VIEWS = {
+# Views and fresh memory cost the host a little and the device nothing; they are no launches.
+NO_LAUNCHES = {
     "view",
     "_unsafe_view",
     "reshape",
@@ -53,6 +52,15 @@ VIEWS = {
     "diagonal",
     "unfold",
     "lift_fresh",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "set_",
+    "promote_types",
+    "_record_function_enter_new",
+    "_record_function_exit",
 }
 
 
@@ -85,8 +93,8 @@ class HostCost(TorchDispatchMode):
 
     @property
     def operations(self) -> int:
-        """Launches: all operations but views."""
-        return sum(count for name, count in self.by_name.items() if name not in VIEWS)
+        """Launches: all operations but views and fresh memory."""
+        return sum(count for name, count in self.by_name.items() if name not in NO_LAUNCHES)
 
     @property
     def synchronisations(self) -> int:

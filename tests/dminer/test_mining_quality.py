@@ -28,6 +28,10 @@ def mask(*entries: tuple[int, int, int, int], side: int = 8, batch: int = 1) -> 
     return found
 
 
+def counted(found: list[torch.Tensor], targets: list[Target], strides_px: list[int]) -> MiningCounts:
+    return mining_counts({"splg": found}, targets, strides_px)["splg"]
+
+
 def numbers(counts: MiningCounts) -> dict[str, int]:
     names = ("images", "entries", "on_hidden", "on_annotated", "hidden", "recalled")
     return dict(zip(names, counts.as_tensor().tolist(), strict=True))
@@ -43,7 +47,7 @@ def test_entries_are_judged_by_their_centre_and_class() -> None:
         (0, 0, 1, 1),  # (6, 6): on the annotated 0, at its corner
         (0, 1, 7, 7),  # (30, 30): on nothing
     )
-    counts = mining_counts([found], [one], [4])
+    counts = counted([found], [one], [4])
     assert numbers(counts) == {
         "images": 1, "entries": 5, "on_hidden": 2, "on_annotated": 1, "hidden": 2, "recalled": 1,
     }  # fmt: skip
@@ -57,13 +61,13 @@ def test_entries_are_judged_by_their_centre_and_class() -> None:
 
 def test_an_entry_on_a_hidden_and_an_annotated_instance_is_on_the_hidden_one() -> None:
     box = [[0.0, 0.0, 8.0, 8.0]]
-    counts = mining_counts([mask((0, 1, 0, 0))], [target(box, [1], box, [1])], [4])
+    counts = counted([mask((0, 1, 0, 0))], [target(box, [1], box, [1])], [4])
     assert (counts.on_hidden, counts.on_annotated) == (1, 0)
 
 
 def test_an_instance_found_on_two_levels_is_recalled_once() -> None:
     one = target([], [], [[0.0, 0.0, 16.0, 16.0]], [1])
-    counts = mining_counts([mask((0, 1, 1, 1)), mask((0, 1, 0, 0), side=4)], [one], [4, 8])
+    counts = counted([mask((0, 1, 1, 1)), mask((0, 1, 0, 0), side=4)], [one], [4, 8])
     assert numbers(counts) == {
         "images": 1, "entries": 2, "on_hidden": 2, "on_annotated": 0, "hidden": 1, "recalled": 1,
     }  # fmt: skip
@@ -71,12 +75,12 @@ def test_an_instance_found_on_two_levels_is_recalled_once() -> None:
 
 def test_instances_of_other_images_do_not_count() -> None:
     hidden = target([], [], [[0.0, 0.0, 8.0, 8.0]], [0])
-    counts = mining_counts([mask((0, 0, 0, 0), batch=2)], [target([], [], [], []), hidden], [4])
+    counts = counted([mask((0, 0, 0, 0), batch=2)], [target([], [], [], []), hidden], [4])
     assert (counts.on_hidden, counts.recalled, counts.hidden) == (0, 0, 1)
 
 
 def test_finding_nothing_among_nothing_has_figures_of_zero() -> None:
-    counts = mining_counts([mask()], [target([], [], [], [])], [4])
+    counts = counted([mask()], [target([], [], [], [])], [4])
     assert set(counts.metrics("pgcl").values()) == {0.0}
 
 
@@ -89,7 +93,52 @@ def test_counts_add_up_over_images(seed: int) -> None:
         corners = torch.rand(3, 2, generator=generator) * 20
         boxes = torch.cat([corners, corners + torch.rand(3, 2, generator=generator) * 12], dim=1)
         targets.append(target(boxes[:1].tolist(), [0], boxes[1:].tolist(), [0, 1]))
-    whole = mining_counts([found], targets, [4])
-    parts = [mining_counts([found[i : i + 1]], targets[i : i + 1], [4]) for i in range(2)]
+    whole = counted([found], targets, [4])
+    parts = [counted([found[i : i + 1]], targets[i : i + 1], [4]) for i in range(2)]
     assert numbers(parts[0] + parts[1]) == numbers(whole)
     assert numbers(MiningCounts.from_tensor(whole.as_tensor())) == numbers(whole)
+
+
+def by_hand(found: torch.Tensor, one: Target, stride_px: int) -> tuple[int, int, int, int]:
+    """Entries, on hidden, on annotated, recalled: every entry of an image against every box of it."""
+    entries, on_hidden, on_annotated, recalled = 0, 0, 0, set()
+    for label, y, x in found.nonzero().tolist():
+        centre_x, centre_y = (x + 0.5) * stride_px, (y + 0.5) * stride_px
+
+        def holding(boxes: torch.Tensor, labels: torch.Tensor) -> list[int]:
+            return [
+                number
+                for number, ((x1, y1, x2, y2), own) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True))
+                if own == label and x1 <= centre_x <= x2 and y1 <= centre_y <= y2  # noqa: B023
+            ]
+
+        hidden = holding(one.hidden_boxes_xyxy, one.hidden_labels)
+        entries, on_hidden = entries + 1, on_hidden + bool(hidden)
+        on_annotated += not hidden and bool(holding(one.boxes_xyxy, one.labels))
+        recalled |= set(hidden)
+    return entries, on_hidden, on_annotated, len(recalled)
+
+
+@given(st.integers(0, 2**31))
+def test_counts_are_those_of_every_entry_against_every_box(seed: int) -> None:
+    """Boxes of one class overlap, edges fall on centres, and one image of three has no box."""
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.rand(3, 2, 8, 8, generator=generator) > 0.7
+    targets = [target([], [], [], [])]
+    for _ in range(2):
+        corners = torch.randint(0, 12, (9, 2), generator=generator) * 2
+        boxes = torch.cat([corners, corners + 2 + torch.randint(0, 9, (9, 2), generator=generator) * 2], dim=1)
+        labels = torch.randint(0, 2, (9,), generator=generator).tolist()
+        targets.append(target(boxes[:4].tolist(), labels[:4], boxes[4:].tolist(), labels[4:]))
+    counts = counted([found], targets, [4])
+    expected = [sum(one) for one in zip(*map(by_hand, found, targets, [4] * 3), strict=True)]
+    assert [counts.entries, counts.on_hidden, counts.on_annotated, counts.recalled] == expected
+    assert (counts.images, counts.hidden) == (3, 10)
+
+
+def test_both_miners_are_judged_and_a_run_without_miners_has_no_figures() -> None:
+    one = target([], [], [[0.0, 0.0, 8.0, 8.0]], [0])
+    labels, nothing = mask((0, 0, 1, 1)).float() * 0.7, mask()
+    counts = mining_counts({"splg": [labels], "pgcl": [nothing]}, [one], [4])
+    assert {miner: int(of_miner.on_hidden) for miner, of_miner in counts.items()} == {"splg": 1, "pgcl": 0}
+    assert mining_counts({}, [one], [4]) == {}

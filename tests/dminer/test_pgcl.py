@@ -43,7 +43,7 @@ def random_case(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def selected_mask(scores: torch.Tensor, heatmap: torch.Tensor, top_m: int) -> list[list[int]]:
     _, selected = group_contrastive_terms(torch.randn_like(scores), scores, heatmap, top_m=top_m)
     batch, classes, height, width = heatmap.shape
-    return selected.mask(annotated_classes(heatmap), (batch, classes, height, width)).nonzero().tolist()
+    return selected.mask(annotated_classes([heatmap])[0], (batch, classes, height, width)).nonzero().tolist()
 
 
 def test_a_query_with_two_selected_keys() -> None:

@@ -80,7 +80,7 @@ def test_group_contrastive_losses_gradients_and_selections(
     torch.testing.assert_close(features.grad, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
     _, selected = group_contrastive_terms(features, scores, heatmap, top_m=top_m, temperature=temperature)
     batch, classes, height, width = heatmap.shape
-    mask = selected.mask(annotated_classes(heatmap), (batch, classes, height, width))
+    mask = selected.mask(annotated_classes([heatmap])[0], (batch, classes, height, width))
     assert torch.equal(mask, reference[f"{name}/selected"] > 0)
 
 

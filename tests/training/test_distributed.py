@@ -15,7 +15,7 @@ from siod.methods.pseudo import PseudoBoxes
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess, request_stop
-from siod.training.distributed import average_statistics
+from siod.training.distributed import average_statistics, running_statistics
 from siod.training.evaluate import detect
 from siod.training.experiment import Experiment
 
@@ -27,7 +27,7 @@ def test_one_worker_s_statistics_are_left_alone() -> None:
     layer = torch.nn.BatchNorm2d(2)
     layer(torch.randn(4, 2, 3, 3))
     before = {name: value.clone() for name, value in layer.state_dict().items()}
-    average_statistics(layer, world_size=1)
+    average_statistics(running_statistics(layer), world_size=1)
     assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
 
 
@@ -37,7 +37,7 @@ def _average(rank: int, folder: Path) -> None:
     for layer, value in ((model[0], 1.0), (model[2], 10.0)):
         layer.running_mean.fill_(value + rank)
         layer.running_var.fill_(2 * value + 4 * rank)
-    average_statistics(model, world_size=2)
+    average_statistics(running_statistics(model), world_size=2)
     torch.save(model.state_dict(), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 

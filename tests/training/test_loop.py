@@ -144,6 +144,17 @@ def test_loader_processes_live_from_epoch_to_epoch_and_end_with_the_run(
     assert multiprocessing.active_children() == []
 
 
+def test_a_last_step_that_is_not_finite_leaves_no_checkpoint(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    """The first of two steps ruins the weights, the loss of the second shows it: after that step's own update."""
+    changes = {"recipe.learning_rate": 1e30, "dminer": None, "recipe.schedule": {"kind": "step"}}
+    wild = small.with_changes({**changes, "recipe.batch_size": 8})
+    with pytest.raises(RunError, match=r"is (nan|inf) at epoch 1, step 2; last good checkpoint: none yet"):
+        loop.run(wild, small_data, InProcess(tmp_path, device=CPU))
+    assert CheckpointFolder(tmp_path / "checkpoints").latest() is None
+
+
 def test_train_leaves_its_results_and_a_second_call_returns_them(
     small: Experiment, small_data: PreparedData, tmp_path: Path, cache_dir: Path
 ) -> None:
