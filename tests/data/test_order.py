@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siod.data.order import SORTED_BATCHES, EpochShares, Key, Share, share_of
-from siod.data.transforms import Geometry, ShortEdge, draw_geometry
-from siod.training.presets import SHORT_EDGE_AUGMENTATION
+from siod.data.transforms import SHORT_EDGE_AUGMENTATION, Geometry, ShortEdge, draw_geometry
 
 IMAGES = 6_000
 
