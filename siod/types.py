@@ -120,7 +120,7 @@ def _targets_on(device: torch.device | str, targets: tuple[Target, ...]) -> tupl
         return targets
     counts = [len(labels) for target in targets for labels in (target.labels, target.hidden_labels)]
     boxes, labels = (
-        _copied(torch.cat(column), device).split(counts)
+        torch.split(_copied(torch.cat(column), device), counts)
         for column in (
             [boxes for target in targets for boxes in (target.boxes_xyxy, target.hidden_boxes_xyxy)],
             [labels for target in targets for labels in (target.labels, target.hidden_labels)],

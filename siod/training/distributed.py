@@ -90,4 +90,5 @@ def average_statistics(statistics: Sequence[Tensor], world_size: int) -> None:
     flat = torch.cat([statistic.flatten() for statistic in statistics])
     distributed.all_reduce(flat)
     flat /= world_size
-    torch._foreach_copy_(list(statistics), list(flat.split([statistic.numel() for statistic in statistics])))
+    means = torch.split(flat, [statistic.numel() for statistic in statistics])
+    torch._foreach_copy_(list(statistics), list(means))
