@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check benchmarks clean
+.PHONY: demo test check gpu-check benchmarks clean
 
 demo: .venv/ready  ## install, run the demo study, build its report
 	$(BIN)/siod study run demo
@@ -16,6 +16,9 @@ check: .venv/ready  ## style and types; types on an installed tree, which is wha
 	$(BIN)/ruff format --check .
 	rm -rf build/check && $(BIN)/python -m pip install --quiet --no-deps --target build/check .
 	$(BIN)/mypy --config-file pyproject.toml build/check/siod
+
+gpu-check: .venv/ready  ## on a machine with a GPU: is training right and fast there; eight minutes at most
+	$(BIN)/python tests/gpu/check.py
 
 benchmarks: .venv/ready  ## every benchmark, side by side with its peers
 	$(BIN)/python -m pip install --quiet hotcoco==1.3.0 faster-coco-eval==1.8.0
