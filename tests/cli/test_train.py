@@ -49,7 +49,7 @@ def test_an_arm_of_a_study_is_trained_into_a_folder(siod: Siod, tmp_path: Path) 
         (["--study", "demo", "--set", "recipe.epoch=1"], "unknown setting 'recipe.epoch'; did you mean 'epochs'?"),
         (["--study", "demo", "--set", "recipe.epochs=0"], "recipe.epochs: Input should be greater than 0 (received 0)"),
         (["--study", "demo", "--set", "epochs"], "--set 'epochs': expected PATH=VALUE, for example recipe.epochs=3"),
-        (["--study", "demo", "--workers", "3"], "recipe.batch_size 8 does not divide by compute.workers 3"),
+        (["--study", "demo", "--workers", "9"], "recipe.batch_size 8 is less than compute.workers 9: each worker"),
         (["--study", "demo", "--set", 'data={"kind": "coco_folder", "root": "nowhere"}'], "weights.kind digits needs"),
     ],
 )
