@@ -75,8 +75,8 @@ def from_voc(
             corners = box_in_stored((x1 - first, y1 - first, x2, y2), file.size, file.orientation)
             growing.add_box(entry.name, corners, entry.where, crowd=entry.difficult)
     names = sorted({entry["category_id"] for entry in growing.annotations})
-    for entry in growing.annotations:
-        entry["category_id"] = names.index(entry["category_id"]) + 1
+    for annotation in growing.annotations:
+        annotation["category_id"] = names.index(annotation["category_id"]) + 1
     return growing.finish(names, _remarks(files, evidence if first_pixel == "auto" else ""))
 
 

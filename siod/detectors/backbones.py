@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BackboneName = Literal["resnet18", "resnet50", "resnet101", "tiny_resnet18"]
 Norm = Literal["batch", "frozen", "group"]
+WIDE_CHANNELS = 16
+"""From so many input channels on a strided shortcut is a plain convolution; see :class:`NarrowShortcut`."""
 
 
 class Layout(NamedTuple):
@@ -149,6 +151,20 @@ class ResNet(nn.Module):
         return c3, c4, self.layer4(c4)
 
 
+class NarrowShortcut(nn.Conv2d):
+    """A 1 x 1 convolution that steps over positions, which takes them out before it multiplies: the same numbers.
+
+    In torch 2.14.1 the backward pass of the other order ends the process on CPUs with AVX-512, channels last, with
+    fewer than 16 input channels.
+    """
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """Convolve every ``stride``-th position."""
+        down, across = self.stride
+        taken: Tensor = functional.conv2d(features[:, :, ::down, ::across], self.weight, self.bias)
+        return taken
+
+
 def _stage(
     block: type[BasicBlock | Bottleneck],
     channels: int,
@@ -161,7 +177,8 @@ def _stage(
     out = width * block.expansion
     shortcut = None
     if stride != 1 or channels != out:
-        shortcut = nn.Sequential(nn.Conv2d(channels, out, kernel_size=1, stride=stride, bias=False), norm(out))
+        kind = NarrowShortcut if channels < WIDE_CHANNELS and stride != 1 else nn.Conv2d
+        shortcut = nn.Sequential(kind(channels, out, kernel_size=1, stride=stride, bias=False), norm(out))
     first = block(channels, width, stride, shortcut, norm_layer=norm)
     return nn.Sequential(first, *(block(out, width, norm_layer=norm) for _ in range(depth - 1)))
 

@@ -103,7 +103,7 @@ def findable(truth: GroundTruth, protocol: Protocol) -> NDArray[np.bool_]:
     pycocotools, and so the published code, notes a match by the annotation's id and reads 0 as "none": a detection that
     matches annotation 0 counts as false, and the annotation as missed. Tools that count from 0 write such files.
     """
-    return (truth.annotation_ids != 0) | (protocol.mode == "exact")
+    return np.ones(len(truth.annotation_ids), bool) if protocol.mode == "exact" else truth.annotation_ids != 0
 
 
 def _matched(

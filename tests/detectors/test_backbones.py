@@ -10,7 +10,14 @@ import torch
 from torchvision.models import resnet18, resnet101
 from torchvision.ops import FrozenBatchNorm2d
 
-from siod.detectors.backbones import LAYOUTS, FrozenNorm, build_backbone, load_backbone_weights, stride_px
+from siod.detectors.backbones import (
+    LAYOUTS,
+    FrozenNorm,
+    NarrowShortcut,
+    build_backbone,
+    load_backbone_weights,
+    stride_px,
+)
 from siod.detectors.centernet import CenterNet
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY
 from siod.errors import UserError
@@ -159,3 +166,25 @@ def test_frozen_normalisation_is_torchvision_s_rounded_once_and_as_wide_as_its_i
     (slope,) = torch.autograd.grad(found, features, upstream)
     (expected,) = torch.autograd.grad(wanted, features, upstream.to(wanted.dtype))
     torch.testing.assert_close(slope, expected, rtol=0.01, atol=1e-4)
+
+
+def test_a_narrow_shortcut_is_a_strided_convolution_with_its_gradients() -> None:
+    """Worked out position by position: output (i, j) is the weight times input (2 i, 2 j)."""
+    torch.manual_seed(0)
+    shortcut = NarrowShortcut(8, 16, kernel_size=1, stride=2, bias=False).to(memory_format=torch.channels_last)
+    features = torch.rand(4, 8, 47, 48).to(memory_format=torch.channels_last).requires_grad_()
+    found = shortcut(features)
+    taken = features.detach()[:, :, 0::2, 0::2]
+    expected = torch.einsum("dc,bchw->bdhw", shortcut.weight.detach()[:, :, 0, 0], taken)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert features.grad is not None
+    assert features.grad[:, :, 1::2].abs().max() == 0
+    torch.testing.assert_close(features.grad[0, :, 0, 0], shortcut.weight.detach().sum(dim=0)[:, 0, 0])
+    torch.testing.assert_close(shortcut.weight.grad[0, :, 0, 0], taken.sum(dim=(0, 2, 3)))
+
+
+def test_backbones_of_presets_have_no_narrow_shortcut() -> None:
+    assert not any(isinstance(module, NarrowShortcut) for module in build_backbone(CENTERNET_TINY).modules())
+    narrow = build_backbone(CENTERNET_TINY.with_changes({"base_width": 8}))
+    assert [module.in_channels for module in narrow.modules() if isinstance(module, NarrowShortcut)] == [8]
