@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -16,8 +15,6 @@ from siod.training.experiment import Evaluation
 from siod.training.presets import SHORT_EDGE_EVALUATION
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from reporting import Report, Setting
 
     from siod.data.source import PreparedData
@@ -108,8 +105,8 @@ def _evaluate(setting: Setting, load: Load, detector: Detector, data: PreparedDa
     context = InProcess(setting.work, device=torch.device(setting.device))
     evaluation = setting.size(load.evaluation, Evaluation(batch_size=4))
     began = time.perf_counter()
-    with _arithmetic(setting, precision):
-        found = detect(detector, data, evaluation, context, loader_workers=setting.size(LOADER_WORKERS, 0))
+    workers = setting.size(LOADER_WORKERS, 0)
+    found = detect(detector, data, evaluation, context, precision=precision, loader_workers=workers)
     wait(setting)
     detected = time.perf_counter()
     score_aware_metrics(data, found, context)
@@ -121,9 +118,3 @@ def _evaluate(setting: Setting, load: Load, detector: Detector, data: PreparedDa
         "of_which_judging": scale * (judged - detected),
         "detections": len(found.scores) / images,
     }
-
-
-def _arithmetic(setting: Setting, precision: str) -> AbstractContextManager[object]:
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(torch.device(setting.device).type, dtype=torch.bfloat16)

@@ -6,11 +6,11 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
-from parity import float32_proper
 from scenes import TINY, fresh, scene_batch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from siod.training.arithmetic import multiplying
 from siod.training.phases import Phase
 from siod.training.step import batch_loss
 
@@ -27,7 +27,6 @@ MOST = 1e-5
 
 def check(setting: Setting, report: Report) -> None:
     """Start a group of one, take a step in it, end it."""
-    float32_proper()
     torch.backends.cudnn.deterministic = True  # the two steps are to differ by DDP alone
     device = torch.device("cuda", 0) if setting.on_gpu else torch.device("cpu")
     backend = "nccl" if setting.on_gpu else "gloo"
@@ -52,7 +51,7 @@ def _compare_gradients(setting: Setting, report: Report, device: torch.device) -
     detector = fresh(TINY["centernet"].plain, classes=5).to(device).to(memory_format=torch.channels_last)
     alone = copy.deepcopy(detector)
     wrapped = DistributedDataParallel(
-        detector, device_ids=[device] if setting.on_gpu else None, broadcast_buffers=False
+        detector, device_ids=[device] if setting.on_gpu else None, broadcast_buffers=False, gradient_as_bucket_view=True
     )
     ours, theirs = _gradients(alone, alone, batch), _gradients(wrapped, detector, batch)
     difference = float((ours - theirs).abs().max() / ours.abs().max())
@@ -61,6 +60,7 @@ def _compare_gradients(setting: Setting, report: Report, device: torch.device) -
 
 
 def _gradients(model: nn.Module, detector: Detector, batch: Batch) -> Tensor:
-    loss = batch_loss(detector, model(batch.images, batch.targets), batch.targets, Phase(1, 1))
-    loss.total().backward()
+    with multiplying(detector, "fp32"):
+        loss = batch_loss(detector, model(batch.images, batch.targets), batch.targets, Phase(1, 1))
+        loss.total().backward()
     return torch.cat([parameter.grad.flatten() for parameter in detector.parameters() if parameter.grad is not None])

@@ -11,7 +11,8 @@ import torch
 from scenes import TINY, TINY_DEFORMABLE, fresh, scene_batch
 
 from siod.detectors import faster_rcnn_c4
-from siod.training.loop import PRECISIONS
+from siod.training.arithmetic import HALF as HALVES
+from siod.training.arithmetic import multiplying
 from siod.training.phases import Phase
 from siod.training.step import batch_loss
 
@@ -64,20 +65,13 @@ class Step(NamedTuple):
 
 
 def fp32(setting: Setting, report: Report) -> None:
-    """In float32 proper."""
-    float32_proper()
+    """In float32 proper, without TF32."""
     _compare_all(setting, report, "fp32", FP32)
-
-
-def float32_proper() -> None:
-    """Without TF32, which a GPU convolves in unless told otherwise."""
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
 
 
 def half(setting: Setting, report: Report) -> None:
     """Under autocast, each precision against itself on the CPU."""
-    for precision in PRECISIONS:
+    for precision in HALVES:
         _compare_all(setting, report, precision, HALF)
 
 
@@ -114,7 +108,7 @@ def _step(detector: Detector, batch: Batch, phase: Phase, precision: str, device
     detector = detector.to(device).to(memory_format=torch.channels_last)
     batch = batch.to(device)
     torch.manual_seed(1)
-    with torch.autocast(torch.device(device).type, dtype=PRECISIONS.get(precision), enabled=precision in PRECISIONS):
+    with multiplying(detector, precision):
         outputs = detector(batch.images, batch.targets)
         loss = batch_loss(detector, outputs, batch.targets, phase)
     (loss.total() * LOSS_SCALE).backward()

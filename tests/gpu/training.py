@@ -10,11 +10,12 @@ from siod.data.transforms import Augmentation
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import loop
+from siod.training.arithmetic import multiplying
+from siod.training.epoch_log import EpochLog
 from siod.training.experiment import SGD, Adam, Experiment, Recipe
-from siod.training.mining_log import FigureLog, MiningLog
 from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import phases
-from siod.training.step import DetectorAndMiners, normalised, refuse_nonfinite
+from siod.training.step import refuse_nonfinite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ class Trainee:
         half = experiment.recipe.precision == "fp16"
         scaler = torch.amp.GradScaler(self.device.type, init_scale=FIRST_SCALE, enabled=half)
         self.learner = loop.Learner(self.detector, method, self.detector, optimiser, schedule, scaler)
-        self.mining, self.figures = MiningLog(), FigureLog()
+        self.log = EpochLog()
         self.steps = 0
 
     def rescale(self, scale: float = FIRST_SCALE) -> None:
@@ -93,27 +94,20 @@ class Trainee:
 
     def step(self, batch: Batch) -> None:
         """One step of the training loop, from the batch on the host to the log."""
-        precision = self.experiment.recipe.precision
-        moment = Moment(seed=0, epoch=EPOCH, step=self.steps, steps=STEPS, epochs=self.experiment.recipe.epochs)
-        on_device = batch.to(self.device)
-        with torch.autocast(
-            self.device.type, dtype=loop.PRECISIONS.get(precision), enabled=precision in loop.PRECISIONS
-        ):
-            views = self.learner.method.views(on_device, moment)
-            outputs = self.learner.model(views.images, views.targets)
-            criterion = DetectorAndMiners(self.detector, self.phase.at(EPOCH))
-            objective = self.learner.method.objective(views, outputs, criterion)
-            losses = normalised(objective.parts, 1)
+        recipe = self.experiment.recipe
+        moment = Moment(seed=0, epoch=EPOCH, step=self.steps, steps=STEPS, epochs=recipe.epochs)
+        with multiplying(self.detector, recipe.precision):
+            numbers = loop.train_step(
+                self.learner,
+                batch.to(self.device),
+                moment,
+                phase=self.phase.at(EPOCH),
+                recipe=recipe,
+                epoch_log=self.log,
+            )
         self.steps += 1
-        parts = torch.stack([part.detach() for part in losses.values()]).tolist()
-        refuse_nonfinite(dict(zip(losses, parts, strict=True)), epoch=EPOCH, step=self.steps, last_good="none")
-        loss = torch.stack(list(losses.values())).sum()
-        loop._update(self.learner, loss, clip_norm=self.experiment.recipe.clip_norm)
-        self.learner.method.after_update(moment)
-        for mined, targets in criterion.mined:
-            self.mining.add(mined, targets)
-        self.figures.add(objective.figures)
+        refuse_nonfinite(numbers, epoch=EPOCH, step=self.steps, last_good="none")
 
     def found(self) -> Mapping[str, float]:
         """What miners and method found in all steps so far, as in the log of an epoch."""
-        return self.mining.metrics(1) | self.figures.metrics(1)
+        return self.log.metrics(world_size=1)
