@@ -33,6 +33,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from siod.detectors.annotated import AnnotatedBoxes, annotated_boxes
 from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
 from siod.detectors.float32 import in_float32
@@ -56,14 +57,16 @@ from siod.detectors.region_proposals import (
 )
 from siod.ops.focal import penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap
+from siod.ops.padding import listed
 from siod.ops.pooling import pool_pseudo_labels
+from siod.ops.ragged import index_of
 from siod.types import DenseLevel, Mined
 from siod.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siod.types import Detections, LossTerm, Target
+    from siod.types import Detections, LossTerm, PaddedDetections, Target
 
 # Eq. 5, alpha: how fast the loss of a negative falls as its soft label rises.
 PENALTY_POWER = 4
@@ -212,11 +215,12 @@ class FasterRCNNC4Detector(Detector):
         proposed = propose(self.rpn, features, images)
         grid = (features.shape[-2], features.shape[-1])
         if targets is None:
-            return FasterRCNNOutputs(
-                size, grid, proposed, proposed.boxes_xyxy, *self._look(features, proposed.boxes_xyxy)
-            )
+            regions = proposed.regions()
+            return FasterRCNNOutputs(size, grid, proposed, regions, *self._look(features, regions))
         seeds = image_seeds(images)
-        regions, wanted = sample_regions(self.roi_heads, proposed.boxes_xyxy, targets, seeds)
+        regions, wanted = sample_regions(
+            self.roi_heads, proposed.boxes_xyxy, proposed.present, annotated_boxes(targets), seeds
+        )
         branch = None if self.mining_branch is None else self.mining_branch(features)
         looked = self._look(features, regions)
         return FasterRCNNOutputs(size, grid, proposed, regions, *looked, wanted=wanted, seeds=seeds, branch=branch)
@@ -226,7 +230,9 @@ class FasterRCNNC4Detector(Detector):
     ) -> tuple[Float[Tensor, "r c1"], Float[Tensor, "r c4"]]:
         """Class logits and box deltas of regions, seen through the last stage."""
         positions = self.spec.head.positions
-        seen = roi_align(features, list(regions), positions, spatial_scale=1 / self.stride_px, aligned=True)
+        images = index_of([len(of_image) for of_image in regions], features.device).to(regions[0])
+        numbered = torch.cat([images[:, None], torch.cat(list(regions))], dim=1)
+        seen = roi_align(features, numbered, positions, spatial_scale=1 / self.stride_px, aligned=True)
         pooled = self.backbone.layer4(seen.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
         class_logits, box_deltas = self.roi_heads.box_predictor(pooled)
         return class_logits, box_deltas
@@ -239,15 +245,14 @@ class FasterRCNNC4Detector(Detector):
         """
         if outputs.wanted is None:
             raise ValueError("outputs must come from a forward pass with targets to be compared with them")
-        anchors = sample_anchors(self.rpn, outputs.proposed.anchors_xyxy, targets, outputs.seeds)
-        heatmap = None if outputs.branch is None else self._heatmap(targets, outputs.grid)
+        known = annotated_boxes(targets)
+        anchors = sample_anchors(self.rpn, outputs.proposed.anchors_xyxy, known, outputs.seeds)
+        heatmap = None if outputs.branch is None else self._heatmap(known, outputs.grid)
         return FasterRCNNTargets(anchors, outputs.wanted, heatmap)
 
-    def _heatmap(self, targets: Sequence[Target], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
-        boxes = torch.cat([target.boxes_xyxy for target in targets]) / self.stride_px
-        labels = torch.cat([target.labels for target in targets])
-        images = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
-        return draw_heatmap(boxes, labels, images, shape=(len(targets), self.num_classes, *grid))
+    def _heatmap(self, known: AnnotatedBoxes, grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+        shape = (len(known.present), self.num_classes, *grid)
+        return draw_heatmap(known.boxes_xyxy / self.stride_px, known.labels, known.image_index, shape=shape)
 
     def levels(self, outputs: FasterRCNNOutputs, encoded: FasterRCNNTargets) -> tuple[DenseLevel, ...]:
         """The mining branch's features and heatmap; nothing without it."""
@@ -289,6 +294,10 @@ class FasterRCNNC4Detector(Detector):
         Raises:
             ValueError: The outputs were made with targets, whose boxes are among the regions.
         """
+        return listed(self.decode_padded(outputs))
+
+    def decode_padded(self, outputs: FasterRCNNOutputs) -> PaddedDetections:
+        """The same as one table, which spares the host a wait."""
         if outputs.wanted is not None:
             raise ValueError("outputs must come from a forward pass without targets to be detections")
         return region_detections(

@@ -1,6 +1,6 @@
 """FCOS: every position in the middle of an object says how far its four sides are.
 
-B images, C classes, N boxes of an image, P positions of all levels, K of them objects. An anchor stands for a
+B images, C classes, M slots for boxes of an image, P positions of all levels, K of them objects. An anchor stands for a
 position: a square as wide as the stride around it.
 """
 
@@ -10,22 +10,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from jaxtyping import Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
-from torchvision.ops import box_area, generalized_box_iou_loss
+from torchvision.ops import box_area
 
 from siod.detectors.float32 import in_float32
-from siod.detectors.fpn import BACKGROUND, PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets
+from siod.detectors.fpn import PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets
+from siod.ops.boxes import generalized_iou_loss
+from siod.ops.matching import BACKGROUND, images_at_once
 from siod.types import LossTerm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.detectors.annotated import AnnotatedBoxes
     from siod.types import Mined
 
 
@@ -67,29 +70,36 @@ class FCOSDetector(PyramidDetector):
         self.loss_weights = {"class": 1.0, "box": spec.box_weight, "centre": spec.centre_weight}
         self.coder = BoxLinearCoder(normalize_by_size=True)
 
-    def assign(
-        self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs
-    ) -> tuple[Int[Tensor, " p"], Int[Tensor, " n"]]:
-        """Give each position to the smallest box that it is in the middle of and in range of.
+    def assign(self, known: AnnotatedBoxes, outputs: PyramidOutputs) -> Int[Tensor, "b p"]:
+        """Give each position to the smallest box that it is in the middle of and in range of."""
+        at_once = images_at_once(known.present.shape[1] * len(outputs.anchors_xyxy))
+        parts = zip(torch.split(known.slots_xyxy, at_once), torch.split(known.present, at_once), strict=True)
+        return torch.cat([self._smallest_around(boxes, present, outputs.anchors_xyxy) for boxes, present in parts])
 
-        A box belongs to the level whose range holds the distance of its centre to its farthest side.
-        """
-        anchors = outputs.anchors_xyxy
-        points, strides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2] - anchors[:, 0]
-        upper = strides.new_tensor(self.spec.strides_px()) * self.spec.range_strides
-        farthest_of_centre = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1) / 2
-        own_level = torch.bucketize(farthest_of_centre, upper[:-1], right=True)
-        if len(boxes_xyxy) == 0:
-            return torch.full((len(anchors),), BACKGROUND, device=anchors.device), own_level
-        centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-        middle = (points[:, None] - centres).abs().amax(dim=2) < self.spec.centre_radius * strides[:, None]
-        sides = torch.cat([points[:, None] - boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - points[:, None]], dim=2)
-        farthest, limit = sides.amax(dim=2), self.spec.range_strides * strides[:, None]
-        finest, coarsest = strides[:, None] == strides[0], strides[:, None] == strides[-1]
+    def _smallest_around(
+        self, boxes_xyxy: Float[Tensor, "b m 4"], present: Bool[Tensor, "b m"], anchors_xyxy: Float[Tensor, "p 4"]
+    ) -> Int[Tensor, "b p"]:
+        points = (anchors_xyxy[:, None, :2] + anchors_xyxy[:, None, 2:]) / 2
+        strides = anchors_xyxy[:, 2:3] - anchors_xyxy[:, :1]
+        low, high = boxes_xyxy[:, None, :, :2], boxes_xyxy[:, None, :, 2:]
+        middle = (points - (low + high) / 2).abs().amax(dim=3) < self.spec.centre_radius * strides
+        sides = torch.cat([points - low, high - points], dim=3)
+        farthest, limit = sides.amax(dim=3), self.spec.range_strides * strides
+        finest, coarsest = strides == strides[0], strides == strides[-1]
         in_range = ((farthest > limit / 2) | finest) & ((farthest < limit) | coarsest)
-        area = box_area(boxes_xyxy).masked_fill(~(middle & (sides.amin(dim=2) > 0) & in_range), torch.inf)
-        smallest, box = area.min(dim=1)
-        return box.masked_fill(smallest == torch.inf, BACKGROUND), own_level
+        may_have = middle & (sides.amin(dim=3) > 0) & in_range & present[:, None]
+        smallest, slot = torch.where(may_have, box_area(boxes_xyxy)[:, None], torch.inf).min(dim=2)
+        return slot.masked_fill(smallest == torch.inf, BACKGROUND)
+
+    def own_levels(
+        self,
+        boxes_xyxy: Float[Tensor, "n 4"],
+        outputs: PyramidOutputs,  # noqa: ARG002  (the strides are known)
+    ) -> Int[Tensor, " n"]:
+        """The level whose range holds the distance of a box's centre to its farthest side."""
+        farthest_of_centre = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1) / 2
+        ends = [stride * self.spec.range_strides for stride in self.spec.strides_px()[:-1]]
+        return torch.stack([farthest_of_centre >= end for end in ends]).sum(dim=0)
 
     def losses(self, outputs: PyramidOutputs, encoded: PyramidTargets, mined: Sequence[Mined]) -> dict[str, LossTerm]:
         """Focal loss of all positions; of the objects the overlap and how central the position is.
@@ -99,12 +109,12 @@ class FCOSDetector(PyramidDetector):
         objects, boxes = encoded.objects, encoded.boxes_xyxy
         anchors = outputs.anchors_xyxy[objects % len(outputs.anchors_xyxy)]
         found = self.boxes(outputs.deltas.flatten(0, 1)[objects], anchors)
-        overlap = generalized_box_iou_loss(found, boxes, reduction="sum")
+        overlap = generalized_iou_loss(found, boxes).sum()
         assert outputs.centre_logits is not None  # noqa: S101  (the head of this family has it)
         centre = functional.binary_cross_entropy_with_logits(
             outputs.centre_logits.flatten()[objects], centerness(self.coder.encode(anchors, boxes)), reduction="sum"
         )
-        count = overlap.new_tensor(len(objects))
+        count = overlap.new_full((), len(objects))
         return {
             "class": self.class_term(outputs, encoded, mined),
             "box": LossTerm(overlap, count),
@@ -115,7 +125,7 @@ class FCOSDetector(PyramidDetector):
         """An anchor is a position."""
         return mined.permute(0, 2, 3, 1).flatten(1, 2)
 
-    def boxes(self, deltas: Float[Tensor, "k 4"], anchors_xyxy: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
+    def boxes(self, deltas: Float[Tensor, "*k 4"], anchors_xyxy: Float[Tensor, "*k 4"]) -> Float[Tensor, "*k 4"]:
         """The deltas are distances to left, top, right and bottom in strides."""
         found: Tensor = self.coder.decode(deltas, anchors_xyxy)
         return found

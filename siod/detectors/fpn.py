@@ -26,7 +26,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -34,14 +33,18 @@ from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FeaturePyramidNetwork, batched_nms, clip_boxes_to_image
+from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from siod.detectors.annotated import AnnotatedBoxes, annotated_boxes
 from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
 from siod.ops.focal import sigmoid_focal_terms
 from siod.ops.heatmap import draw_heatmap
-from siod.types import DenseLevel, Detections
+from siod.ops.matching import IGNORED
+from siod.ops.padding import listed
+from siod.ops.suppression import best_detections
+from siod.types import DenseLevel
 from siod.value import Value
 
 if TYPE_CHECKING:
@@ -49,12 +52,10 @@ if TYPE_CHECKING:
 
     from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-    from siod.types import LossTerm, Mined, Target
+    from siod.types import Detections, LossTerm, Mined, PaddedDetections, Target
 
 PYRAMID_STAGES = 3
 """Levels that come from stages of the backbone: C3, C4 and C5."""
-BACKGROUND, IGNORED = -1, -2
-"""What an anchor is matched with if not with a box."""
 
 
 class PyramidMining(Value):
@@ -203,51 +204,52 @@ class PyramidDetector(Detector):
         return anchors
 
     def encode(self, targets: Sequence[Target], outputs: PyramidOutputs) -> PyramidTargets:
-        """Give anchors to boxes, and draw the boxes on the mined levels."""
-        assigned = [self.assign(target.boxes_xyxy, outputs) for target in targets]
-        matches = torch.stack([match for match, _ in assigned])
-        firsts = [0, *accumulate(len(target.labels) for target in targets)]
-        boxes = torch.cat([target.boxes_xyxy for target in targets])
-        labels = torch.cat([target.labels for target in targets])
-        offsets = torch.tensor(firsts[:-1], device=matches.device)[:, None]
+        """Give anchors to boxes, and draw the boxes on the mined levels; the host waits once."""
+        known = annotated_boxes(targets)
+        matches = self.assign(known, outputs)
         objects = (matches >= 0).flatten().nonzero().squeeze(1)
-        box = (matches + offsets).flatten()[objects]
-        images = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
-        own_level = torch.cat([level for _, level in assigned])
+        slots = known.slots_of(matches, objects)
         return PyramidTargets(
             objects=objects,
-            labels=labels[box],
-            boxes_xyxy=boxes[box],
+            labels=known.slot_labels.flatten()[slots],
+            boxes_xyxy=known.slots_xyxy.flatten(0, 1)[slots],
             ignored=matches == IGNORED if self.may_ignore else None,
-            heatmaps=self._heatmaps(boxes, labels, images, own_level, outputs),
+            heatmaps=self._heatmaps(known, outputs),
         )
 
-    def _heatmaps(
-        self, boxes: Tensor, labels: Tensor, images: Tensor, own_level: Tensor, outputs: PyramidOutputs
-    ) -> tuple[Tensor, ...]:
-        batch, everywhere = len(outputs.class_logits), self.pyramid.mining.references == "every_level"
-        maps = []
+    def _heatmaps(self, known: AnnotatedBoxes, outputs: PyramidOutputs) -> tuple[Tensor, ...]:
+        mining = self.pyramid.mining
+        own_level = None if mining.references == "every_level" else self.own_levels(known.boxes_xyxy, outputs)
+        batch, maps = len(outputs.class_logits), []
         for level, (grid, stride) in enumerate(zip(outputs.grids, self.pyramid.strides_px(), strict=True)):
-            if level == self.pyramid.mining.levels:
+            if level == mining.levels:
                 break
-            drawn = slice(None) if everywhere else own_level == level
-            shape = (batch, self.num_classes, *grid)
-            maps.append(draw_heatmap(boxes[drawn] / stride, labels[drawn], images[drawn], shape=shape))
+            maps.append(
+                draw_heatmap(
+                    known.boxes_xyxy / stride,
+                    known.labels,
+                    known.image_index,
+                    shape=(batch, self.num_classes, *grid),
+                    drawn=None if own_level is None else own_level == level,
+                )
+            )
         return tuple(maps)
 
     @abstractmethod
-    def assign(
-        self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs
-    ) -> tuple[Int[Tensor, " p"], Int[Tensor, " n"]]:
-        """Give the anchors of an image to its boxes.
+    def assign(self, known: AnnotatedBoxes, outputs: PyramidOutputs) -> Int[Tensor, "b p"]:
+        """Give the anchors of each image to its boxes.
 
         Args:
-            boxes_xyxy: Annotated, in pixels of the input; there may be none.
+            known: The annotated boxes; an image may have none.
             outputs: They tell anchors and grids.
 
         Returns:
-            For each anchor its box, or BACKGROUND or IGNORED; for each box the level that is to detect it.
+            For each anchor the slot of its box, or BACKGROUND or IGNORED.
         """
+
+    @abstractmethod
+    def own_levels(self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs) -> Int[Tensor, " n"]:
+        """The level that is to detect each box."""
 
     def levels(self, outputs: PyramidOutputs, encoded: PyramidTargets) -> tuple[DenseLevel, ...]:
         """The finest levels: the maps the head is fed with, and the best anchor's score of each class."""
@@ -276,7 +278,7 @@ class PyramidDetector(Detector):
         Source: Lin et al., Focal Loss, ICCV 2017, Eq. 5; Li et al., SIOD, CVPR 2022, Eq. 5.
         """
         target = torch.zeros_like(outputs.class_logits)
-        target.flatten(0, 1)[encoded.objects, encoded.labels] = 1
+        target.view(-1).index_fill_(0, encoded.objects * self.num_classes + encoded.labels, 1)
         pseudo = self._of_anchors([level.pseudo for level in mined], outputs, encoded)
         left_out = self._of_anchors([level.ignored for level in mined], outputs, encoded)
         # What is left out counts as a soft label of 1, which is not one of the positives.
@@ -296,7 +298,7 @@ class PyramidDetector(Detector):
         for mined, place in zip(maps, self._per_level(labels, outputs), strict=False):
             if mined is not None:
                 place.copy_(self.soft_labels(mined.to(labels.dtype)))
-        labels.flatten(0, 1)[encoded.objects] = 0
+        labels.flatten(0, 1).index_fill_(0, encoded.objects, 0)
         return labels
 
     @abstractmethod
@@ -304,7 +306,7 @@ class PyramidDetector(Detector):
         """Labels of the anchors of a level from those of its positions, in the order of the anchors."""
 
     @abstractmethod
-    def boxes(self, deltas: Float[Tensor, "k 4"], anchors_xyxy: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
+    def boxes(self, deltas: Float[Tensor, "*k 4"], anchors_xyxy: Float[Tensor, "*k 4"]) -> Float[Tensor, "*k 4"]:
         """Where the objects of anchors are, in pixels of the input."""
 
     def scores(self, outputs: PyramidOutputs) -> Float[Tensor, "b p c"]:
@@ -323,20 +325,18 @@ class PyramidDetector(Detector):
 
     def decode(self, outputs: PyramidOutputs) -> list[Detections]:
         """Suppress doubles within each class; at most ``max_detections`` an image, cut off at its edge."""
-        scores = self.scores(outputs)
-        return [self._detections(found, deltas, outputs) for found, deltas in zip(scores, outputs.deltas, strict=True)]
+        return listed(self.decode_padded(outputs))
 
-    def _detections(
-        self, scores: Float[Tensor, "p c"], deltas: Float[Tensor, "p 4"], outputs: PyramidOutputs
-    ) -> Detections:
+    def decode_padded(self, outputs: PyramidOutputs) -> PaddedDetections:
+        """The same as one table, which spares the host a wait."""
         spec = self.pyramid
-        chosen = candidates(scores, anchor_counts(outputs), threshold=spec.score_threshold, most=spec.candidates)
+        found, chosen = candidates(
+            self.scores(outputs), anchor_counts(outputs), threshold=spec.score_threshold, most=spec.candidates
+        )
         anchors, labels = chosen // self.num_classes, chosen % self.num_classes
-        boxes = self.boxes(deltas[anchors], outputs.anchors_xyxy[anchors])
-        boxes = clip_boxes_to_image(boxes, outputs.image_size)
-        found = scores.flatten()[chosen]
-        best = batched_nms(boxes, found, labels, spec.suppression_iou)[: spec.max_detections]
-        return Detections(boxes[best], found[best], labels[best])
+        deltas = outputs.deltas.take_along_dim(anchors[:, :, None], dim=1)
+        boxes = clip_boxes_to_image(self.boxes(deltas, outputs.anchors_xyxy[anchors]), outputs.image_size)
+        return best_detections(boxes, found, labels, iou=spec.suppression_iou, most=spec.max_detections)
 
 
 def anchor_counts(outputs: PyramidOutputs) -> list[int]:
@@ -347,31 +347,32 @@ def anchor_counts(outputs: PyramidOutputs) -> list[int]:
 
 
 def candidates(
-    scores: Float[Tensor, "p c"], counts: Sequence[int], *, threshold: float, most: int
-) -> Int[Tensor, " k"]:
+    scores: Float[Tensor, "b p c"], counts: Sequence[int], *, threshold: float, most: int
+) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k"]]:
     """Find the entries worth suppressing doubles among: the best of each level above a threshold.
 
     Args:
-        scores: Of all anchors of an image.
+        scores: Of all anchors, in [0, 1].
         counts: How many of the anchors belong to each level, in order.
         threshold: Scores must be above.
         most: At most so many of a level.
 
     Returns:
-        Indices into all P x C, level by level, best first within each.
+        Scores, -1 where a level has not as many above the threshold, and indices into all P x C of an image; level
+        by level, best first within each.
 
     Example:
-        >>> candidates(torch.tensor([[0.9], [0.1], [0.3], [0.4]]), [2, 2], threshold=0.2, most=1)
-        tensor([0, 3])
+        >>> candidates(torch.tensor([[[0.9], [0.1], [0.3], [0.4]]]), [2, 2], threshold=0.2, most=1)
+        (tensor([[0.9000, 0.4000]]), tensor([[0, 3]]))
     """
-    chosen, first = [], 0
-    for of_level in torch.split(scores, list(counts)):
-        flat = of_level.flatten()
-        above = (flat > threshold).nonzero().squeeze(1)
-        best = flat[above].topk(min(most, len(above))).indices
-        chosen.append(above[best] + first)
-        first += len(flat)
-    return torch.cat(chosen)
+    found, chosen, first = [], [], 0
+    for of_level in torch.split(scores, list(counts), dim=1):
+        flat = of_level.flatten(1)
+        best = flat.topk(min(most, flat.shape[1]), dim=1)
+        found.append(torch.where(best.values > threshold, best.values, -1.0))
+        chosen.append(best.indices + first)
+        first += flat.shape[1]
+    return torch.cat(found, dim=1), torch.cat(chosen, dim=1)
 
 
 def _best_scores(logits: Float[Tensor, "b _ c"], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:

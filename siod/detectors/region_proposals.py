@@ -1,37 +1,46 @@
 """The region proposal network of a two-stage detector, on one feature level.
 
 Built on torchvision's; here are its settings, its losses as sums with counts, and sampling that depends on
-the image and the step alone. B images, A anchors at a position, P anchors of an image (positions times A,
-anchors of one position together), S sampled anchors of the batch, N of them objects.
+the image and the step alone. All images of a batch go through each step at once, and the host waits for the
+device as often for one as for many. B images, A anchors at a position, P anchors of an image (positions times A,
+anchors of one position together), T places for proposals of an image, S sampled anchors of the batch, N of them
+objects.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.ops import clip_boxes_to_image
 
 from siod.detectors.float32 import in_float32
+from siod.ops.boxes import decode_deltas, encode_deltas
+from siod.ops.matching import BACKGROUND, match_by_overlap
+from siod.ops.padding import send, unpad
+from siod.ops.ragged import first_places_of, places_of
+from siod.ops.suppression import surviving
 from siod.types import LossTerm
 from siod.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from siod.types import Target
+    from siod.detectors.annotated import AnnotatedBoxes
 
 Overlap = Annotated[float, Field(ge=0, le=1)]
 
 POSITIVE_SHARE = 0.5
 SUPPRESSION_IOU = 0.7
+LEAST_SIDE_PX = 1e-3
 
 
 class ProposalNetwork(Value):
@@ -63,13 +72,18 @@ class Proposed(NamedTuple):
     """What the network says of each anchor, and the proposals of each image.
 
     ``objectness`` is before the sigmoid. ``boxes_xyxy`` are in pixels of the input, best first, and pass no
-    gradient.
+    gradient; those that are not ``present`` come last.
     """
 
     objectness: Float[Tensor, "b p"]
     deltas: Float[Tensor, "b p 4"]
     anchors_xyxy: Float[Tensor, "p 4"]
-    boxes_xyxy: tuple[Float[Tensor, "_ 4"], ...]
+    boxes_xyxy: Float[Tensor, "b t 4"]
+    present: Bool[Tensor, "b t"]
+
+    def regions(self) -> tuple[Float[Tensor, "_ 4"], ...]:
+        """The proposals of each image; the host waits for how many there are."""
+        return tuple(boxes for (boxes,) in unpad(self.present, self.boxes_xyxy))
 
 
 class AnchorSample(NamedTuple):
@@ -119,43 +133,118 @@ def propose(network: Any, features: Float[Tensor, "b d h w"], images: UInt8[Tens
     Returns:
         Objectness and deltas in float32 whatever the precision of the features.
     """
-    batch, sizes = len(images), [(images.shape[-2], images.shape[-1])] * len(images)
+    batch, size = len(images), (images.shape[-2], images.shape[-1])
     logits, raw_deltas = network.head([features])
     objectness, deltas = (maps.float() for maps in concat_box_prediction_layers(logits, raw_deltas))
     # The generator reads sizes and dtype of the maps: float32, or else large anchors lose their last pixels.
-    anchors = network.anchor_generator(ImageList(images, sizes), [logits[0].float()])
-    decoded = network.box_coder.decode(deltas.detach(), anchors).view(batch, -1, 4)
-    boxes, _ = network.filter_proposals(decoded, objectness, sizes, [len(anchors[0])])
-    return Proposed(objectness.view(batch, -1), deltas.view(batch, -1, 4), anchors[0], tuple(boxes))
+    anchors = network.anchor_generator(ImageList(images, [size]), [logits[0].float()])[0]
+    objectness, deltas = objectness.view(batch, -1), deltas.view(batch, -1, 4)
+    with torch.no_grad():
+        boxes, present = _best_boxes(network, objectness, deltas, anchors, size)
+    return Proposed(objectness, deltas, anchors, boxes, present)
+
+
+def _best_boxes(
+    network: Any,
+    objectness: Float[Tensor, "b p"],
+    deltas: Float[Tensor, "b p 4"],
+    anchors_xyxy: Float[Tensor, "p 4"],
+    image_size: tuple[int, int],
+) -> tuple[Float[Tensor, "b t 4"], Bool[Tensor, "b t"]]:
+    """Suppress doubles among the best candidates of each image; the best of the rest are its proposals."""
+    best = objectness.topk(min(network.pre_nms_top_n(), objectness.shape[1]), dim=1)
+    chosen = deltas.take_along_dim(best.indices[:, :, None], dim=1)
+    boxes = clip_boxes_to_image(decode_deltas(chosen, anchors_xyxy[best.indices]), image_size)
+    large = (boxes[..., 2:] - boxes[..., :2]).amin(dim=2) >= LEAST_SIDE_PX
+    boxes = boxes.masked_fill(~large[:, :, None], 0)
+    left = surviving(boxes, best.values.sigmoid(), iou=network.nms_thresh) & large
+    places, present = first_places_of(left, network.post_nms_top_n())
+    return boxes.take_along_dim(places[:, :, None], dim=1).masked_fill(~present[:, :, None], 0), present
+
+
+class Drawn(NamedTuple):
+    """What was drawn of the candidates of a batch, as ascending indices into all of them, image after image.
+
+    ``counts`` has how many were drawn of each image, objects and background together.
+    """
+
+    objects: Int[Tensor, " n"]
+    background: Int[Tensor, " m"]
+    counts: tuple[int, ...]
+
+
+def draw(
+    is_object: Bool[Tensor, "b k"],
+    is_background: Bool[Tensor, "b k"],
+    seeds: Sequence[int],
+    *,
+    number: int,
+    share: float,
+) -> Drawn:
+    """Draw a number of candidates of each image by its seed, at most a share of them objects.
+
+    Args:
+        is_object: Candidates that are objects.
+        is_background: Candidates that are background.
+        seeds: One per image, of :func:`image_seeds`.
+        number: So many of an image, or all there are.
+        share: Of the number, in [0, 1].
+
+    Returns:
+        The sample. The host draws it, so it is the same on every device; it waits once, for how many there are.
+
+    Source: Ren et al., Faster R-CNN, NeurIPS 2015, section 3.1.3; the choice is that of torchvision's
+        ``BalancedPositiveNegativeSampler`` when the CPU's generator begins with the image's seed.
+    """
+    # object or background, image
+    present = torch.stack([is_object.sum(dim=1), is_background.sum(dim=1)]).tolist()
+    ranks: list[list[Any]] = [[], []]
+    for seed, *of_image in zip(seeds, *present, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        most = min(of_image[0], int(number * share))
+        for drawn, count, wanted in zip(ranks, of_image, (most, number - most), strict=True):
+            drawn.append(np.sort(torch.randperm(count, generator=generator).numpy()[:wanted]))
+    counts = [[len(chosen) for chosen in drawn] for drawn in ranks]
+    # Ranks within the batch: those of an image begin where the last one's end.
+    begin = [np.repeat(np.cumsum([0, *all_there[:-1]]), some) for all_there, some in zip(present, counts, strict=True)]
+    of_batch = np.concatenate([*ranks[0], *ranks[1]]) + np.concatenate(begin)
+    objects, background = torch.split(send(of_batch, is_object.device), [sum(some) for some in counts])
+    return Drawn(
+        places_of(is_object.flatten(), objects),
+        places_of(is_background.flatten(), background),
+        tuple(map(sum, zip(*counts, strict=True))),
+    )
 
 
 def sample_anchors(
-    network: Any, anchors_xyxy: Float[Tensor, "p 4"], targets: Sequence[Target], seeds: Sequence[int]
+    network: Any, anchors_xyxy: Float[Tensor, "p 4"], known: AnnotatedBoxes, seeds: Sequence[int]
 ) -> AnchorSample:
     """Choose the anchors that enter the loss.
 
     Args:
         network: Knows the thresholds and the numbers.
         anchors_xyxy: Of every image.
-        targets: One per image; hidden instances are not read.
+        known: The annotated boxes.
         seeds: One per image, of :func:`image_seeds`.
 
     Returns:
         The sample; the same for the same seeds.
     """
-    device = anchors_xyxy.device
-    labels, matched = network.assign_targets_to_anchors(
-        [anchors_xyxy] * len(targets), [{"boxes": target.boxes_xyxy} for target in targets]
+    matcher, sampler = network.proposal_matcher, network.fg_bg_sampler
+    match = match_by_overlap(
+        known.slots_xyxy,
+        known.present,
+        anchors_xyxy[None],
+        object_iou=matcher.high_threshold,
+        background_iou=matcher.low_threshold,
+        best_of_each=True,
     )
-    masks = []
-    for seed, of_image in zip(seeds, labels, strict=True):
-        with seeded(seed, device):
-            (objects,), (background,) = network.fg_bg_sampler([of_image])
-        masks.append(torch.stack([objects, background]))
-    objects, background = (mask.flatten().nonzero().squeeze(1) for mask in torch.stack(masks, dim=1))
-    boxes = torch.cat(matched)[objects]
-    deltas = network.box_coder.encode_single(boxes, anchors_xyxy[objects % len(anchors_xyxy)])
-    return AnchorSample(objects, background, deltas)
+    drawn = draw(
+        match >= 0, match == BACKGROUND, seeds, number=sampler.batch_size_per_image, share=sampler.positive_fraction
+    )
+    boxes = known.slots_xyxy.flatten(0, 1)[known.slots_of(match, drawn.objects)]
+    deltas = encode_deltas(boxes, anchors_xyxy[drawn.objects % len(anchors_xyxy)])
+    return AnchorSample(drawn.objects, drawn.background, deltas)
 
 
 def proposal_terms(
@@ -185,7 +274,7 @@ def proposal_terms(
         background = background * background_weight.flatten()[sample.background]
     scored = functional.softplus(-objectness[sample.objects]).sum() + background.sum()
     placed = functional.smooth_l1_loss(deltas[sample.objects], sample.deltas, beta=box_beta, reduction="sum")
-    count = scored.new_tensor(len(sample.objects) + len(sample.background))
+    count = scored.new_full((), len(sample.objects) + len(sample.background))
     return {"rpn_objectness": LossTerm(scored, count), "rpn_box": LossTerm(placed, count)}
 
 
@@ -205,12 +294,3 @@ def image_seeds(images: UInt8[Tensor, "b 3 height width"]) -> tuple[int, ...]:
     draw = int(torch.randint(2**31, ()))
     sums: list[int] = images.sum(dim=(1, 2, 3)).tolist()
     return tuple((draw + total) % 2**31 for total in sums)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let torch's global random numbers follow from a seed; afterwards they go on as if nothing had been drawn."""
-    is_cpu = device.type == "cpu"
-    with torch.random.fork_rng([] if is_cpu else [device], device_type="cuda" if is_cpu else device.type):
-        torch.manual_seed(seed)
-        yield

@@ -1,11 +1,12 @@
 """RetinaNet: nine anchors at every position, each a class or background.
 
-B images, C classes, N boxes of an image, P anchors of all levels, K of them objects.
+B images, C classes, N boxes of the batch, P anchors of all levels, K of them objects.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
@@ -13,19 +14,21 @@ from jaxtyping import Float, Int  # noqa: TC002  (beartype resolves the annotati
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
 from siod.detectors.float32 import in_float32
-from siod.detectors.fpn import BACKGROUND, PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets, anchor_counts
+from siod.detectors.fpn import PyramidDetector, PyramidOutputs, PyramidSpec, PyramidTargets, anchor_counts
+from siod.ops.boxes import decode_deltas, encode_deltas
+from siod.ops.matching import images_at_once, match_by_overlap
 from siod.ops.pooling import pool_pseudo_labels
 from siod.types import LossTerm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.detectors.annotated import AnnotatedBoxes
     from siod.types import Mined
 
 OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -90,22 +93,24 @@ class RetinaNetDetector(PyramidDetector):
         super().__init__(spec, num_classes, _head(spec, num_classes), anchors)
         self.spec = spec
         self.loss_weights = {"class": 1.0, "box": spec.box_weight}
-        self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-        self.matcher = Matcher(spec.object_iou, spec.background_iou, allow_low_quality_matches=True)
 
-    def assign(
-        self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs
-    ) -> tuple[Int[Tensor, " p"], Int[Tensor, " n"]]:
-        """Give each anchor to the box it overlaps most; a box belongs to the level of the anchor it overlaps most."""
-        anchors = outputs.anchors_xyxy
-        if len(boxes_xyxy) == 0:
-            nothing = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
-            return nothing, nothing[:0]
-        overlaps = box_iou(boxes_xyxy, anchors)
-        ends = torch.tensor(anchor_counts(outputs), device=anchors.device).cumsum(0)
-        own_level = torch.bucketize(overlaps.argmax(dim=1), ends, right=True)
-        match: Tensor = self.matcher(overlaps)
-        return match, own_level
+    def assign(self, known: AnnotatedBoxes, outputs: PyramidOutputs) -> Int[Tensor, "b p"]:
+        """Give each anchor to the box it overlaps most."""
+        return match_by_overlap(
+            known.slots_xyxy,
+            known.present,
+            outputs.anchors_xyxy[None],
+            object_iou=self.spec.object_iou,
+            background_iou=self.spec.background_iou,
+            best_of_each=True,
+        )
+
+    def own_levels(self, boxes_xyxy: Float[Tensor, "n 4"], outputs: PyramidOutputs) -> Int[Tensor, " n"]:
+        """The level of the anchor that overlaps a box most."""
+        some = torch.split(boxes_xyxy, images_at_once(len(outputs.anchors_xyxy)))
+        nearest = torch.cat([box_iou(boxes, outputs.anchors_xyxy).argmax(dim=1) for boxes in some])
+        ends = accumulate(anchor_counts(outputs)[:-1])
+        return torch.stack([nearest >= end for end in ends]).sum(dim=0)
 
     def losses(self, outputs: PyramidOutputs, encoded: PyramidTargets, mined: Sequence[Mined]) -> dict[str, LossTerm]:
         """Focal loss of all anchors but the doubtful ones, and (smooth) L1 of the objects' deltas.
@@ -116,12 +121,12 @@ class RetinaNetDetector(PyramidDetector):
         """
         objects = encoded.objects
         anchors = outputs.anchors_xyxy[objects % len(outputs.anchors_xyxy)]
-        wanted = self.coder.encode_single(encoded.boxes_xyxy, anchors)
+        wanted = encode_deltas(encoded.boxes_xyxy, anchors)
         found = outputs.deltas.flatten(0, 1)[objects]
         placed = functional.smooth_l1_loss(found, wanted, beta=self.spec.box_beta, reduction="sum")
         return {
             "class": self.class_term(outputs, encoded, mined),
-            "box": LossTerm(placed, placed.new_tensor(len(objects))),
+            "box": LossTerm(placed, placed.new_full((), len(objects))),
         }
 
     def soft_labels(self, mined: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ c"]:
@@ -133,10 +138,9 @@ class RetinaNetDetector(PyramidDetector):
         # Anchors of one ratio follow each other, from the smallest to the largest.
         return by_size.repeat(1, 1, 1, len(RATIOS), 1).flatten(1, 3)
 
-    def boxes(self, deltas: Float[Tensor, "k 4"], anchors_xyxy: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
+    def boxes(self, deltas: Float[Tensor, "*k 4"], anchors_xyxy: Float[Tensor, "*k 4"]) -> Float[Tensor, "*k 4"]:
         """The deltas are shifts in widths and heights of the anchor, and logarithms of ratios to them."""
-        found: Tensor = self.coder.decode_single(deltas, anchors_xyxy)
-        return found
+        return decode_deltas(deltas, anchors_xyxy)
 
 
 def _head(spec: RetinaNet, num_classes: int) -> Any:

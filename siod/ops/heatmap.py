@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
 from torch.nn import functional
 
@@ -57,6 +57,7 @@ def draw_heatmap(
     image_index: Int[Tensor, " n"],
     *,
     shape: tuple[int, int, int, int],
+    drawn: Bool[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """Draw a Gaussian around the centre of every box, one map per image and class.
 
@@ -68,6 +69,7 @@ def draw_heatmap(
         labels: Their classes, 0 to C - 1.
         image_index: Their images, 0 to B - 1.
         shape: (B, C, H, W).
+        drawn: Which boxes to draw; None draws all.
 
     Returns:
         Values in [0, 1], exactly 1 at the integer part of each centre.
@@ -83,6 +85,8 @@ def draw_heatmap(
     row = _gaussian_line(grid_x, radius, width)
     column = _gaussian_line(grid_y, radius, height)
     blobs = (column[:, :, None] * row[:, None, :]).flatten(1)
+    if drawn is not None:
+        blobs = blobs.masked_fill(~drawn[:, None], 0)
     maps = blobs.new_zeros(batch * classes, height * width)
     target_row = (image_index * classes + labels)[:, None].expand_as(blobs)
     return maps.scatter_reduce_(0, target_row, blobs, reduce="amax").view(shape)

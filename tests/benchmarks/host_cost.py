@@ -2,10 +2,13 @@
 
 Every operation that reaches the dispatcher is one launch on a GPU. Some of them cannot end before the device has: they
 read a value back, their output's shape depends on values, or they copy from memory the device cannot read by itself.
+Code that works in smaller pieces on a CPU takes a device's while it is counted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,11 +17,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+# Module, size of its pieces on a CPU, and on a device.
+PIECES = (("siod.ops.focal", "CPU_CHUNK", "DEVICE_CHUNK"), ("siod.ops.suppression", "CPU_BOXES", "DEVICE_BOXES"))
 # A value is read, or the shape of the output depends on values.
 WAITING = {
     "_local_scalar_dense",
+    "item",  # in inference mode operations arrive whole
+    "argwhere",
     "equal",
     "is_nonzero",
     "nonzero",
@@ -79,9 +86,12 @@ class HostCost(TorchDispatchMode):
         self.by_name: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self._reads = _Reads(self.waits)
+        self._pieces = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Count from here on."""
+        for module, on_cpu, on_device in PIECES:
+            self._pieces.enter_context(_pieces_of_a_device(module, on_cpu, on_device))
         self._reads.__enter__()
         super().__enter__()
         return self
@@ -90,6 +100,7 @@ class HostCost(TorchDispatchMode):
         """Count no more."""
         super().__exit__(*error)
         self._reads.__exit__(*error)
+        self._pieces.close()
 
     @property
     def operations(self) -> int:
@@ -109,9 +120,25 @@ class HostCost(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func.__name__.partition(".")[0]
         self.by_name[name] += 1
-        if name in WAITING or _indexed_by_mask(name, args) or _repeated(name, kwargs):
+        if name in WAITING or _indexed_by_mask(name, args) or _repeated(name, kwargs) or _places(name, args):
             self.waits[name] += 1
         return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _pieces_of_a_device(module: str, on_cpu: str, on_device: str) -> Iterator[None]:
+    """Let a module work on a CPU in the pieces that it takes on a device; an older version may not have it."""
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError:
+        yield
+        return
+    before = getattr(found, on_cpu)
+    setattr(found, on_cpu, getattr(found, on_device))
+    try:
+        yield
+    finally:
+        setattr(found, on_cpu, before)
 
 
 class _Reads(TorchFunctionMode):
@@ -142,3 +169,8 @@ def _indexed_by_mask(name: str, args: tuple[Any, ...]) -> bool:
 def _repeated(name: str, kwargs: dict[str, Any]) -> bool:
     """True for ``repeat_interleave`` by a tensor whose sum nobody told."""
     return name == "repeat_interleave" and kwargs.get("output_size") is None
+
+
+def _places(name: str, args: tuple[Any, ...]) -> bool:
+    """True for ``where`` of a mask alone, which is ``nonzero``."""
+    return name == "where" and len(args) == 1

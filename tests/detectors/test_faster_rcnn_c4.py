@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -13,14 +17,13 @@ from torchvision.ops import roi_align
 
 from siod.detectors.detector import normalise
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch, anchor_soft_labels
-from siod.detectors.region_proposals import ProposalNetwork, image_seeds, propose, seeded
+from siod.detectors.region_proposals import Drawn, ProposalNetwork, draw, image_seeds, propose
 from siod.detectors.zoo import FASTER_RCNN_R50_C4, FASTER_RCNN_TINY, FASTER_RCNN_TINY_MINING
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
 from siod.training.presets import DIGITS_FASTER_RCNN_DMINER, digits_faster_rcnn
 from siod.types import LossTerm, Mined, Target
 
-CPU = torch.device("cpu")
 # Statistics of one image at a time, so that images do not depend on their batch.
 PLAIN = FASTER_RCNN_TINY.with_changes({"norm": "group"})
 MINING = FASTER_RCNN_TINY_MINING.with_changes({"norm": "group"})
@@ -49,6 +52,14 @@ def two_targets() -> list[Target]:
         target([[8.0, 8.0, 30.0, 28.0], [40.0, 20.0, 84.0, 80.0]], [0, 2]),
         target([[20.0, 30.0, 50.0, 62.0]], [1]),
     ]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's global random numbers from a seed on, for the time being."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        yield
 
 
 def for_torchvision(targets: list[Target], *, background: int) -> list[dict[str, Tensor]]:
@@ -131,11 +142,11 @@ def test_all_four_losses_are_torchvision_s_for_the_same_random_choices(boxes: in
     seed = image_seeds(pixels)[0]
     ours = terms_of(detector, pixels, targets)
     features = {"0": detector.backbone.trunk(normalise(pixels))}
-    with seeded(seed, CPU):
+    with seeded(seed):
         proposals, theirs = detector.rpn(
             ImageList(pixels, [(96, 96)]), features, for_torchvision(targets, background=0)
         )
-    with seeded(seed, CPU):
+    with seeded(seed):
         _, losses = torchvision_heads(detector)(features, proposals, [(96, 96)], for_torchvision(targets, background=1))
     theirs |= losses
     assert ours["rpn_objectness"].count == ours["rpn_box"].count == FASTER_RCNN_TINY.proposals.sampled
@@ -205,15 +216,41 @@ def test_what_is_sampled_in_an_image_does_not_depend_on_its_batch() -> None:
         assert term.count == sum(part[name].count for part in parts)
 
 
-def test_sampling_leaves_the_global_generator_where_it_was() -> None:
+def labelled(images: int, candidates: int, *, of_object: float) -> Tensor:
+    """1 for objects, 0 for background, -1 for what is neither."""
+    odds = torch.rand(images, candidates, generator=torch.Generator().manual_seed(candidates))
+    return torch.where(odds < of_object, 1.0, torch.where(odds > 0.9, -1.0, 0.0))
+
+
+@pytest.mark.parametrize(("candidates", "of_object"), [(300, 0.2), (300, 0.01), (10, 0.5), (300, 0.0), (300, 1.0)])
+def test_what_is_drawn_is_torchvision_s_choice_for_the_seed_of_each_image(candidates: int, of_object: float) -> None:
+    labels, seeds = labelled(3, candidates, of_object=of_object), (5, 2**31 - 1, 5)
+    drawn = draw(labels == 1, labels == 0, seeds, number=32, share=0.25)
+    sampler = BalancedPositiveNegativeSampler(32, 0.25)
+    masks = []
+    for of_image, seed in zip(labels, seeds, strict=True):
+        with seeded(seed):
+            (objects,), (background,) = sampler([of_image])
+        masks.append(torch.stack([objects, background]))
+    expected = torch.stack(masks, dim=1)
+    assert drawn.objects.tolist() == expected[0].flatten().nonzero().flatten().tolist()
+    assert drawn.background.tolist() == expected[1].flatten().nonzero().flatten().tolist()
+    assert drawn.counts == tuple(expected.sum(dim=(0, 2)).tolist())
+
+
+def test_of_no_candidates_none_is_drawn() -> None:
+    nothing = torch.zeros(2, 7, dtype=torch.bool)
+    drawn = draw(nothing, nothing, (1, 2), number=8, share=0.5)
+    assert (drawn.objects.tolist(), drawn.background.tolist(), drawn.counts) == ([], [], (0, 0))
+
+
+def test_drawing_leaves_the_global_generator_where_it_was() -> None:
+    labels = labelled(2, 50, of_object=0.3)
     torch.manual_seed(1)
-    expected = torch.rand(2)
+    expected = torch.rand(1)
     torch.manual_seed(1)
-    first = torch.rand(1)
-    with seeded(5, CPU):
-        inside = torch.rand(1)
-    assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
-    assert torch.equal(inside, torch.rand(1, generator=torch.Generator().manual_seed(5)))
+    assert isinstance(draw(labels == 1, labels == 0, (3, 4), number=8, share=0.5), Drawn)
+    assert torch.equal(torch.rand(1), expected)
 
 
 def test_the_same_seed_gives_the_same_losses() -> None:

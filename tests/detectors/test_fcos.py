@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torchvision.models import detection
 
+from siod.detectors.annotated import annotated_boxes
 from siod.detectors.fcos import FCOS, FCOSDetector, centerness
-from siod.detectors.fpn import IGNORED, PyramidOutputs
+from siod.detectors.fpn import PyramidOutputs
 from siod.detectors.zoo import FCOS_R50_FPN, FCOS_TINY
+from siod.ops.matching import IGNORED
 from siod.types import Mined, Target
 
 # Statistics of one image at a time.
@@ -29,6 +31,12 @@ def target(boxes: list[list[float]], labels: list[int]) -> Target:
         torch.zeros(0, 4),
         torch.zeros(0, dtype=torch.long),
     )
+
+
+def matched(detector: FCOSDetector, boxes: Tensor, outputs: PyramidOutputs) -> Tensor:
+    """The box of each position of an only image."""
+    known = annotated_boxes([target(boxes.tolist(), [0] * len(boxes))])
+    return detector.assign(known, outputs)[0]
 
 
 def images(batch: int) -> Tensor:
@@ -91,9 +99,9 @@ def test_a_position_belongs_to_the_box_it_is_in_the_middle_and_in_range_of() -> 
     """
     detector = detector_of(SPEC.with_changes({"range_strides": 4.0}))
     outputs = outputs_of(detector)
-    match, own_level = detector.assign(torch.tensor([[12.0, 12.0, 28.0, 28.0], [0.0, 0.0, 40.0, 40.0]]), outputs)
-    first, second, third = match.split(POSITIONS)
-    assert own_level.tolist() == [0, 1]
+    boxes = torch.tensor([[12.0, 12.0, 28.0, 28.0], [0.0, 0.0, 40.0, 40.0]])
+    first, second, third = matched(detector, boxes, outputs).split(POSITIONS)
+    assert detector.own_levels(boxes, outputs).tolist() == [0, 1]
     assert (first.view(24, 24) == 0).nonzero().tolist() == [[y, x] for y in (4, 5, 6) for x in (4, 5, 6)]
     assert (second.view(12, 12) == 1).nonzero().tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
     assert [int((level >= 0).sum()) for level in (first, second, third)] == [9, 4, 0]
@@ -104,8 +112,7 @@ def test_of_two_boxes_around_a_position_the_smaller_one_has_it() -> None:
     outputs = outputs_of(detector)
     nested = torch.tensor([[10.0, 10.0, 30.0, 30.0], [14.0, 14.0, 26.0, 26.0]])
     for boxes, smaller in ((nested, 1), (nested.flip(0), 0)):
-        match, _ = detector.assign(boxes, outputs)
-        assert match[5 * 24 + 5] == smaller
+        assert matched(detector, boxes, outputs)[5 * 24 + 5] == smaller
 
 
 def test_the_farthest_side_of_its_centre_decides_the_level_of_a_reference() -> None:
@@ -113,7 +120,7 @@ def test_the_farthest_side_of_its_centre_decides_the_level_of_a_reference() -> N
     outputs = outputs_of(detector)
     sides = [10.0, 23.9, 24.1, 47.9, 48.1, 90.0]
     flat = torch.tensor([[2.0, 2.0, 2 + side, 8.0] for side in sides])
-    assert detector.assign(flat, outputs)[1].tolist() == [0, 0, 1, 1, 2, 2]
+    assert detector.own_levels(flat, outputs).tolist() == [0, 0, 1, 1, 2, 2]
     assert FCOS_R50_FPN.strides_px() == (8, 16, 32, 64, 128)
 
 
@@ -201,6 +208,5 @@ def test_centerness_is_one_in_the_middle() -> None:
 def test_no_position_is_in_doubt() -> None:
     detector = detector_of()
     outputs = outputs_of(detector)
-    match, _ = detector.assign(torch.tensor(BOXES), outputs)
-    assert IGNORED not in match
+    assert IGNORED not in matched(detector, torch.tensor(BOXES), outputs)
     assert detector.encode([target(BOXES, [0, 1, 2, 0])], outputs).ignored is None

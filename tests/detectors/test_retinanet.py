@@ -85,8 +85,8 @@ def test_the_anchor_that_overlaps_a_box_most_decides_its_level() -> None:
     detector = detector_of()
     outputs = outputs_of(detector)
     squares = torch.tensor([[24.0, 24.0, 24 + side, 24 + side] for side in (12.0, 18.0, 26.0, 37.0, 50.0, 70.0)])
-    assert detector.assign(squares, outputs)[1].tolist() == [0, 0, 1, 1, 2, 2]
-    assert detector.assign(squares[:0], outputs)[1].tolist() == []
+    assert detector.own_levels(squares, outputs).tolist() == [0, 0, 1, 1, 2, 2]
+    assert detector.own_levels(squares[:0], outputs).tolist() == []
 
 
 def test_soft_labels_of_anchors_are_means_over_the_kernel_of_their_size() -> None:

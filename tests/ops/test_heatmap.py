@@ -48,6 +48,13 @@ def test_boxes_reach_only_their_own_image_and_class() -> None:
     assert heatmap.nonzero().tolist() == [[0, 0, 6, 6], [1, 2, 2, 2]]
 
 
+def test_a_box_that_is_not_to_be_drawn_leaves_no_trace() -> None:
+    boxes, labels, images = torch.tensor([[1.0, 1.0, 9.0, 9.0]] * 2), torch.tensor([0, 1]), torch.tensor([0, 0])
+    drawn = draw_heatmap(boxes, labels, images, shape=(1, 2, 16, 16), drawn=torch.tensor([False, True]))
+    assert drawn[0, 0].eq(0).all()
+    assert torch.equal(drawn[0, 1], draw_heatmap(boxes, labels, images, shape=(1, 2, 16, 16))[0, 1])
+
+
 def test_no_boxes_give_an_empty_heatmap() -> None:
     assert draw([], [], (1, 2, 4, 4)).abs().sum() == 0
 

@@ -1,0 +1,47 @@
+"""Matching of boxes with anchors: torchvision's, for all images at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models.detection._utils import Matcher
+from torchvision.ops import box_iou
+
+from siod.ops import matching
+from siod.ops.matching import BACKGROUND, IGNORED, match_by_overlap
+
+
+def random_boxes(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    # Whole pixels, so that overlaps are often equal.
+    low = torch.randint(0, 24, (*shape, 2), generator=generator)
+    return torch.cat([low, low + torch.randint(1, 16, (*shape, 2), generator=generator)], dim=-1).float()
+
+
+@pytest.mark.parametrize("best_of_each", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("pairs_at_once", [1, 1 << 21])
+def test_each_image_is_matched_as_torchvision_matches_it(
+    monkeypatch: pytest.MonkeyPatch, *, best_of_each: bool, shared: bool, pairs_at_once: int
+) -> None:
+    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", pairs_at_once)
+    counts = [0, 3, 9, 1, 0, 5]
+    boxes = random_boxes(len(counts), max(counts), seed=1)
+    boxes[3, 0] = torch.tensor([-90.0, -90.0, -80.0, -80.0])  # meets no anchor
+    present = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+    anchors = random_boxes(1 if shared else len(counts), 200, seed=2)
+    found = match_by_overlap(boxes, present, anchors, object_iou=0.5, background_iou=0.3, best_of_each=best_of_each)
+    matcher = Matcher(0.5, 0.3, allow_low_quality_matches=best_of_each)
+    for index, count in enumerate(counts):
+        expected = torch.full((200,), BACKGROUND)
+        if count:
+            expected = matcher(box_iou(boxes[index, :count], anchors[0 if shared else index]))
+        assert torch.equal(found[index], expected)
+    assert {BACKGROUND, IGNORED, 1} <= set(found.flatten().tolist())
+
+
+def test_no_image_is_too_large_to_be_matched_by_itself() -> None:
+    assert matching.images_at_once(1 << 40) == 1
+    assert matching.images_at_once(0) == matching.PAIRS_AT_ONCE
+    assert matching.images_at_once(matching.PAIRS_AT_ONCE // 3) == 3
