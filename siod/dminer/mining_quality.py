@@ -113,12 +113,13 @@ class _Level(NamedTuple):
 
     Instances of one image and class share a map. ``maps`` numbers the maps of the whole batch, ``hidden_inside`` has
     the positions inside each hidden instance. ``on_hidden`` and ``on_annotated`` have, in the row of the first
-    instance of each map and nowhere else, the positions inside a hidden one, and inside annotated ones alone.
+    instance of each map and nowhere else, the positions inside a hidden one, and inside annotated ones alone. The
+    first one is a hidden one if the map has any.
     """
 
     maps: Int[Tensor, " n"]
     hidden_inside: Bool[Tensor, "m p"]
-    on_hidden: Bool[Tensor, "n p"]
+    on_hidden: Bool[Tensor, "m p"]
     on_annotated: Bool[Tensor, "n p"]
 
 
@@ -142,10 +143,11 @@ def _lie(boxes: _Boxes, shape: Sequence[int], stride_px: int) -> _Level:
     numbers = torch.arange(len(maps), device=maps.device)
     first = numbers.new_zeros(batch * classes).scatter_reduce_(0, maps, numbers, "amin", include_self=False)[maps]
     # How many instances hold a position: whole numbers add up to the same in any order.
-    held = inside.to(torch.int16)
-    on_hidden = torch.zeros_like(held).index_add_(0, first[: boxes.hidden], held[: boxes.hidden]) > 0
-    on_annotated = torch.zeros_like(held).index_add_(0, first[boxes.hidden :], held[boxes.hidden :]) > 0
-    return _Level(maps, inside[: boxes.hidden], on_hidden, on_annotated & ~on_hidden)
+    hidden, annotated = inside[: boxes.hidden].to(torch.int16), inside[boxes.hidden :].to(torch.int16)
+    on_hidden = torch.zeros_like(hidden).index_add_(0, first[: boxes.hidden], hidden) > 0
+    on_annotated = hidden.new_zeros(inside.shape).index_add_(0, first[boxes.hidden :], annotated) > 0
+    on_annotated[: boxes.hidden] &= ~on_hidden
+    return _Level(maps, inside[: boxes.hidden], on_hidden, on_annotated)
 
 
 def _between(edges: Float[Tensor, "n 2"], length: int, stride_px: int) -> Bool[Tensor, "n l"]:
@@ -160,7 +162,7 @@ def _judged(maps: Sequence[Tensor], levels: Sequence[_Level], boxes: _Boxes, *, 
         rows = found.flatten(2).flatten(0, 1).index_select(0, level.maps).bool()
         # Many times faster on a CPU than the sum of a mask.
         entries.append(found.count_nonzero())
-        on_hidden.append((rows & level.on_hidden).count_nonzero())
+        on_hidden.append((rows[: boxes.hidden] & level.on_hidden).count_nonzero())
         on_annotated.append((rows & level.on_annotated).count_nonzero())
         recalled.append((rows[: boxes.hidden] & level.hidden_inside).any(dim=1))
     return MiningCounts(
