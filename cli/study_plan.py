@@ -83,10 +83,10 @@ def plan(
 
     if loaded.search is not None:
         loaded, left = _searched(loaded, absolute(runs) / "studies" / loaded.name)
-    nodes = machines(address)
+    with machines(address) as nodes:
+        room = Room(nodes, max_concurrent, autoscale)
     trials = place_trials(plan_trials(loaded), nodes, autoscale=autoscale)
     refuse_hours_without_gpus(loaded, trials)
-    room = Room(nodes, max_concurrent, autoscale)
     slots = room.slots(trials)
     runs_dir, cache_dir = absolute(runs), absolute(cache)
     jobs = prepare_jobs(

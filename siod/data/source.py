@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import msgspec
 from filelock import FileLock
 from pydantic import Field
 
@@ -175,33 +174,6 @@ def locate(source: Source, cache_dir: Path, progress: Progress | None = None) ->
         if isinstance(path, Path) and not path.exists():
             raise UserError(f"{path}: does not exist; correct {name} of the data source")
     return files
-
-
-class _Images(msgspec.Struct):
-    """All that is read of an annotation file to count its images."""
-
-    images: list[msgspec.Raw] = []
-
-
-def count_training_images(source: Source) -> int:
-    """Count the training images of a source, without drawing, checking or reading more than that takes.
-
-    Args:
-        source: Where the data comes from.
-
-    Returns:
-        The images its annotation file lists; 0 where that cannot be read, of which :func:`prepare` says why.
-
-    Raises:
-        UserError: A file or folder is missing.
-    """
-    if isinstance(source, Digits):
-        return source.train_images
-    path = locate(source, Path()).train_annotations
-    try:
-        return len(msgspec.json.decode(path.read_bytes(), type=_Images).images)
-    except (OSError, msgspec.DecodeError):
-        return 0
 
 
 def _in_folder(root: Path) -> CocoFiles:

@@ -83,11 +83,21 @@ def session(
         ray.shutdown()
 
 
-def machines(address: str | None = None) -> tuple[Node, ...]:
-    """What there is to place trials on: of a cluster, of the session of this process, or of this machine.
+@contextmanager
+def machines(
+    address: str | None = None, *, verbose: bool = False, autoscale: bool = False
+) -> Iterator[tuple[Node, ...]]:
+    """Know what there is to place trials on; Ray is not started for that, but a cluster is joined and kept.
+
+    Joining twice is not only slow: a process that leaves Ray and joins again may be ended by it when a node was lost.
 
     Args:
-        address: ``host:port`` of a cluster; Ray is not started for less.
+        address: ``host:port`` of a cluster.
+        verbose: As in :func:`session`.
+        autoscale: As in :func:`session`.
+
+    Yields:
+        What each machine offers: of the cluster, of the session of this process, or this machine alone.
 
     Raises:
         UserError: As :func:`session`.
@@ -95,9 +105,10 @@ def machines(address: str | None = None) -> tuple[Node, ...]:
     if address is not None:
         refuse_unreachable(address)
     if address in {None, "local"} and not ray.is_initialized():
-        return (this_machine(),)
-    with session(address) as nodes:
-        return nodes
+        yield (this_machine(),)
+        return
+    with session(address, verbose=verbose, autoscale=autoscale) as nodes:
+        yield nodes
 
 
 def refuse_unreachable(address: str) -> None:

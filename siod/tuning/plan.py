@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from siod.data.source import count_training_images
+from siod.data.image_count import count_training_images
 from siod.errors import UserError
 from siod.training.placement import (
     DEVICE_REMEDY,

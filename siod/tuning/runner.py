@@ -15,7 +15,7 @@ from siod.tuning.call import Call, add_teachers, reuse
 from siod.tuning.driver import carry_out_all
 from siod.tuning.jobs import forget, in_stages
 from siod.tuning.lock import alone
-from siod.tuning.plan import confirm_cpu, place_trials, plan, refuse_hours_without_gpus
+from siod.tuning.plan import confirm_cpu, plan, refuse_hours_without_gpus
 from siod.tuning.progress import shown
 from siod.tuning.recorder import Recorder
 from siod.tuning.searching import run_search
@@ -98,39 +98,51 @@ def run_study(
         UserError: Something in the input has to be mended; nothing was trained.
     """
     began = time.monotonic()
-    trials = plan(study, arms=arms, seeds=seeds)
-    nodes = cluster.machines(address)
-    trials = place_trials(trials, nodes, autoscale=autoscale)
-    refuse_hours_without_gpus(study, trials)
-    confirm_cpu(trials, confirm)
-    folder = runs_dir / "studies" / study.name
-    call = Call(
-        runs_dir,
-        cache_dir,
-        store_uri,
-        address,
-        max_concurrent,
-        check_images,
-        progress,
-        command,
-        max_failures,
-        verbose,
-        nodes,
-        autoscale,
-    )
+    plan(study, arms=arms, seeds=seeds)  # a mistake in what was asked for is told before a cluster is joined
+    with cluster.machines(address, verbose=verbose, autoscale=autoscale) as nodes:
+        call = Call(
+            runs_dir,
+            cache_dir,
+            store_uri,
+            address,
+            max_concurrent,
+            check_images,
+            progress,
+            command,
+            max_failures,
+            verbose,
+            nodes,
+            autoscale,
+        )
+        trials = call.place(plan(study, arms=arms, seeds=seeds))
+        refuse_hours_without_gpus(study, trials)
+        confirm_cpu(trials, confirm)
+        outcome = _run(study, call, trials, arms=arms, seeds=seeds, fresh=fresh)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _run(
+    study: Study,
+    call: Call,
+    trials: Sequence[Trial],
+    *,
+    arms: Collection[str] | None,
+    seeds: Collection[int] | None,
+    fresh: bool,
+) -> StudyOutcome:
+    folder = call.runs_dir / "studies" / study.name
     with alone(folder):
         searched = StudyOutcome(study.name)
         if study.search is not None:
             searched = _search(study, call, folder, arms)
             if searched.unfinished or searched.doom:
-                searched.seconds = time.monotonic() - began
                 return searched
             study = tuned(study, best_of(study, folder))
             trials = call.place(plan(study, arms=arms, seeds=seeds))
         outcome = _train_all(study, call, folder, trials, fresh=fresh)
     outcome.failed |= searched.failed
     outcome.unrecorded |= searched.unrecorded
-    outcome.seconds = time.monotonic() - began
     return outcome
 
 

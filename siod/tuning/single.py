@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -66,12 +66,13 @@ def train_one(
     """
     if out is not None:
         _refuse_foreign(out)
-    nodes = _machines(experiment, address)
-    (trial,) = place_trials([Trial(Arm(name=name), experiment.seed, experiment)], nodes, autoscale=autoscale)
-    if out is None or results.read_result(out) is None:
-        confirm_cpu([trial], confirm)
-    board = Board.of("train", {trial.name: total_epochs(experiment)})
-    with shown(board) if progress else nullcontext():
+    with ExitStack() as stack:
+        nodes = stack.enter_context(_machines(experiment, address, autoscale=autoscale))
+        (trial,) = place_trials([Trial(Arm(name=name), experiment.seed, experiment)], nodes, autoscale=autoscale)
+        if out is None or results.read_result(out) is None:
+            confirm_cpu([trial], confirm)
+        board = Board.of("train", {trial.name: total_epochs(experiment)})
+        stack.enter_context(shown(board) if progress else nullcontext())
         board.doing("preparing the data")
         (job,) = prepare_jobs(
             [trial],
@@ -90,13 +91,15 @@ def train_one(
         return job.run_dir, _train(job, board, address, autoscale=autoscale)
 
 
-def _machines(experiment: Experiment, address: str | None) -> tuple[Node, ...]:
+def _machines(
+    experiment: Experiment, address: str | None, *, autoscale: bool
+) -> AbstractContextManager[tuple[Node, ...]]:
     """What there is: Ray, loaded only where it is needed, is asked by experiments with its workers alone."""
     if experiment.compute.in_process():
-        return (this_machine(),)
+        return nullcontext((this_machine(),))
     from siod.tuning.cluster import machines  # noqa: PLC0415
 
-    return machines(address)
+    return machines(address, autoscale=autoscale)
 
 
 def _refuse_unplaceable(trial: Trial, nodes: Sequence[Node]) -> None:

@@ -160,12 +160,12 @@ def test_a_plan_says_what_a_run_then_does(address: str, tmp_path: Path) -> None:
 OWN = """
 import os, ray
 from siod.tuning.cluster import machines, session
-with session() as nodes:
+with machines() as planned, session() as nodes:
     assert nodes == planned, (nodes, planned)
     print(ray.get(ray.remote(
         lambda: os.getpriority(os.PRIO_PROCESS, 0) - os.getpriority(os.PRIO_PROCESS, os.getppid())
     ).remote()))
-""".replace("with session", "planned = machines()\nwith session")
+"""
 
 
 def test_a_session_of_our_own_has_what_was_planned_with_and_does_not_starve_its_trials() -> None:
