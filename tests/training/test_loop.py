@@ -126,19 +126,19 @@ def test_loader_processes_live_from_epoch_to_epoch_and_end_with_the_run(
 ) -> None:
     """One for training and one for validation images; none of them of another run."""
     alive: list[set[int | None]] = []
-    experiment = small.with_changes({"compute.loader_workers": 1, "dminer": None})
+    experiment = small.with_changes({"dminer": None})
 
     def listen(epoch: int, _metrics: object) -> None:
         alive.append({process.pid for process in multiprocessing.active_children()})
         if len(alive) == 3:
             raise RunError(f"epoch {epoch} of another run went wrong")
 
-    loop.run(experiment, small_data, InProcess(tmp_path / "a", listen, device=CPU))
+    loop.run(experiment, small_data, InProcess(tmp_path / "a", listen, device=CPU, loader_workers=1))
     assert len(alive[0]) == 2
     assert alive[0] == alive[1]
     assert multiprocessing.active_children() == []
     with pytest.raises(RunError, match="epoch 1 of another run"):
-        loop.run(experiment, small_data, InProcess(tmp_path / "b", listen, device=CPU))
+        loop.run(experiment, small_data, InProcess(tmp_path / "b", listen, device=CPU, loader_workers=1))
     assert len(alive[2]) == 2
     assert not alive[0] & alive[2]
     assert multiprocessing.active_children() == []
