@@ -17,7 +17,11 @@ from siod.cli import (
     data_check,
     data_convert,
     data_digits,
+    data_export,
+    data_import,
+    data_merge,
     data_resize,
+    data_split,
     data_stats,
     doctor,
     evaluate,
@@ -52,7 +56,11 @@ data_app.command("annotate")(data_annotate.annotate)
 data_app.command("cache")(data_cache.cache)
 data_app.command("check")(data_check.check)
 data_app.command("convert")(data_convert.convert)
+data_app.command("export")(data_export.export)
+data_app.command("import")(data_import.import_)
+data_app.command("merge")(data_merge.merge)
 data_app.command("resize")(data_resize.resize)
+data_app.command("split")(data_split.split)
 data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -128,6 +128,22 @@ def box_in_stored(corners: Sequence[float], size: tuple[int, int], orientation: 
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 
+def box_in_shown(corners: Sequence[float], size: tuple[int, int], orientation: int) -> tuple[float, ...]:
+    """The box of the shown frame that a box of the stored frame covers; undoes :func:`box_in_stored`.
+
+    Args:
+        corners: x1, y1, x2, y2 as stored, in pixels.
+        size: Stored width and height.
+        orientation: 1 to 8.
+
+    Example:
+        >>> box_in_shown((20, 10, 90, 30), (100, 40), 6)
+        (10, 20, 30, 90)
+    """
+    # A quarter turn is undone by the other one, a mirroring by itself.
+    return box_in_stored(corners, shown_size(size, orientation), {6: 8, 8: 6}.get(orientation, orientation))
+
+
 def visible(file: Image.Image) -> Image.Image:
     """An image as RGB to look at, in its stored frame.
 

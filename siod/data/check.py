@@ -51,14 +51,20 @@ class Examination:
 
     def refusal(self) -> str | None:
         """Why the repaired document is worth nothing, if so, as the end of a sentence."""
+        if (reason := self.beyond_repair()) is not None:
+            return reason
+        images, annotations = self.left
+        if not images or not annotations:
+            return f"{images} images and {annotations} annotations would be left; write or download the file again"
+        return None
+
+    def beyond_repair(self) -> str | None:
+        """Why nothing can be made of the file, if so, as the end of a sentence."""
         unmended = [defect for defect in self.defects if defect.kind in {"boxes-as-corners", "boxes-relative"}]
         if self.repaired is None:
             return "nothing in it can be saved; write or download the file again"
         if unmended:
             return f"{unmended[0].meaning}; write the file again with x, y, width, height in pixels"
-        images, annotations = self.left
-        if not images or not annotations:
-            return f"{images} images and {annotations} annotations would be left; write or download the file again"
         return None
 
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 Defects = Literal["refuse", "repair"]
+NAMED = 3
+"""How many of the things left out are named."""
+
+
+class UnusableImageError(UserError):
+    """An image file that is missing or no image."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,15 @@ class Growing:
 
     Args:
         kind: Of the folder, for the file's ``info``.
-        defects: Whether a box without area is refused or left out.
+        defects: Whether a box without area, or an image that does not open, is refused or left out.
     """
 
     kind: str
     defects: Defects
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
-    left_out: int = 0
+    left_out: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
     def add_image(self, file_name: str, size: tuple[int, int]) -> None:
         """An image by its name below the folder, with stored width and height."""
@@ -78,7 +85,7 @@ class Growing:
                     f"{where}: the box has no area inside its image; correct or remove it, or leave such boxes out "
                     "with --defects repair"
                 )
-            self.left_out += 1
+            self.left_out.append(where)
             return
         self.annotations.append(
             {
@@ -91,6 +98,16 @@ class Growing:
             }
         )
 
+    def leave_out(self, error: UnusableImageError) -> None:
+        """Go on without an image, unless defects are refused.
+
+        Raises:
+            UnusableImageError: They are.
+        """
+        if self.defects == "refuse":
+            raise error
+        self.unusable.append(str(error).partition(";")[0])
+
     def finish(self, names: Sequence[str], remarks: Sequence[str]) -> Conversion:
         """The document with its categories, numbered from 1."""
         document = {
@@ -99,8 +116,16 @@ class Growing:
             "annotations": self.annotations,
             "categories": [{"id": place, "name": name} for place, name in enumerate(names, start=1)],
         }
-        empty = [f"{self.left_out} boxes without area inside their image were left out"] if self.left_out else []
-        return Conversion(document, (*remarks, *empty))
+        lost = (
+            ("boxes without area inside their image", self.left_out),
+            ("images that cannot be used", self.unusable),
+        )
+        told = [f"{len(places)} {what} were left out ({_first(places)})" for what, places in lost if places]
+        return Conversion(document, (*remarks, *told))
+
+
+def _first(places: Sequence[str]) -> str:
+    return "; ".join(places[:NAMED]) + ("; ..." if len(places) > NAMED else "")
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
@@ -121,13 +146,13 @@ def looked_at(path: Path) -> tuple[tuple[int, int], int]:
     """Stored size and EXIF orientation of an image file.
 
     Raises:
-        UserError: It is missing or no image.
+        UnusableImageError: It is missing or no image.
     """
     try:
         return look_at(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "no such image" if isinstance(error, FileNotFoundError) else "does not open as an image"
-        raise UserError(f"{path}: {reason}; replace the file or remove its annotations") from error
+        raise UnusableImageError(f"{path}: {reason}; replace the file or remove its annotations") from error
 
 
 def number(text: str, where: str) -> float:

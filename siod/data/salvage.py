@@ -14,6 +14,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     Report = Callable[[str, str], None]
     """Told the kind of a defect and its place."""
@@ -61,6 +62,25 @@ def loads(text: bytes, where: str, report: Report) -> Any:
     except (ValueError, RecursionError) as error:
         raise UnreadableError(str(error)) from error
     return _clean(data, where, report, MOST_LEVELS)
+
+
+def top_level(path: Path) -> dict[str, Any]:
+    """The sections of a JSON file, undecoded where a strict reader accepts it; empty if it is no object.
+
+    Raises:
+        OSError: The file cannot be opened.
+        UnreadableError: It is no JSON.
+    """
+    text, _ = as_utf8(path.read_bytes())
+    try:
+        return dict(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
+    except (msgspec.MsgspecError, RecursionError):
+        found = loads(text, "", unheard)
+    return found if isinstance(found, dict) else {}
+
+
+def unheard(_kind: str, _where: str) -> None:
+    """A report that nobody hears, for a first look at a file that is checked later."""
 
 
 def decoded(raw: object, where: str, report: Report) -> tuple[Any, bool]:

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree as ET
 
-from siod.data.convert import Conversion, Defects, Growing, counted, listed, looked_at, number
+from siod.data.convert import (
+    IMAGE_SUFFIXES,
+    Conversion,
+    Defects,
+    Growing,
+    UnusableImageError,
+    counted,
+    listed,
+    looked_at,
+    number,
+)
 from siod.errors import UserError
 from siod.picture import SIDEWAYS, UPRIGHT, box_in_stored, shown_size
 
@@ -36,6 +46,7 @@ class _File:
     orientation: int
     rotated: bool
     objects: tuple[_Object, ...]
+    misnamed: bool
 
 
 def from_voc(
@@ -51,23 +62,28 @@ def from_voc(
     VOC counts pixels from 1 and means the last pixel by its maxima, so a box ``xmin, xmax`` covers ``xmin - 1`` to
     ``xmax``. Several tools write edges that count from 0 instead: ``xmin`` to ``xmax``. Objects marked difficult become
     crowds: they are neither learnt from nor judged. Where ``<size>`` is that of a photo as it is shown, its boxes are
-    brought into the stored frame.
+    brought into the stored frame. Where ``filename`` leads to no file, the image of the XML file's own name is meant.
 
     Args:
         annotations: Folder of ``*.xml``, folders in it included.
         images: Folder the files' ``filename`` is relative to.
         first_pixel: What the files count from. ``auto`` takes 0 if a minimum below 1 stands anywhere in the folder, or
             fractions in most of its files with objects (a few have them in VOC2012 itself).
-        defects: Whether boxes without area are refused or left out.
+        defects: Whether boxes without area, and images that do not open, are refused or left out.
         progress: Called with the number of files done and of all.
 
     Raises:
         UserError: A file is no VOC annotation, its image is missing, or ``<size>`` is not that of the image.
     """
-    files = [_parsed(path, images) for path in counted(listed(annotations, "*.xml"), progress)]
+    growing = Growing("Pascal VOC", defects)
+    files = []
+    for path in counted(listed(annotations, "*.xml"), progress):
+        try:
+            files.append(_parsed(path, annotations, images))
+        except UnusableImageError as error:
+            growing.leave_out(error)
     evidence = _evidence_of_zero(files)
     first = int(first_pixel) if first_pixel != "auto" else int(not evidence)
-    growing = Growing("Pascal VOC", defects)
     for file in files:
         growing.add_image(file.file_name, file.size)
         for entry in file.objects:
@@ -77,7 +93,7 @@ def from_voc(
     names = sorted({entry["category_id"] for entry in growing.annotations})
     for annotation in growing.annotations:
         annotation["category_id"] = names.index(annotation["category_id"]) + 1
-    return growing.finish(names, _remarks(files, evidence if first_pixel == "auto" else ""))
+    return growing.finish(names, _remarks(files, evidence if first_pixel == "auto" else "", first))
 
 
 def _evidence_of_zero(files: Sequence[_File]) -> str:
@@ -90,7 +106,7 @@ def _evidence_of_zero(files: Sequence[_File]) -> str:
     return f"{broken} of {len(files)} files have fractions" if 2 * broken > len(filled) else ""
 
 
-def _remarks(files: Sequence[_File], evidence: str) -> list[str]:
+def _remarks(files: Sequence[_File], evidence: str, first: int) -> list[str]:
     remarks = []
     if evidence:
         remarks.append(f"pixels are counted from 0: {evidence} (--first-pixel 1 counts from 1 all the same)")
@@ -98,19 +114,42 @@ def _remarks(files: Sequence[_File], evidence: str) -> list[str]:
         remarks.append(f"{turned} photos are annotated as shown (EXIF); their boxes were brought into the stored frame")
     if rotated := sum(file.rotated and file.orientation == UPRIGHT for file in files):
         remarks.append(f"{rotated} photos ask to be rotated (EXIF); their boxes were taken in the stored frame")
+    points = [entry.where for file in files for entry in file.objects if _is_point(entry)] if first else []
+    if points:
+        remarks.append(
+            f"{len(points)} boxes begin and end on one pixel, perhaps by a slip; they are kept ({points[0]})"
+        )
+    if misnamed := sum(file.misnamed for file in files):
+        remarks.append(f"{misnamed} files name an image that is not there; the image of the file's own name was taken")
     return remarks
 
 
-def _parsed(path: Path, images: Path) -> _File:
+def _is_point(entry: _Object) -> bool:
+    x1, y1, x2, y2 = entry.corners
+    return (x1, y1) == (x2, y2)
+
+
+def _parsed(path: Path, annotations: Path, images: Path) -> _File:
     try:
         root = ET.parse(path).getroot()  # noqa: S314  (expat since 2.4.1 refuses entity bombs; nothing is fetched)
     except (ET.ParseError, OSError, ValueError) as error:
         raise UserError(f"{path}: is not XML ({error}); write or download the file again") from error
-    file_name = _text(root, "filename", path)
+    stated = _text(root, "filename", path)
+    file_name = _image_of(path.relative_to(annotations), images, stated)
     size, orientation = looked_at(images / file_name)
     shown = _is_shown_frame(_stated_size(root, path), size, orientation, path, file_name)
+    frame = orientation if shown else UPRIGHT
     objects = tuple(_object(entry, path, f"object {place}") for place, entry in enumerate(root.findall("object")))
-    return _File(file_name, size, orientation if shown else UPRIGHT, orientation != UPRIGHT, objects)
+    return _File(file_name, size, frame, orientation != UPRIGHT, objects, file_name != stated)
+
+
+def _image_of(path: Path, images: Path, stated: str) -> str:
+    """The name of a file's image; renamed images often keep the old name inside their files."""
+    if (images / stated).is_file():
+        return stated
+    suffixes = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
+    own = (path.with_suffix(suffix).as_posix() for suffix in suffixes)
+    return next((name for name in own if (images / name).is_file()), stated)
 
 
 def _stated_size(root: ET.Element, path: Path) -> tuple[int, int] | None:

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from siod.data.convert import IMAGE_SUFFIXES, Conversion, Defects, Growing, counted, listed, looked_at, number
+from siod.data.convert import (
+    IMAGE_SUFFIXES,
+    Conversion,
+    Defects,
+    Growing,
+    UnusableImageError,
+    counted,
+    listed,
+    looked_at,
+    number,
+)
 from siod.data.entries import as_whole
 from siod.errors import UserError
 from siod.picture import UPRIGHT, box_in_stored, shown_size
@@ -39,7 +49,7 @@ def from_yolo(
             relative to the image's size.
         images: Folder of images; sizes are read from them.
         names: Of the classes, first to last.
-        defects: Whether boxes without area are refused or left out.
+        defects: Whether boxes without area, and images that do not open, are refused or left out.
         progress: Called with the number of images done and of all.
 
     Raises:
@@ -49,7 +59,11 @@ def from_yolo(
     _refuse_strays(labels, images, files)
     growing, turned, polygons = Growing("YOLO", defects), 0, 0
     for path in counted(files, progress):
-        size, orientation = looked_at(path)
+        try:
+            size, orientation = looked_at(path)
+        except UnusableImageError as error:
+            growing.leave_out(error)
+            continue
         growing.add_image(path.relative_to(images).as_posix(), size)
         label_file = labels / path.relative_to(images).with_suffix(".txt")
         for where, words in _lines(label_file):

@@ -197,9 +197,35 @@ def test_boxes_without_area_are_left_out_where_that_is_wanted(folder: Path) -> N
     voc_file(folder, "a.png", voc_object("cat", 5, 5, 4, 9) + voc_object("cat", 3, 3, 6, 6))
     made = from_voc(folder / "labels", folder / "images", defects="repair")
     assert read(made, folder).boxes_xywh.tolist() == [[2, 2, 4, 4]]
-    assert made.remarks == ("1 boxes without area inside their image were left out",)
+    where = folder / "labels" / "a.xml"
+    assert made.remarks == (f"1 boxes without area inside their image were left out ({where}: object 0)",)
     (folder / "labels" / "a.txt").write_text("0 .5 .5 0 .1")
     assert from_yolo(folder / "labels", folder / "images", ["cat"], defects="repair").document["annotations"] == []
+
+
+def test_images_that_do_not_open_are_left_out_by_name_where_that_is_wanted(folder: Path) -> None:
+    voc_file(folder, "a.png", voc_object("cat", 3, 3, 6, 6))
+    voc_file(folder, "b.png", voc_object("cat", 3, 3, 6, 6))
+    (folder / "images" / "b.png").write_bytes(b"none")
+    with pytest.raises(UserError, match=r"b\.png: does not open as an image"):
+        from_voc(folder / "labels", folder / "images")
+    made = from_voc(folder / "labels", folder / "images", defects="repair")
+    assert [image["file_name"] for image in made.document["images"]] == ["a.png"]
+    broken = folder / "images" / "b.png"
+    told = f"1 images that cannot be used were left out ({broken}: does not open as an image)"
+    assert made.remarks == (told,)
+    made = from_yolo(folder / "labels", folder / "images", ["cat"], defects="repair")
+    assert [image["file_name"] for image in made.document["images"]] == ["a.png"]
+    assert made.remarks == (told,)
+
+
+def test_a_voc_file_that_names_no_image_means_the_one_of_its_own_name(folder: Path) -> None:
+    voc_file(folder, "a.png", voc_object("cat", 3, 3, 6, 6))
+    path = folder / "labels" / "a.xml"
+    path.write_text(path.read_text().replace("a.png", "IMG_0001"))
+    made = from_voc(folder / "labels", folder / "images")
+    assert [image["file_name"] for image in made.document["images"]] == ["a.png"]
+    assert made.remarks == ("1 files name an image that is not there; the image of the file's own name was taken",)
 
 
 def test_yolo_labels_of_folders_below_are_those_of_the_images_there(folder: Path) -> None:
