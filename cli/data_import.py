@@ -50,7 +50,7 @@ def import_(
         for sentence in layout.sentences():
             typer.echo(sentence)
     with shown("reading images") as progress:
-        found = read_sources(layouts, defects, progress)
+        found = read_sources(layouts, defects, unlisted=new_split, progress=progress)
     _tell(found)
     command = shlex.join(["siod", *sys.argv[1:]])
     wish = Wish(out=out, defects=defects, shares=shares, anew=new_split, link=link, command=command)

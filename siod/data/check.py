@@ -41,6 +41,7 @@ class Examination:
         repaired: A COCO document without the defects that can be mended, or None when nothing can be saved.
         changes: What the repair did, with counts.
         left: Images and annotations of the repaired document.
+        renumbered: The ids that annotations have in the file by those that the repair gives instead.
     """
 
     defects: tuple[Defect, ...]
@@ -48,6 +49,7 @@ class Examination:
     repaired: dict[str, Any] | None
     changes: dict[str, int]
     left: tuple[int, int] = (0, 0)
+    renumbered: dict[int, Any] = field(default_factory=dict)
 
     def refusal(self) -> str | None:
         """Why the repaired document is worth nothing, if so, as the end of a sentence."""
@@ -94,7 +96,9 @@ def examine(
     examiner = _Examiner(image_folder, progress)
     document = examiner.document(content)
     ledger = examiner.ledger
-    return Examination(ledger.defects(), ledger.remarks(), document, dict(ledger.changes), examiner.left)
+    return Examination(
+        ledger.defects(), ledger.remarks(), document, dict(ledger.changes), examiner.left, examiner.renumbered
+    )
 
 
 @dataclass
@@ -105,6 +109,7 @@ class _Examiner:
     progress: Callable[[int, int], None] | None
     ledger: Ledger = field(default_factory=lambda: Ledger(Counter(), {}, Counter()))
     left: tuple[int, int] = (0, 0)
+    renumbered: dict[int, Any] = field(default_factory=dict)
 
     def document(self, content: bytes) -> dict[str, Any] | None:
         """Look at everything; returns the repaired document."""
@@ -116,7 +121,9 @@ class _Examiner:
         images.run()
         categories = CategoryCheck(self.ledger, lists["categories"])
         categories.run()
-        AnnotationCheck(self.ledger, lists["annotations"], images, categories).run()
+        annotations = AnnotationCheck(self.ledger, lists["annotations"], images, categories)
+        annotations.run()
+        self.renumbered = annotations.renumbered
         self.left = (lists["images"].kept(), lists["annotations"].kept())
         return {**sections, **{name: section.output() for name, section in lists.items()}}
 

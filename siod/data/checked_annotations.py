@@ -61,6 +61,11 @@ class AnnotationCheck:
         section: The annotations.
         images: Looked at before.
         categories: Likewise.
+
+    Attributes:
+        mentioned: Ids of categories that an annotation names.
+        habits: How the boxes are written.
+        renumbered: The id in the file by the one that the repair gives.
     """
 
     ledger: Ledger
@@ -69,6 +74,7 @@ class AnnotationCheck:
     categories: CategoryCheck
     mentioned: set[int] = field(default_factory=set)
     habits: _Habits = field(default_factory=_Habits)
+    renumbered: dict[int, Any] = field(default_factory=dict)
 
     def run(self) -> None:
         """Look at all of them, in the order of the file."""
@@ -191,6 +197,7 @@ class AnnotationCheck:
             identifier = self.section.fields[place].id
             detail = "id" if identifier is UNSET else f"id {shown(identifier)}"
             self.ledger.mend(self.section, place, kind, detail, id=number)
+            self.renumbered[number] = None if identifier is UNSET else identifier
 
 
 def _beyond(corners: tuple[float, float, float, float], size: Size) -> bool:

@@ -102,12 +102,15 @@ class Found:
                 yield entry["image_id"] - 1, names[entry["category_id"]]
 
 
-def read_sources(layouts: Sequence[Layout], defects: Defects = "repair", progress: Progress | None = None) -> Found:
+def read_sources(
+    layouts: Sequence[Layout], defects: Defects = "repair", *, unlisted: bool = False, progress: Progress | None = None
+) -> Found:
     """Read, check and join the parts of recognised sources.
 
     Args:
         layouts: What ``recognise`` said.
         defects: As in ``gather``.
+        unlisted: Keep images that the lists of their source leave out; they belong to no split.
         progress: Called with the number of images done and of all, part by part.
 
     Raises:
@@ -118,7 +121,7 @@ def read_sources(layouts: Sequence[Layout], defects: Defects = "repair", progres
     for layout, part in pairs:
         with tempfile.TemporaryDirectory() as scratch:
             parts.append(gather(layout, part, Path(scratch), defects=defects, progress=progress))
-    parts = [_listed_only(part) for part in parts]
+    parts = [part if unlisted else _listed_only(part) for part in parts]
     joined = join([part.document for part in parts])
     origins = tuple(
         _origin(place, part, entry) for place, part in enumerate(parts) for entry in part.document["images"]
@@ -152,7 +155,7 @@ def _stem(file_name: str) -> str:
 
 def _origin(place: int, part: Gathered, entry: dict[str, Any]) -> Origin:
     name = entry["file_name"]
-    split = part.part.split if part.part.members is None else part.part.members[_stem(name)]
+    split = part.part.split if part.part.members is None else part.part.members.get(_stem(name))
     file = part.part.images / name
     with file.open("rb") as opened:
         return Origin(place, file, name, split, hashlib.file_digest(opened, "sha256").hexdigest())

@@ -83,7 +83,7 @@ def gather(
     )
     document = {name: _plain(section) for name, section in examination.repaired.items()}
     if layout.format == "coco":
-        document = with_source_ids(document)
+        document = with_source_ids(document, examination.renumbered)
     group, document = _without_group(document)
     changes = {text: count for text, count in examination.changes.items() if not any(kind in text for kind in NUMBERED)}
     return Gathered(layout, part, document, examination.defects, changes, (*remarks, *noted, *group))

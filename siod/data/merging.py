@@ -43,12 +43,17 @@ class Joined:
         }
 
 
-def with_source_ids(document: Document) -> dict[str, Any]:
-    """A document whose images and annotations remember their ids as ``source_id``, for ids are made anew."""
-    remembered = {
-        name: [{**entry, "source_id": entry["id"]} for entry in document[name]] for name in ("images", "annotations")
-    }
-    return {**document, **remembered}
+def with_source_ids(document: Document, renumbered: Mapping[int, Any] | None = None) -> dict[str, Any]:
+    """A document whose images and annotations remember their ids as ``source_id``, for ids are made anew.
+
+    Args:
+        document: With ids, perhaps repaired ones.
+        renumbered: The ids that annotations had before the repair, by those they have.
+    """
+    former = renumbered or {}
+    images = [{**entry, "source_id": entry["id"]} for entry in document["images"]]
+    annotations = [{**entry, "source_id": former.get(entry["id"], entry["id"])} for entry in document["annotations"]]
+    return {**document, "images": images, "annotations": annotations}
 
 
 def join(documents: Sequence[Document]) -> Joined:

@@ -90,13 +90,13 @@ def _images_of(path: Path, names: Sequence[str]) -> Path:
 def _choices(path: Path) -> Iterator[Path]:
     """Folders that may hold a file's images, the likeliest first."""
     around = [path.parent, path.parent.parent]
-    words = [word for word in re.split(r"[_.]", path.stem) if split_of_folder(word) is not None]
+    words = [word for word in re.split(r"[_.]", path.stem) if word]
     for base in around:
         for holder in (base, child(base, ("images",))):
             if holder is not None:
                 yield from (holder / word for word in words if (holder / word).is_dir())
                 yield from ([] if holder == base else [holder])
-    yield from (folder for base in around if (folder := child(base, ("default", "data", "jpegimages"))) is not None)
+    yield from (folder for base in around if (folder := child(base, ("data", "jpegimages"))) is not None)
     yield from around
 
 

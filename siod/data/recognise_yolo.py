@@ -155,7 +155,8 @@ def _by_folders(source: Path) -> Layout | None:
     parts = [part for images, labels in found for part in _by_split(images, labels)]
     if not parts:
         return None
-    names = _class_file([source, *{part.annotations for part in parts}, *{part.images.parent for part in parts}])
+    around = [folder for part in parts for folder in (part.annotations, part.annotations.parent, part.images.parent)]
+    names = _class_file([source, *around])
     if names is None:
         first = parts[0]
         raise UserError(
