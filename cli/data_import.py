@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from siod.cli.options import refuse_occupied, writable_parent
+from siod.cli.options import refuse_occupied, refuse_twice, writable_parent
 from siod.cli.splits import Group, Seed, TestShare, ValShare, shares_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def import_(
 
     refuse_occupied(out)
     writable_parent(out)
+    refuse_twice(sources)
     asked = any(option is not None for option in (val, test, group, seed))
     shares = shares_of(val=val, test=test, group=group, seed=seed) if asked else None
     layouts = [recognise(source, format_) for source in sources]

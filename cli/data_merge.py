@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import siod
-from siod.cli.options import refuse_occupied, writable_parent
+from siod.cli.options import refuse_occupied, refuse_twice, writable_parent
 from siod.errors import UserError
 
 
@@ -30,6 +30,7 @@ def merge(
         raise UserError(f"{sources[0]}: is alone; name the files to put together")
     refuse_occupied(out)
     writable_parent(out)
+    refuse_twice(sources)
     documents = {str(source): with_source_ids(read(source).raw) for source in sources}
     if not same_images:
         shared_names(documents)

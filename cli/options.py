@@ -126,6 +126,17 @@ def refuse_occupied(path: Path) -> None:
         raise UserError(f"{path}: exists already; name another file or delete it")
 
 
+def refuse_twice(sources: Sequence[Path]) -> None:
+    """Refuse a source that is named twice.
+
+    Raises:
+        UserError: One is.
+    """
+    for place, source in enumerate(sources):
+        if source.resolve() in {other.resolve() for other in sources[:place]}:
+            raise UserError(f"{source}: is named twice; name it once")
+
+
 def writable_parent(path: Path) -> None:
     """Make the parent folder of an output, or say why that cannot be.
 

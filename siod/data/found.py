@@ -165,8 +165,7 @@ def _labels(parts: Sequence[Gathered]) -> list[str]:
     """A name for each part, that of its source with what tells it from the other parts."""
     labels: list[str] = []
     for part in parts:
-        source = part.layout.source.resolve()
-        name = source.stem if source.is_file() else source.name
+        name = part.layout.folder().resolve().name
         several = len(part.layout.parts) > 1
         below = part.part.images.resolve().parent.name if several else ""
         label = "_".join(dict.fromkeys(word for word in (name, below) if word))

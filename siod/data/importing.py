@@ -157,7 +157,7 @@ def _names(found: Found, splits: Sequence[Split]) -> list[str]:
 
 def _record(entry: dict[str, Any], name: str, origin: Origin, found: Found) -> dict[str, Any]:
     part = found.parts[origin.part]
-    file, around = origin.file.resolve(), part.layout.source.resolve().parent
+    file, around = origin.file.resolve(), part.layout.folder().resolve().parent
     below = file.relative_to(around) if file.is_relative_to(around) else file
     return {**entry, "file_name": name, "source_file": below.as_posix(), "sha256": origin.sha256}
 
@@ -205,12 +205,16 @@ def _about_division(division: Division | None, splits: Sequence[Split]) -> list[
 
 def _about_categories(boxes: dict[str, dict[Split, int]], splits: Sequence[Split]) -> list[str]:
     unused = [name for name, counts in boxes.items() if not any(counts.values())]
-    told = [f"{len(unused)} categories have no box: {', '.join(unused[:NAMED])}"] if unused else []
-    for name, counts in boxes.items():
-        lacking = [split for split in SPLITS if split in splits and not counts[split]]
-        if name not in unused and lacking:
-            told.append(f"category {name!r} has boxes, but none in {' and '.join(lacking)}")
+    told = [f"{len(unused)} categories have no box: {_listed(unused)}"] if unused else []
+    for split in SPLITS:
+        lacking = [name for name, counts in boxes.items() if name not in unused and not counts[split]]
+        if lacking and split in splits:
+            told.append(f"{len(lacking)} categories have boxes, but none in {split}: {_listed(lacking)}")
     return told
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _leaks(found: Found, splits: Sequence[Split]) -> list[str]:

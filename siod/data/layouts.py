@@ -76,11 +76,14 @@ class Layout:
         parts = (f"    {self._said(part)}" for part in self.parts)
         return [head, *parts, *(f"remark: {text}" for text in self.remarks)]
 
+    def folder(self) -> Path:
+        """The source, or the folder of the file that it is."""
+        return self.source if self.source.is_dir() else self.source.parent
+
     def _below(self, path: Path) -> str:
         """A path as seen from the source."""
-        if path == self.source:
-            return path.name
-        return str(path.relative_to(self.source)) if path.is_relative_to(self.source) else str(path)
+        folder = self.folder()
+        return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
     def _said(self, part: Part) -> str:
         splits = ""

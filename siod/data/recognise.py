@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from siod.data.layouts import Format, Split
 
-LOOKED_FOR = (
-    "Pascal VOC (Annotations with JPEGImages, or XML files beside images), YOLO (data.yaml, or images with labels and "
-    "classes.txt), COCO (a JSON file with images, annotations and categories, the images beside it)"
-)
+LOOKED_FOR: dict[Format, str] = {
+    "voc": "Annotations with JPEGImages or images, or XML files beside images",
+    "yolo": "data.yaml, or images with labels and classes.txt",
+    "coco": "a JSON file with images, annotations and categories, the images beside it",
+}
 _IMAGE_SETS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
 
 
@@ -56,8 +57,8 @@ def recognise(source: Path, wanted: Format | None = None) -> Layout:
         names = " and ".join(FORMAT_NAMES[layout.format] for layout in found)
         raise UserError(f"{source}: could be {names}; say which with --format {found[0].format}")
     if not found:
-        what = LOOKED_FOR if wanted is None else f"{FORMAT_NAMES[wanted]} as {LOOKED_FOR}"
-        raise UserError(f"{source}: no annotations that siod knows; looked for {what}")
+        places = (f"{FORMAT_NAMES[name]} ({place})" for name, place in LOOKED_FOR.items() if wanted in (None, name))
+        raise UserError(f"{source}: no annotations that siod knows; looked for {', '.join(places)}")
     return found[0]
 
 
@@ -82,7 +83,7 @@ def look_for_voc(source: Path) -> Layout | None:
 
 def _devkit(folder: Path) -> Part | None:
     annotations = child(folder, ("annotations",))
-    images = child(folder, ("jpegimages", "images"))
+    images = child(folder, ("jpegimages", "images")) or (folder if has_image(folder) else None)
     if annotations is None or images is None or not _holds_voc(annotations):
         return None
     return Part(annotations, images, split_of_folder(folder.name), _listed_splits(folder))

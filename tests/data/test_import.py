@@ -46,6 +46,16 @@ def ten_cells(root: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize(("annotations", "images"), [("annotations", "images"), ("Annotations", "."), ("x", "x")])
+def test_voc_files_lie_beside_their_images_in_several_ways(tmp_path: Path, annotations: str, images: str) -> None:
+    cells = ten_cells(tmp_path / "made")
+    for place, folder in (("Annotations", annotations), ("JPEGImages", images)):
+        for path in (cells / place).iterdir():
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            path.rename(tmp_path / "set" / folder / path.name)
+    assert len(found_in(tmp_path / "set").origins) == 10
+
+
 def lists(root: Path, **splits: list[str]) -> None:
     folder = root / "ImageSets" / "Main"
     folder.mkdir(parents=True)
@@ -166,7 +176,7 @@ def test_data_yaml_leads_to_the_images_as_roboflow_and_others_write_it(tmp_path:
     assert layout.remarks == (f"{root / 'data.yaml'}: test: ../test/images is not there",)
     made = import_found(read_sources([layout]), Wish(out=tmp_path / "out"))
     assert made.boxes == {"cat": {"train": 0, "val": 1, "test": 0}, "dog": {"train": 1, "val": 1, "test": 0}}
-    assert "category 'cat' has boxes, but none in train" in made.remarks
+    assert "1 categories have boxes, but none in train: cat" in made.remarks
     assert written(tmp_path / "out", "train").boxes_xywh.tolist() == [[5, 3, 10, 4]]
 
 
