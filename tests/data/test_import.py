@@ -376,8 +376,12 @@ def test_images_learnt_from_and_judged_by_are_told(tmp_path: Path) -> None:
     lists(root, train=["c0", "c1"], val=["c3", "copy"])
     (leak,) = [remark for remark in imported(tmp_path / "out", root).remarks if "judged" in remark]
     assert leak.startswith("1 images are in train and judged by as well")
-    made = imported(tmp_path / "anew", root, anew=True)
-    assert not [remark for remark in made.remarks if "judged" in remark]
+    for seed in range(6):
+        out = tmp_path / f"seed{seed}"
+        made = imported(out, root, anew=True, shares=Shares(val=0.5, seed=seed))
+        assert not [remark for remark in made.remarks if "judged" in remark]
+        names = {image.file_name for image in written(out, "val").images}
+        assert ("c1.png" in names) == ("copy.png" in names)
 
 
 def test_what_was_written_can_be_imported_again(tmp_path: Path) -> None:
