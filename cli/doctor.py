@@ -86,12 +86,22 @@ def _devices() -> list[Finding]:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         findings.append(Finding("ok", f"{len(names)} GPU: {', '.join(names)}"))
     else:
-        findings.append(Finding("note", "no GPU", "digits studies run on CPU cores, COCO needs a GPU"))
+        findings.append(_no_gpu(torch.__version__, torch.version.cuda))
     usual = Placement.of(place(Compute(), [here]))
     findings.append(Finding("ok", f"a study here: {told(usual, fits_at_once(usual, [here]), [here])}"))
     if not hasattr(torchvision.ops, "deform_conv2d"):
         findings.append(Finding("missing", "torchvision.ops.deform_conv2d", "install torchvision >= 0.24"))
     return findings
+
+
+def _no_gpu(torch_version: str, cuda: str | None) -> Finding:
+    """Why torch sees no GPU, as far as can be told: there is none, its build has no CUDA, or the driver fails it."""
+    if shutil.which("nvidia-smi") is None:
+        return Finding("note", "no GPU", "digits studies run on CPU cores, COCO needs a GPU")
+    if cuda is None:
+        return Finding("note", f"a GPU that torch {torch_version} was built without", "install torch for CUDA")
+    remedy = f"compare the driver that nvidia-smi names with CUDA {cuda}, and CUDA_VISIBLE_DEVICES"
+    return Finding("note", f"a GPU that torch {torch_version} cannot use", remedy)
 
 
 def _folder(what: str, folder: Path) -> Finding:

@@ -164,7 +164,7 @@ def requested(
     """What a command line changes in experiments, by dotted path: its ``--set`` and the options that stand for one.
 
     Raises:
-        UserError: A setting is given twice, or a device and a number of GPUs exclude each other.
+        UserError: A setting is given twice or beside a part of it, or a device and a number of GPUs exclude each other.
 
     Example:
         >>> requested(["recipe.epochs=3"], workers=2, device="cpu")
@@ -189,6 +189,10 @@ def requested(
         if path in read:
             raise UserError(f"{path} is given by --set and by an option of its own; leave one out")
         read[path] = setting
+    for path in read:
+        whole = next((other for other in read if path.startswith(f"{other}.")), None)
+        if whole is not None:
+            raise UserError(f"{whole!r} is set as a whole, and {path!r}, a part of it, beside it; leave one out")
     return read
 
 

@@ -26,6 +26,7 @@ from siod.cli.options import (
     refuse_autoscale_alone,
     requested,
 )
+from siod.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,7 +109,7 @@ def plan(
     found = estimate([*teachers, *jobs], measured, slots=slots)
     arms = [*(arm.name for arm in loaded.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
     lines = [*_table(arms, [*jobs, *teachers], measured), "", *_summary(found, room, trials, len(teachers) + len(jobs))]
-    typer.echo("\n".join([*lines, *_warnings(loaded, trials, asks=device != "cpu")]))
+    typer.echo("\n".join([*lines, *_warnings(loaded, trials, asks=device != "cpu", here=address is None)]))
 
 
 def _calibrate(
@@ -227,13 +228,17 @@ def _search_lines(
     yield "then these at each arm's best settings, counted here at its own:"
 
 
-def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool) -> Iterator[str]:
+def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool, here: bool) -> Iterator[str]:
     from siod.training.placement import DEVICE_REMEDY  # noqa: PLC0415
     from siod.tuning.arms import confounded  # noqa: PLC0415
-    from siod.tuning.plan import long_trials_on_cpu  # noqa: PLC0415
+    from siod.tuning.plan import long_trials_on_cpu, refuse_uncomputable  # noqa: PLC0415
 
     long = long_trials_on_cpu(trials) if asks else None
     if long is not None:
         yield f"on the CPU: {long}; {DEVICE_REMEDY}"
+    try:
+        refuse_uncomputable(trials, here=here)
+    except UserError as error:
+        yield f"refused here: {error}"
     for arm, paths in confounded(study).items():
         yield f"confounded: arm {arm!r} also changes {', '.join(paths)}, which is none of the study's factors"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 FILE_NAME = "run"
+INTERRUPTED = 130
 # What another machine gave a run is no wish.
 ANYWHERE = {"compute.cpus_per_worker": None, "compute.gpus_per_worker": None, "compute.loader_workers": None}
 
@@ -74,17 +75,21 @@ def train(
     chosen = chosen.with_changes(settings)
     from siod.tuning.single import train_one  # noqa: PLC0415  (keeps --help fast)
 
-    run_dir, metrics = train_one(
-        chosen,
-        name=name,
-        runs_dir=absolute(runs),
-        cache_dir=absolute(cache),
-        out=None if out is None else absolute(out),
-        address=address,
-        check_images="skip" if skip_broken else "refuse",
-        autoscale=autoscale,
-        confirm=consent(device),
-    )
+    try:
+        run_dir, metrics = train_one(
+            chosen,
+            name=name,
+            runs_dir=absolute(runs),
+            cache_dir=absolute(cache),
+            out=None if out is None else absolute(out),
+            address=address,
+            check_images="skip" if skip_broken else "refuse",
+            autoscale=autoscale,
+            confirm=consent(device),
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command continues after the last epoch that was saved", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     from siod.tuning.board import metric_label, percent  # noqa: PLC0415
 
     shown = [metric for metric in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if metric in metrics]

@@ -63,7 +63,7 @@ def reserved_device(placement: Placement) -> torch.device:
     if not torch.cuda.is_available():
         asked, visible = f"compute.gpus_per_worker {placement.gpus:g}", os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         raise RunError(
-            f"a GPU was reserved ({asked}), but torch {torch.__version__} sees none it can use (CUDA_VISIBLE_DEVICES: "
+            f"a GPU was asked for ({asked}), but torch {torch.__version__} sees none it can use (CUDA_VISIBLE_DEVICES: "
             f"{visible or 'none'}); mend the driver, install torch for CUDA, or use --device cpu"
         )
     return torch.device("cuda", 0)

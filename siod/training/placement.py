@@ -178,6 +178,11 @@ def refuse_unplaceable(name: str, placement: Placement, nodes: Sequence[Node]) -
         UserError: Not even one fits.
     """
     fits = fits_at_once(placement, nodes)
+    if placement.gpus and not any(node.gpus for node in nodes):
+        raise UserError(
+            f"{name} asks for a GPU, and there is none here ({inventory(nodes)}); leave out --device cuda and "
+            "--gpus-per-worker, or set compute.gpus_per_worker to 0"
+        )
     if fits == 0:
         raise UserError(
             f"{name} asks for {placement}, which can never fit here ({inventory(nodes)}); lower compute.workers, "

@@ -10,7 +10,7 @@ from siod.training.placement import Placement
 from siod.tuning import cluster
 from siod.tuning.driver import Engine
 from siod.tuning.jobs import ensure_weights, prepare_jobs
-from siod.tuning.plan import Room, place_trials
+from siod.tuning.plan import Room, place_trials, refuse_uncomputable
 from siod.tuning.trial import complete_folder
 
 if TYPE_CHECKING:
@@ -58,6 +58,16 @@ class Call:
             check_images=self.check_images,
             progress=lambda done, images: board.working("preparing the data", done, images),
         )
+
+    def refuse_impossible(self, trials: Sequence[Trial]) -> None:
+        """See that trials can be placed and computed, before anything is recorded or trained.
+
+        Raises:
+            UserError: One can never start here, or a device lacks its arithmetic.
+        """
+        if trials:
+            Room(self.nodes, self.max_concurrent, self.autoscale).slots(trials)
+            refuse_uncomputable(trials, here=self.address is None)
 
     def drive(
         self,

@@ -68,12 +68,12 @@ def session(
     Raises:
         UserError: Nobody listens at the address, or the cluster refuses.
     """
-    if ray.is_initialized():
-        yield _nodes()
-        return
     workers = WORKERS | AUTOSCALING if autoscale else WORKERS
     for name, value in (DRIVER | workers if address is not None else DRIVER | workers | ALONE).items():
         os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield _nodes()
+        return
     if address is not None:
         refuse_unreachable(address)
     _join(address, variables={name: os.environ[name] for name in workers}, verbose=verbose)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from siod.data.image_count import count_training_images
 from siod.errors import UserError
+from siod.training.arithmetic import available, refuse_missing
 from siod.training.placement import (
     DEVICE_REMEDY,
     Placement,
@@ -175,6 +178,23 @@ class Room:
     def told(self, trials: Sequence[Trial], count: int | None = None) -> tuple[str, ...]:
         """What each kind of them gets and what stays idle, as :func:`told_placements`."""
         return told_placements(trials, self.slots(trials, count), self.nodes, autoscale=self.autoscale)
+
+
+def refuse_uncomputable(trials: Sequence[Trial], *, here: bool) -> None:
+    """Refuse what the devices cannot compute in before anything is paid for.
+
+    Args:
+        trials: Placed.
+        here: Whether they are carried out on this machine, whose GPUs can be asked; of other machines only their cores
+            are known, and a worker refuses what its GPU lacks.
+
+    Raises:
+        UserError: A device lacks the arithmetic of a trial.
+    """
+    for trial in trials:
+        device = torch.device(Placement.of(trial.experiment.compute).device)
+        if device.type == "cpu" or (here and torch.cuda.is_available()):
+            refuse_missing(trial.experiment, device, available(device))
 
 
 def refuse_hours_without_gpus(study: Study, trials: Sequence[Trial]) -> None:

@@ -165,6 +165,7 @@ def _train_all(study: Study, call: Call, folder: Path, trials: Sequence[Trial], 
     )
     with shown(board) if call.progress else nullcontext():
         jobs = call.prepare(trials, board, baseline=study.baseline)
+        call.refuse_impossible([t for t, job in zip(trials, jobs, strict=True) if fresh or job.result() is None])
         board.doing("opening the tracking store")
         with Recorder.open(study, jobs, store_uri=call.store_uri, command=call.command) as recorder:
             if fresh:

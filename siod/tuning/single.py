@@ -15,7 +15,7 @@ from siod.training.placement import Placement, refuse_unplaceable
 from siod.tuning.board import Board
 from siod.tuning.epochs import followed
 from siod.tuning.jobs import ensure_weights, prepare_jobs
-from siod.tuning.plan import Trial, confirm_cpu, place_trials, told_placements
+from siod.tuning.plan import Trial, confirm_cpu, place_trials, refuse_uncomputable, told_placements
 from siod.tuning.progress import shown
 from siod.tuning.study import Arm
 from siod.tuning.trial import Job, carry_out
@@ -87,6 +87,7 @@ def train_one(
         if job.result() is None:
             if not autoscale:
                 _refuse_unplaceable(trial, nodes)
+            refuse_uncomputable([trial], here=address is None or experiment.compute.in_process())
             board.place(told_placements([trial], 1, nodes, autoscale=autoscale))
         return job.run_dir, _train(job, board, address, autoscale=autoscale)
 

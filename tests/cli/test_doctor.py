@@ -5,7 +5,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from siod.cli import doctor
-from siod.cli.doctor import Finding
+from siod.cli.doctor import Finding, _no_gpu
 from siod.training.devices import usable_cores
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ def test_a_disk_that_is_nearly_full_is_worth_a_note(siod: Siod, monkeypatch: pyt
     done = siod("doctor")
     assert done.code == 0
     assert "GB free; free some or name another with --cache\n" in done.out
+
+
+def test_a_gpu_that_torch_does_not_see_is_told_from_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _no_gpu("2.14.1", "13.0").what == "no GPU"
+    (tmp_path / "nvidia-smi").touch(mode=0o755)
+    assert _no_gpu("2.14.1", None).what == "a GPU that torch 2.14.1 was built without"
+    found = _no_gpu("2.14.1", "13.0")
+    assert found.what == "a GPU that torch 2.14.1 cannot use"
+    assert "CUDA 13.0" in found.remedy
 
 
 def test_a_finding_is_one_line() -> None:

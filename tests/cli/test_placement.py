@@ -89,6 +89,10 @@ def test_the_command_that_is_recorded_says_the_same_again() -> None:
             ["--set", "compute.gpu_per_worker=1"],
             "unknown setting 'compute.gpu_per_worker'; did you mean 'gpus_per_worker'?",
         ),
+        (
+            ["--set", 'compute={"workers": 2}', "--gpus-per-worker", 0],
+            "'compute' is set as a whole, and 'compute.gpus_per_worker', a part of it, beside it; leave one out",
+        ),
         (["--autoscale"], "--autoscale belongs to a cluster; name it with --address"),
     ],
 )
@@ -110,7 +114,8 @@ def test_what_the_arms_of_a_study_are_about_cannot_be_set_for_all_of_them(siod: 
 def test_a_gpu_that_is_insisted_on_and_not_there_is_refused(siod: Siod, study: str, command: tuple[str, ...]) -> None:
     del study
     sentence = siod(*command, "--device", "cuda", "--loader-workers", 0).refusal
-    assert sentence.startswith("base/0 asks for 1 GPU, 1 CPU, which can never fit here (1 node: ")
+    assert sentence.startswith("base/0 asks for a GPU, and there is none here (1 node: ")
+    assert sentence.endswith("leave out --device cuda and --gpus-per-worker, or set compute.gpus_per_worker to 0")
 
 
 @NO_GPU
@@ -210,7 +215,7 @@ def test_a_run_s_experiment_is_placed_anew_on_another_machine(siod: Siod, study:
     assert "train: 1 trial at once, each 1 CPU; " in done.err
     # Without an identity it is no record but a wish, which cannot be had here.
     (tmp_path / "wish.json").write_text(json.dumps(left["experiment"]))
-    assert "run/1 asks for 1 GPU, " in siod("train", "wish.json", "--seed", 1).refusal
+    assert "run/1 asks for a GPU, " in siod("train", "wish.json", "--seed", 1).refusal
 
 
 @NO_GPU
@@ -220,7 +225,7 @@ def test_predictions_and_pictures_are_made_where_they_are_asked_for(siod: Siod, 
     for command in (("predict", "run", "digits/val"), ("visualize", "run", "digits/val")):
         refused = siod(*command, "--out", "cuda", "--device", "cuda")
         assert refused.code == 1
-        assert "a GPU was reserved (compute.gpus_per_worker 1), but torch" in refused.err
+        assert "a GPU was asked for (compute.gpus_per_worker 1), but torch" in refused.err
         assert siod(*command, "--out", command[0], "--device", "cpu").code == 0
     assert (tmp_path / "predict" / "detections.json").exists()
 

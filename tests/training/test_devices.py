@@ -37,7 +37,7 @@ def test_a_reserved_gpu_that_torch_cannot_use_is_one_sentence(monkeypatch: pytes
     with pytest.raises(RunError) as caught:
         reserved_device(Placement(1, 9, 1, 8))
     assert str(caught.value) == (
-        f"a GPU was reserved (compute.gpus_per_worker 1), but torch {torch.__version__} sees none it can use "
+        f"a GPU was asked for (compute.gpus_per_worker 1), but torch {torch.__version__} sees none it can use "
         "(CUDA_VISIBLE_DEVICES: 2); mend the driver, install torch for CUDA, or use --device cpu"
     )
 

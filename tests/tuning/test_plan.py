@@ -19,6 +19,7 @@ from siod.tuning.plan import (
     place_trials,
     plan,
     refuse_hours_without_gpus,
+    refuse_uncomputable,
     told_placements,
 )
 from siod.tuning.space import Float, Search
@@ -75,11 +76,29 @@ def test_as_many_trials_run_at_once_as_the_largest_allows(a_study: Study) -> Non
 def test_a_trial_that_can_never_fit_is_refused_with_what_it_asks_and_what_there_is(a_study: Study) -> None:
     trials = asking(plan(a_study), workers=2, gpus_per_worker=1)
     with pytest.raises(UserError) as caught:
-        concurrency(trials, [Node(2)])
+        concurrency(trials, [Node(2, 1)])
     assert str(caught.value) == (
-        "full/0 asks for 2 workers of 1 GPU, 1 CPU, which can never fit here (1 node: 2 CPU, 0 GPU); "
+        "full/0 asks for 2 workers of 1 GPU, 1 CPU, which can never fit here (1 node: 2 CPU, 1 GPU); "
         "lower compute.workers, compute.cpus_per_worker, compute.gpus_per_worker or compute.loader_workers"
     )
+
+
+def test_a_gpu_that_nobody_has_is_refused_with_the_options_that_ask_for_one(a_study: Study) -> None:
+    with pytest.raises(UserError) as caught:
+        concurrency(asking(plan(a_study), gpus_per_worker=1), [Node(2), Node(4)])
+    assert str(caught.value) == (
+        "full/0 asks for a GPU, and there is none here (2 nodes: 2 CPU, 0 GPU; 4 CPU, 0 GPU); leave out --device cuda "
+        "and --gpus-per-worker, or set compute.gpus_per_worker to 0"
+    )
+
+
+def test_arithmetic_that_a_cpu_lacks_is_refused_before_anything_is_paid_for(a_study: Study) -> None:
+    in_tf32 = a_study.model_copy(update={"base": a_study.base.with_changes({"recipe.precision": "tf32"})})
+    trials = place_trials(plan(in_tf32), [Node(2)])
+    with pytest.raises(UserError, match=r"recipe\.precision is tf32, which cpu does not compute in; set it to fp32"):
+        refuse_uncomputable(trials, here=False)
+    # What a GPU of another machine has is not known here.
+    refuse_uncomputable(place_trials(asking(plan(in_tf32), gpus_per_worker=1), [Node(2, 1)]), here=False)
 
 
 FOUR_GPUS = (Node(cpus=36, gpus=4),)
@@ -130,7 +149,7 @@ def test_a_search_fills_the_machines_though_it_has_one_arm(automatic: tuple[Tria
 
 def test_a_cluster_that_grows_refuses_nothing_and_runs_all_at_once(automatic: tuple[Trial, ...]) -> None:
     asked = asking(automatic, gpus_per_worker=1)
-    with pytest.raises(UserError, match="can never fit here"):
+    with pytest.raises(UserError, match="asks for a GPU, and there is none here"):
         concurrency(place_trials(asked, [Node(4)]), [Node(4)])
     trials = place_trials(asked, [Node(4)], autoscale=True)
     assert concurrency(trials, [Node(4)], autoscale=True) == 6

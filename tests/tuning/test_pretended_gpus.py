@@ -151,7 +151,7 @@ def test_a_plan_says_what_a_run_then_does(address: str, tmp_path: Path) -> None:
     assert f"four: {line}" in run.stderr
     # torch has no such GPU: the trial says so instead of training on a core.
     assert "0 trained, 0 reused, 4 failed" in run.stdout
-    assert run.stderr.count("failed: base/0: a GPU was reserved (compute.gpus_per_worker 1), but torch") == 1
+    assert run.stderr.count("failed: base/0: a GPU was asked for (compute.gpus_per_worker 1), but torch") == 1
     recorded = json.loads(next((tmp_path / "runs" / "trials").glob("*/experiment.json")).read_text())
     compute = recorded["experiment"]["compute"]
     assert (compute["cpus_per_worker"], compute["gpus_per_worker"], compute["loader_workers"]) == (9.0, 1.0, 8)
