@@ -154,6 +154,13 @@ def _join(address: str | None, *, variables: dict[str, str], verbose: bool) -> N
         hint = "; a cluster with tokens needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if "auth" in str(error) else ""
         where = "on this machine" if own else f"at {address}"
         raise UserError(f"Ray {where} does not answer ({error}){hint}") from error
+    except OSError as error:
+        remedy = (
+            "give its sockets a shorter folder, for example RAY_TMPDIR=/tmp"
+            if "AF_UNIX" in str(error)
+            else "set HOME and RAY_TMPDIR to folders that can be written"
+        )
+        raise UserError(f"Ray cannot start on this machine ({error}); {remedy}") from error
 
 
 def refuse_unshared(folders: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MOST_FAILURES_ALIKE = 5
 # What a trial reports besides its epochs.
 FAILURE, TRACEBACK, WAITING = "failure", "traceback", "waiting"
+# How Python says that a module is not there, or is another one of that name.
+NOT_IMPORTED = re.compile(r"^(?:ModuleNotFoundError|ImportError): .+$", re.MULTILINE)
 
 
 class Watch(tune.Callback):
@@ -144,7 +147,7 @@ class Watch(tune.Callback):
         job = self.job(trial)
         fault = last_words(job.run_dir)
         if fault is None:
-            self._failed(job, "its process died (out of memory, killed, or a lost node)", text)
+            self._failed(job, why_it_died(text, Path.cwd()), text)
         else:
             self._failed(job, f"its GPU failed: {fault.sentence}", fault.traceback)
 
@@ -180,3 +183,23 @@ class Watch(tune.Callback):
         for job in self._running():
             self.recorder.interrupt(job)
         self.board.interrupt()
+
+
+def why_it_died(text: str, folder: Path) -> str:
+    """Why the process of a trial ended, as far as what Ray wrote tells.
+
+    Args:
+        text: Of Ray's error.
+        folder: The driver's; Ray puts it at the head of its workers' path, where its files hide packages.
+
+    Returns:
+        A sentence.
+    """
+    missing = NOT_IMPORTED.findall(text)
+    if not missing:
+        return "its process died (out of memory, killed, or a lost node)"
+    unfound = [name.partition(".")[0] for name in re.findall(r"No module named '([\w.]+)'", missing[-1])]
+    for name in [*unfound, *re.findall(rf'File "{re.escape(str(folder))}/(\w+)\.py"', text)]:
+        if (folder / f"{name}.py").exists() and importlib.util.find_spec(name) is not None:
+            return f"its process could not start: {folder / name}.py hides the package of that name; rename the file"
+    return f"its process could not start ({missing[-1]}); install what is missing on every node"

@@ -101,3 +101,26 @@ def test_a_folder_that_a_node_does_not_share_is_refused_and_a_shared_one_passes(
         elsewhere.kill()
         elsewhere.communicate(timeout=30)
         cluster.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("RAY_TMPDIR", "scratch-of-the-job" * 6, "give its sockets a shorter folder, for example RAY_TMPDIR=/tmp"),
+        ("HOME", "/proc/nowhere", "set HOME and RAY_TMPDIR to folders that can be written"),
+    ],
+)
+def test_a_folder_that_ray_cannot_use_is_told_with_the_remedy(
+    tmp_path: Path, name: str, value: str, sentence: str
+) -> None:
+    folder = tmp_path / value
+    if not value.startswith("/proc"):
+        folder.mkdir()
+    code = "from siod.tuning.cluster import session\nwith session(): pass"
+    started = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {name: str(folder)}, capture_output=True, text=True, check=False
+    )
+    assert started.returncode == 1
+    told = started.stderr.splitlines()[-1]
+    assert told.startswith("siod.errors.UserError: Ray cannot start on this machine (")
+    assert told.endswith(sentence)
