@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec import UNSET
 
@@ -82,30 +82,18 @@ class ImageCheck:
         """Look at all of them, in the order of the file."""
         for place in self.section.fields:
             self.ledger.read_numbers(self.section, place, ("id", "width", "height"))
-        groups = _by_id(self.section)
+        groups = _Ids.of(self.section, "file_name", "image")
         file_names: set[str] = set()
         for count, (place, fields) in enumerate(self.section.fields.items(), start=1):
             if self.progress is not None and self.folder is not None:
                 self.progress(count, len(self.section.fields))
-            if self._named(place, fields) and self._alone(place, fields, groups):
+            if self._named(place, fields) and groups.means(self.ledger, place, str(fields.file_name)):
                 self._file(place, fields, file_names)
             if is_id(fields.id) and fields.id not in self.sizes:
                 self.lost.add(fields.id)
 
     def _named(self, place: int, fields: Fields) -> bool:
         return self.ledger.complete(self.section, place, id=is_id, file_name=is_name) and fields.file_name != ""
-
-    def _alone(self, place: int, fields: Fields, groups: dict[int, list[int]]) -> bool:
-        """Whether it is the image that its id means; nobody can tell that of several files."""
-        group = groups[fields.id]
-        files = {str(self.section.fields[other].file_name) for other in group}
-        if len(files) > 1:
-            self.ledger.drop(self.section, place, "image-id-twice", f"id {fields.id}, {fields.file_name}")
-            return False
-        if place != group[0]:
-            self.ledger.drop(self.section, place, "image-twice", f"id {fields.id}, {fields.file_name}")
-            return False
-        return True
 
     def _file(self, place: int, fields: Fields, file_names: set[str]) -> None:
         if leaves_folder(fields.file_name):
@@ -183,23 +171,14 @@ class CategoryCheck:
         """Look at all of them, in the order of the file."""
         for place in self.section.fields:
             self.ledger.read_numbers(self.section, place, ("id",))
-        groups = _by_id(self.section)
+        groups = _Ids.of(self.section, "name", "category")
         for place, fields in self.section.fields.items():
-            if self.ledger.complete(self.section, place, id=is_id) and self._alone(place, fields, groups):
+            if self.ledger.complete(self.section, place, id=is_id) and groups.means(
+                self.ledger, place, shown(fields.name)
+            ):
                 self.names[fields.id] = self._name(place, fields)
             if is_id(fields.id) and fields.id not in self.names:
                 self.lost.add(fields.id)
-
-    def _alone(self, place: int, fields: Fields, groups: dict[int, list[int]]) -> bool:
-        group = groups[fields.id]
-        names = {str(self.section.fields[other].name) for other in group}
-        if len(names) > 1:
-            self.ledger.drop(self.section, place, "category-id-twice", f"id {fields.id} {shown(fields.name)}")
-            return False
-        if place != group[0]:
-            self.ledger.drop(self.section, place, "category-twice", f"id {fields.id} {shown(fields.name)}")
-            return False
-        return True
 
     def _name(self, place: int, fields: Fields) -> str:
         name: str = fields.name
@@ -211,10 +190,31 @@ class CategoryCheck:
         return name
 
 
-def _by_id(section: Section) -> dict[int, list[int]]:
-    """Places of the entries with each id."""
-    groups: dict[int, list[int]] = {}
-    for place, fields in section.fields.items():
-        if is_id(fields.id):
-            groups.setdefault(fields.id, []).append(place)
-    return groups
+@dataclass(frozen=True)
+class _Ids:
+    """Which entries have which id, and what tells entries of one id apart: the field ``told_by``."""
+
+    section: Section
+    told_by: str
+    kind: str
+    places: dict[int, list[int]]
+
+    @classmethod
+    def of(cls, section: Section, told_by: str, kind: str) -> Self:
+        places: dict[int, list[int]] = {}
+        for place, fields in section.fields.items():
+            if is_id(fields.id):
+                places.setdefault(fields.id, []).append(place)
+        return cls(section, told_by, kind, places)
+
+    def means(self, ledger: Ledger, place: int, detail: str) -> bool:
+        """Whether an entry is the one that its id means; nobody can tell that of several different ones."""
+        identifier = self.section.fields[place].id
+        group = self.places[identifier]
+        if len({str(getattr(self.section.fields[other], self.told_by)) for other in group}) > 1:
+            ledger.drop(self.section, place, f"{self.kind}-id-twice", f"id {identifier}, {detail}")
+            return False
+        if place != group[0]:
+            ledger.drop(self.section, place, f"{self.kind}-twice", f"id {identifier}, {detail}")
+            return False
+        return True
