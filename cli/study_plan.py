@@ -76,6 +76,7 @@ def plan(
     from siod.tuning.settings import with_settings  # noqa: PLC0415
 
     loaded = with_settings(load_study(study), settings)
+    from siod.cli.progress import shown  # noqa: PLC0415
     from siod.tuning.cluster import machines  # noqa: PLC0415
     from siod.tuning.estimate import estimate, measure_runs  # noqa: PLC0415
     from siod.tuning.jobs import in_stages, prepare_jobs  # noqa: PLC0415
@@ -90,13 +91,15 @@ def plan(
     refuse_hours_without_gpus(loaded, trials)
     slots = room.slots(trials)
     runs_dir, cache_dir = absolute(runs), absolute(cache)
-    jobs = prepare_jobs(
-        trials,
-        runs_dir=runs_dir,
-        cache_dir=cache_dir,
-        baseline=loaded.baseline,
-        check_images="skip" if skip_broken else "refuse",
-    )
+    with shown("preparing the data") as progress:
+        jobs = prepare_jobs(
+            trials,
+            runs_dir=runs_dir,
+            cache_dir=cache_dir,
+            baseline=loaded.baseline,
+            check_images="skip" if skip_broken else "refuse",
+            progress=progress,
+        )
     measured = measure_runs(runs_dir)
     if measure:
         _calibrate(jobs, measured, runs_dir, cache_dir, address=address, confirm=consent(device))
