@@ -25,9 +25,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
+from siod.training.devices import this_machine
 from siod.tuning.jobs import prepare_jobs
 from siod.tuning.lock import abandoned
-from siod.tuning.plan import plan
+from siod.tuning.plan import place_trials, plan
 from siod.tuning.runner import run_study
 from siod.tuning.study import load_study
 from siod.tuning.trial import carry_out
@@ -246,7 +247,8 @@ class ElsewhereTrained:
     @classmethod
     def begin(cls, place: Place) -> ElsewhereTrained:
         study = load_study(str(place.declared))
-        jobs = prepare_jobs(plan(study), runs_dir=place.runs, cache_dir=place.cache, baseline=study.baseline)
+        trials = place_trials(plan(study), [this_machine()])
+        jobs = prepare_jobs(trials, runs_dir=place.runs, cache_dir=place.cache, baseline=study.baseline)
         begun, go_on = threading.Event(), threading.Event()
 
         def listen(epoch: int, metrics: object) -> None:

@@ -17,7 +17,7 @@ from siod.errors import RunError
 from siod.json_file import read_json, write_json
 from siod.tuning.board import Board
 from siod.tuning.device_fault import LAST_WORDS, forget_last_words, is_device_fault, last_words
-from siod.tuning.driver import MOST_FAILURES_ALIKE, Watch
+from siod.tuning.watch import MOST_FAILURES_ALIKE, Watch
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
