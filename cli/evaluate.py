@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ import typer
 
 from siod.cli.options import writable_parent
 from siod.errors import UserError
+from siod.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,10 +88,8 @@ def _write(path: Path, figures: dict[str, Any]) -> None:
     if str(path) == STDIN:
         typer.echo(text, nl=False)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file with --json") from error

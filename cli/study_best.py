@@ -9,6 +9,7 @@ import typer
 
 from siod.cli.options import RUNS, Runs, absolute, refuse_occupied, writable_parent
 from siod.errors import UserError
+from siod.files import replacing
 
 if TYPE_CHECKING:
     from siod.tuning.best import Best
@@ -54,9 +55,8 @@ def best(
     writable_parent(out)
     final = tuned(loaded, found)
     (name,) = shown
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(final.experiment(final.arm(name), final.seeds[0]).model_dump_json(indent=2) + "\n")
-    temporary.replace(out)
+    with replacing(out) as temporary:
+        temporary.write_text(final.experiment(final.arm(name), final.seeds[0]).model_dump_json(indent=2) + "\n")
     typer.echo(f"{out}: train it with 'siod train {out}'")
 
 

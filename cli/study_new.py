@@ -10,6 +10,7 @@ import typer
 
 from siod.cli.options import refuse_occupied, writable_parent
 from siod.errors import UserError
+from siod.files import replacing
 
 START = '''"""One sentence: what this study decides.
 
@@ -62,7 +63,6 @@ def new(
         raise UserError(f"{path}: a study's file ends in .py")
     refuse_occupied(path)
     writable_parent(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(START.format(name=name), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(START.format(name=name), encoding="utf-8")
     typer.echo(f"{path}: edit it, then 'siod study plan {path}' and 'siod study run {path}'")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from siod.errors import UserError
+from siod.files import replacing
 from siod.reports.drawing import COLOURS, STYLE
 
 if TYPE_CHECKING:
@@ -100,11 +100,6 @@ def _sizes(axes: Axes, statistics: Mapping[str, Any]) -> None:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with mpl.rc_context(STYLE):
-            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, mpl.rc_context(STYLE):
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
     return path

@@ -98,7 +98,7 @@ def run_study(
         UserError: Something in the input has to be mended; nothing was trained.
     """
     began = time.monotonic()
-    plan(study, arms=arms, seeds=seeds)  # a mistake in what was asked for is told before a cluster is joined
+    planned = plan(study, arms=arms, seeds=seeds)  # tells mistakes before a cluster is joined
     with cluster.machines(address, verbose=verbose, autoscale=autoscale) as nodes:
         call = Call(
             runs_dir,
@@ -114,7 +114,7 @@ def run_study(
             nodes,
             autoscale,
         )
-        trials = call.place(plan(study, arms=arms, seeds=seeds))
+        trials = call.place(planned)
         refuse_hours_without_gpus(study, trials)
         confirm_cpu(trials, confirm)
         outcome = _run(study, call, trials, arms=arms, seeds=seeds, fresh=fresh)
