@@ -15,9 +15,10 @@ from jaxtyping import Float, Int, UInt8  # noqa: TC002  (beartype resolves the a
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from siod.detectors.backbones import build_backbone, norm_layer, stride_px
+from siod.detectors.backbones import build_backbone, freeze_stages, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, normalise
 from siod.detectors.float32 import in_float32
+from siod.detectors.norms import Norm, norm_layer
 from siod.detectors.upsampling import ModulatedDeformConv, plain_convolution, upsample
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
@@ -40,14 +41,18 @@ class CenterNet(DetectorSpec):
     """The architecture and the loss weights of a CenterNet.
 
     ``upsampling_channels`` has one entry for each doubling of resolution up to the output stride of 4; the
-    last is the number of channels the heads and the miners see.
+    last is the number of channels the heads and the miners see. ``upsampling_norm`` None is the backbone's ``norm``.
+    ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one.
     """
 
     dense_outputs: ClassVar[bool] = True
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"frozen_stages", "upsampling_norm"})
 
     family: Literal["centernet"] = "centernet"
+    frozen_stages: Annotated[int, Field(ge=0, le=4)] = 0
     upsampling: Literal["deformable", "plain"] = "deformable"
     upsampling_channels: tuple[PositiveInt, ...] = (256, 128, 64)
+    upsampling_norm: Norm | None = None
     head_channels: PositiveInt = 64
     size_weight: Annotated[float, Field(ge=0)] = 0.1
     offset_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -90,7 +95,7 @@ class CenterNetTargets:
 
 
 class CenterNetDetector(Detector):
-    """CenterNet with a ResNet and transposed convolutions.
+    """CenterNet with transposed convolutions on the backbone's last stage.
 
     Args:
         spec: Architecture and loss weights.
@@ -108,12 +113,14 @@ class CenterNetDetector(Detector):
         self.backbone = build_backbone(spec)
         channels = (self.backbone.out_channels, *spec.upsampling_channels)
         convolution = ModulatedDeformConv if spec.upsampling == "deformable" else plain_convolution
-        norm = norm_layer(spec.norm)
+        norm = norm_layer(spec.upsampling_norm or spec.norm)
         self.upsampling = nn.Sequential(*(upsample(*pair, convolution, norm) for pair in pairwise(channels)))
         self.heatmap_head = _head(channels[-1], spec.head_channels, num_classes)
         self.size_head = _head(channels[-1], spec.head_channels, 2)
         self.offset_head = _head(channels[-1], spec.head_channels, 2)
         self._initialise_heads()
+        self.pixels = spec.pixel_statistics()
+        freeze_stages(self.backbone, spec.frozen_stages)
         self.to(memory_format=torch.channels_last)
 
     def _initialise_heads(self) -> None:
@@ -142,7 +149,7 @@ class CenterNetDetector(Detector):
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
         self.size_of(images)
-        features = self.upsampling(self.backbone(normalise(images)))
+        features = self.upsampling(self.backbone(normalise(images, self.pixels)))
         # Laid out as the heatmap it is compared with.
         logits = self.heatmap_head(features).to(torch.float32, memory_format=torch.contiguous_format)
         scores = logits.sigmoid()

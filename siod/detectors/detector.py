@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from siod.detectors.backbones import BackboneName, Norm
+from siod.detectors.backbone import COCO_PIXELS, IMAGENET_PIXELS, PixelStatistics
+from siod.detectors.backbones import DEFAULT_WIDTH, BackboneName, own_pixels, refusal
+from siod.detectors.norms import Norm
 from siod.errors import UserError
 from siod.ops.padding import padded
 from siod.value import Value
@@ -22,15 +24,11 @@ from siod.value import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from siod.detectors.backbones import ResNet
+    from siod.detectors.backbone import Backbone
     from siod.types import DenseLevel, Detections, LossTerm, Mined, PaddedDetections, Target
 
-Pixels = Literal["coco", "imagenet"]
-# Mean and standard deviation of a data set's pixels in [0, 1], in RGB order.
-PIXEL_STATISTICS: Mapping[Pixels, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "coco": ((0.470, 0.447, 0.408), (0.278, 0.274, 0.289)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
+Pixels = Literal["coco", "imagenet", "backbone"]
+"""Whose mean and deviation normalise the input: a data set's, or those the backbone's weights were learnt with."""
 
 
 class DetectorSpec(Value):
@@ -41,8 +39,31 @@ class DetectorSpec(Value):
 
     family: str
     backbone: BackboneName = "resnet18"
-    base_width: PositiveInt = 64
+    base_width: PositiveInt = DEFAULT_WIDTH
     norm: Norm = "batch"
+
+    @model_validator(mode="after")
+    def _backbone_is_as_the_settings_want_it(self) -> Self:
+        refused = refusal(self, frozen_stages=getattr(self, "frozen_stages", 0))
+        if refused is not None:
+            raise ValueError(refused)
+        return self
+
+    @model_validator(mode="after")
+    def _images_are_normalised_as_the_backbone_knows_them(self) -> Self:
+        own = own_pixels(self.backbone)
+        if own is not None and self.pixel_statistics() != own:
+            message = f"backbone {self.backbone} was trained on images of other statistics; set pixels to backbone"
+            raise ValueError(message)
+        return self
+
+    def pixel_statistics(self) -> PixelStatistics:
+        """What normalises the images: by ``pixels`` where a family has that, or else as the backbone knows them."""
+        pixels: Pixels | None = getattr(self, "pixels", None)
+        named = {"coco": COCO_PIXELS, "imagenet": IMAGENET_PIXELS}
+        if pixels in named:
+            return named[pixels]
+        return own_pixels(self.backbone) or (COCO_PIXELS if pixels is None else IMAGENET_PIXELS)
 
     def backbone_identity(self) -> dict[str, object]:
         """The settings on which weights of the backbone depend."""
@@ -74,7 +95,7 @@ class Detector(nn.Module, ABC):
     """
 
     num_classes: int
-    backbone: ResNet
+    backbone: Backbone
     loss_weights: Mapping[str, float]
     size_divisor: int
     half_precision: torch.dtype | None = None
@@ -175,12 +196,12 @@ class Detector(nn.Module, ABC):
         return padded(self.decode(outputs))
 
 
-def normalise(images: UInt8[Tensor, "b 3 h w"], pixels: Pixels = "coco") -> Float[Tensor, "b 3 h w"]:
-    """Shift and scale pixels by the mean and standard deviation of a data set's.
+def normalise(images: UInt8[Tensor, "b 3 h w"], pixels: PixelStatistics = COCO_PIXELS) -> Float[Tensor, "b 3 h w"]:
+    """Shift and scale pixels by a mean and a standard deviation.
 
     Args:
         images: RGB.
-        pixels: Whose; torchvision's detectors were trained with ImageNet's, CenterNet with COCO's.
+        pixels: torchvision's detectors were trained with ImageNet's, CenterNet with COCO's.
 
     Returns:
         float32 with channels last in memory, which convolutions on CPU and GPU alike work faster on.
@@ -190,10 +211,9 @@ def normalise(images: UInt8[Tensor, "b 3 h w"], pixels: Pixels = "coco") -> Floa
 
 
 @cache
-def _shift_and_scale(device: torch.device, pixels: Pixels) -> tuple[Tensor, Tensor]:
+def _shift_and_scale(device: torch.device, pixels: PixelStatistics) -> tuple[Tensor, Tensor]:
     # Kept per device: a fresh copy in every step would make the host wait for the device.
     with torch.inference_mode(mode=False):
-        mean, deviation = PIXEL_STATISTICS[pixels]
-        shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
-        scale = 1 / (torch.tensor(deviation, device=device).view(3, 1, 1) * 255)
+        shift = torch.tensor(pixels.mean, device=device).view(3, 1, 1) * 255
+        scale = 1 / (torch.tensor(pixels.deviation, device=device).view(3, 1, 1) * 255)
     return shift, scale

@@ -34,9 +34,10 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from siod.detectors.annotated import AnnotatedBoxes, annotated_boxes
-from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
+from siod.detectors.backbones import BackboneName, build_backbone, freeze_stages, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
 from siod.detectors.float32 import in_float32
+from siod.detectors.norms import Norm
 from siod.detectors.region_head import (
     RegionHead,
     RegionTargets,
@@ -167,7 +168,7 @@ class FasterRCNNTargets(NamedTuple):
 
 
 class FasterRCNNC4Detector(Detector):
-    """Faster R-CNN with a ResNet, in which the last stage is the region head.
+    """Faster R-CNN in which the backbone's last stage is the region head.
 
     Args:
         spec: Architecture and losses.
@@ -184,7 +185,8 @@ class FasterRCNNC4Detector(Detector):
         self.loss_weights = {"rpn_objectness": 1.0, "rpn_box": 1.0, "roi_class": 1.0, "roi_box": 1.0}
         self.size_divisor = self.stride_px = stride_px(spec.backbone) // 2
         self.backbone = build_backbone(spec)
-        channels = self.backbone.out_channels // 2
+        self.pixels = spec.pixel_statistics()
+        channels = self.backbone.stage_channels[-2]
         self.rpn = build_proposal_network(spec.proposals, channels)
         self.roi_heads = build_region_head(spec.head, self.backbone.out_channels, num_classes)
         self.mining_branch: _Branch | None = None
@@ -211,7 +213,7 @@ class FasterRCNNC4Detector(Detector):
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
         size = self.size_of(images)
-        features = self.backbone.trunk(normalise(images, self.spec.pixels))
+        features = self.backbone.trunk(normalise(images, self.pixels))
         proposed = propose(self.rpn, features, images)
         grid = (features.shape[-2], features.shape[-1])
         if targets is None:
@@ -233,7 +235,7 @@ class FasterRCNNC4Detector(Detector):
         images = index_of([len(of_image) for of_image in regions], features.device).to(regions[0])
         numbered = torch.cat([images[:, None], torch.cat(list(regions))], dim=1)
         seen = roi_align(features, numbered, positions, spatial_scale=1 / self.stride_px, aligned=True)
-        pooled = self.backbone.layer4(seen.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+        pooled = self.backbone.last_stage(seen.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
         class_logits, box_deltas = self.roi_heads.box_predictor(pooled)
         return class_logits, box_deltas
 

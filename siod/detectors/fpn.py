@@ -37,8 +37,9 @@ from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from siod.detectors.annotated import AnnotatedBoxes, annotated_boxes
-from siod.detectors.backbones import BackboneName, Norm, build_backbone, freeze_stages, stride_px
+from siod.detectors.backbones import BackboneName, build_backbone, freeze_stages, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, Pixels, normalise
+from siod.detectors.norms import Norm
 from siod.ops.focal import sigmoid_focal_terms
 from siod.ops.heatmap import draw_heatmap
 from siod.ops.matching import IGNORED
@@ -149,9 +150,10 @@ class PyramidDetector(Detector):
         self.size_divisor = stride_px(spec.backbone)
         self.pyramid = spec
         self.backbone = build_backbone(spec)
-        channels, last = spec.pyramid_channels, self.backbone.out_channels
+        self.pixels = spec.pixel_statistics()
+        channels = spec.pyramid_channels
         extra = LastLevelP6P7(channels, channels) if spec.extra_levels else None
-        self.fpn = FeaturePyramidNetwork([last // 4, last // 2, last], channels, extra)
+        self.fpn = FeaturePyramidNetwork(list(self.backbone.stage_channels), channels, extra)
         self.head = head
         self.anchor_generator = anchors
         freeze_stages(self.backbone, spec.frozen_stages)
@@ -175,7 +177,7 @@ class PyramidDetector(Detector):
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
         size = self.size_of(images)
-        stages = self.backbone.stages(normalise(images, self.pyramid.pixels))
+        stages = self.backbone.stages(normalise(images, self.pixels))
         levels = list(self.fpn(OrderedDict(zip("345", stages, strict=True))).values())
         # torchvision's class head in two steps, for the sake of the maps between them.
         towers = [self.head.classification_head.conv(level) for level in levels]

@@ -94,6 +94,15 @@ class ImageNet(Value):
     file: Path | None = None
 
 
+class Packaged(Value):
+    """Backbone weights learnt on ImageNet, from the installed package that ships those of the architecture.
+
+    ``siod.detectors.packaged`` knows each file by its SHA-256, so that equal experiments start from equal numbers.
+    """
+
+    kind: Literal["packaged"] = "packaged"
+
+
 class DigitClassifier(Value):
     """Backbone weights learnt by classifying crops of the training digits; trained once, cached by identity."""
 
@@ -130,7 +139,7 @@ class Scratch(Value):
 
 
 Weights = Annotated[
-    ImageNet | DigitClassifier | FromCheckpoint | PublishedDetector | Scratch, Field(discriminator="kind")
+    ImageNet | Packaged | DigitClassifier | FromCheckpoint | PublishedDetector | Scratch, Field(discriminator="kind")
 ]
 
 

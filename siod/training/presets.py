@@ -10,9 +10,10 @@ from pathlib import Path
 
 from siod.data.annotation_sets import Keep
 from siod.data.digits import Digits
-from siod.data.source import CocoFolder
+from siod.data.source import CocoFolder, Source
 from siod.data.transforms import CENTERNET_AUGMENTATION, SHORT_EDGE_AUGMENTATION, Augmentation, ShortEdge
 from siod.detectors.zoo import (
+    CENTERNET_LITE0,
     CENTERNET_R18,
     CENTERNET_R101,
     CENTERNET_TINY,
@@ -33,6 +34,7 @@ from siod.training.experiment import (
     Experiment,
     ImageNet,
     OneCycle,
+    Packaged,
     Recipe,
     StepDecay,
     WarmupStep,
@@ -79,6 +81,11 @@ DIGITS_FASTER_RCNN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=8))
 # An eighth of the paper's, on 24 x 24, 12 x 12 and 6 x 6 positions.
 DIGITS_FPN_RECIPE = DIGITS_RECIPE.with_changes({"epochs": 3})
 DIGITS_FPN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=(12, 8, 4)))
+
+# From ImageNet weights a few thousand images, each seen some ten times, are learnt in minutes.
+PHOTOGRAPHS_RECIPE = Recipe(epochs=24, batch_size=8, learning_rate=1e-3, schedule=OneCycle())
+# At 256 px 64 x 64 positions.
+PHOTOGRAPHS_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=48))
 
 
 def coco_root() -> Path:
@@ -165,3 +172,32 @@ def digits_fcos() -> Experiment:
 def digits_retinanet() -> Experiment:
     """A small RetinaNet on keep-1 digits, without DMiner, from a backbone that knows digit crops."""
     return digits_centernet().with_changes({"detector": RETINANET_TINY, "recipe": DIGITS_FPN_RECIPE})
+
+
+def photographs_centernet(data: Source, *, size_px: int = 256) -> Experiment:
+    """A small CenterNet on keep-1 photographs, without DMiner, from ImageNet weights of a package: for processors.
+
+    Args:
+        data: Whose photographs.
+        size_px: Longest side that an image is fitted to, a multiple of 32; 160 to 320 are what it is meant for.
+
+    Returns:
+        An experiment that is trained and judged at that size.
+    """
+    return Experiment(
+        data=data,
+        annotations=Keep(k=1, seed=0),
+        detector=CENTERNET_LITE0,
+        weights=Packaged(),
+        augmentation=Augmentation(
+            input_size=(size_px, size_px),
+            scale=(0.7, 1.3),
+            shift_border_px=size_px // 4,
+            flip=0.5,
+            brightness=0.2,
+            contrast=0.2,
+            saturation=0.2,
+        ),
+        recipe=PHOTOGRAPHS_RECIPE,
+        evaluation=Evaluation(input_size=(size_px, size_px)),
+    )

@@ -1,4 +1,4 @@
-"""Initial weights: none, ImageNet, a checkpoint, or a classifier of digit crops trained once and cached."""
+"""Initial weights: none, ImageNet's, a checkpoint, or a classifier of digit crops trained once and cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from filelock import FileLock
 from torch import nn
 
 from siod.data.digits import Digits, digit_crops
-from siod.detectors.backbones import build_backbone, load_backbone_weights
+from siod.detectors.backbone import COCO_PIXELS
+from siod.detectors.backbone_weights import load_backbone_weights, load_packaged_weights
+from siod.detectors.backbones import build_backbone
+from siod.detectors.packaged import packaged_file
 from siod.detectors.published import load_published
 from siod.errors import UserError
 from siod.training import checkpoint
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from siod.detectors.backbone import Backbone
     from siod.detectors.detector import Detector, DetectorSpec
     from siod.training.experiment import DigitClassifier, Experiment, Weights
 
@@ -38,14 +42,16 @@ def ensure(
         progress: Called after each epoch of the classifier with epoch, epochs and training accuracy.
 
     Returns:
-        The file to start from, or None when there is none (random weights, or torchvision's own cache).
+        The file to start from, or None when there is none (random weights, torchvision's own cache, a package).
 
     Raises:
-        UserError: A named file does not exist.
+        UserError: A named file does not exist, or the package of packaged weights is not installed.
     """
     weights = experiment.weights
     if isinstance(experiment.data, Digits) and weights.kind == "digits":
         return _ensure_digit_classifier(weights, experiment.data, experiment.detector, cache_dir, progress)
+    if weights.kind == "packaged":
+        packaged_file(experiment.detector.backbone)
     if weights.kind in ("imagenet", "checkpoint", "published") and weights.file is not None:
         if not weights.file.is_file():
             raise UserError(f"{weights.file}: no such file; set weights.file to an existing file of weights")
@@ -70,6 +76,8 @@ def load_initial_weights(
     """
     if weights.kind == "imagenet":
         load_backbone_weights(detector.backbone, file)
+    elif weights.kind == "packaged":
+        load_packaged_weights(detector.backbone)
     elif weights.kind == "published":
         load_published(detector, file, category_ids=category_ids)
     elif weights.kind == "digits" and file is not None:
@@ -146,7 +154,7 @@ def train_digit_classifier(
     images, labels = digit_crops(digits, weights.crops, weights.crop_size_px, weights.seed)
     crops, classes = torch.from_numpy(images), torch.from_numpy(labels).long()
     backbone = build_backbone(detector)
-    model = _Classifier(backbone, backbone.out_channels, digits.num_classes).to(memory_format=torch.channels_last)
+    model = _Classifier(backbone, digits.num_classes).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), lr=weights.learning_rate)
     steps = len(crops) // weights.batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -175,14 +183,15 @@ def train_digit_classifier(
 class _Classifier(nn.Module):
     """Normalise, extract, take the greatest over positions (a digit fills few of them), classify."""
 
-    def __init__(self, backbone: nn.Module, channels: int, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.linear = nn.Linear(channels, num_classes)
+        self.pixels = backbone.pixels or COCO_PIXELS
+        self.linear = nn.Linear(backbone.out_channels, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         from siod.detectors.detector import normalise  # noqa: PLC0415
 
-        features = self.backbone(normalise(images).contiguous(memory_format=torch.channels_last))
+        features = self.backbone(normalise(images, self.pixels).contiguous(memory_format=torch.channels_last))
         logits: torch.Tensor = self.linear(features.amax(dim=(2, 3)))
         return logits

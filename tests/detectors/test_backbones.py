@@ -10,22 +10,18 @@ import torch
 from torchvision.models import resnet18, resnet101
 from torchvision.ops import FrozenBatchNorm2d
 
-from siod.detectors.backbones import (
-    LAYOUTS,
-    FrozenNorm,
-    NarrowShortcut,
-    build_backbone,
-    load_backbone_weights,
-    stride_px,
-)
+from siod.detectors.backbone_weights import load_backbone_weights
+from siod.detectors.backbones import build_backbone, stride_px
 from siod.detectors.centernet import CenterNet
+from siod.detectors.norms import FrozenNorm
+from siod.detectors.resnet import NarrowShortcut
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from siod.detectors.backbones import Norm
+    from siod.detectors.norms import Norm
 
 NARROW = CenterNet(backbone="resnet18", base_width=8)
 
@@ -142,8 +138,7 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_backbone_without_published_weights_says_so() -> None:
-    assert LAYOUTS["tiny_resnet18"].imagenet is None
-    with pytest.raises(UserError, match="no published ImageNet weights"):
+    with pytest.raises(UserError, match="torchvision publishes no ImageNet weights of backbone tiny_resnet18; set"):
         load_backbone_weights(build_backbone(CENTERNET_TINY))
 
 

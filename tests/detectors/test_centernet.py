@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from siod.detectors.backbone import COCO_PIXELS
 from siod.detectors.centernet import CenterNet, CenterNetDetector, CenterNetOutputs
-from siod.detectors.detector import PIXEL_STATISTICS, normalise
+from siod.detectors.detector import normalise
 from siod.detectors.upsampling import ModulatedDeformConv
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, build
 from siod.errors import UserError
@@ -48,7 +49,7 @@ def images(batch: int, height: int, width: int) -> torch.Tensor:
 
 
 def test_pixels_are_normalised_by_channel() -> None:
-    means, deviations = PIXEL_STATISTICS["coco"]
+    means, deviations = COCO_PIXELS
     mean = torch.tensor(means).mul(255).round().byte().view(1, 3, 1, 1)
     assert normalise(mean).abs().max() < 0.01
     white = normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten()

@@ -1,0 +1,78 @@
+"""What every backbone offers to the detectors.
+
+B images of H x W pixels, D channels of a stage. C3, C4 and C5 are the last three stages, each at twice the stride of
+the one before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class PixelStatistics(NamedTuple):
+    """Mean and standard deviation of a data set's pixels in [0, 1], in RGB order."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+COCO_PIXELS = PixelStatistics((0.470, 0.447, 0.408), (0.278, 0.274, 0.289))
+IMAGENET_PIXELS = PixelStatistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Backbone(nn.Module, ABC):
+    """A feature extractor from normalised images to maps.
+
+    Args:
+        name: Of the architecture.
+
+    Attributes:
+        stage_channels: Channels of C3, C4 and C5.
+        pixels: What normalised the images its published weights were learnt from, where detectors must do so too; None
+            leaves it to the detector.
+    """
+
+    stage_channels: tuple[int, int, int]
+    pixels: PixelStatistics | None = None
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the last stage."""
+        return self.stage_channels[-1]
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d _ _"]:
+        """Extract the features of the last stage (C5)."""
+        return self.last_stage(self.trunk(images))
+
+    def trunk(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d _ _"]:
+        """Extract the features of the last stage but one (C4), at half the stride of the last."""
+        _, c4 = self.early_stages(images)
+        return c4
+
+    def stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Extract the features of the last three stages (C3, C4, C5)."""
+        c3, c4 = self.early_stages(images)
+        return c3, c4, self.last_stage(c4)
+
+    @abstractmethod
+    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
+        """Extract the features of C3 and C4."""
+
+    @abstractmethod
+    def last_stage(self, features: Float[Tensor, "b d _ _"]) -> Float[Tensor, "b _ _ _"]:
+        """Make C5 of C4, or of regions cut out of it."""
+
+    @abstractmethod
+    def freezable(self) -> Sequence[nn.Module]:
+        """The parts that may be kept from learning, first the stem; the last stage is none of them."""

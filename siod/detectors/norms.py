@@ -1,0 +1,72 @@
+"""Normalisation layers of detectors, and how a backbone of somebody else's gets another kind.
+
+B images, D channels.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING, Literal
+
+from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import FrozenBatchNorm2d
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Norm = Literal["batch", "frozen", "group"]
+
+
+def norm_layer(norm: Norm) -> Callable[[int], nn.Module]:
+    """The constructor of a normalisation layer from its number of channels.
+
+    Args:
+        norm: ``batch`` uses the statistics of each worker's batch; ``frozen`` applies stored ones, so that a
+            loss does not depend on how a batch is split; ``group`` uses those of one image.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d
+    return FrozenNorm if norm == "frozen" else _group_norm
+
+
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's, which leaves half precision in half precision.
+
+    Its own product with float32 statistics would be float32, and with it every map that a backbone keeps for the
+    backward pass: more memory under autocast than without.
+    """
+
+    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        """Scale and shift each channel; half precision is rounded once, at the end."""
+        if x.dtype == self.weight.dtype:
+            scaled: Tensor = super().forward(x)
+            return scaled
+        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(gcd(32, channels), channels)
+
+
+def replace_batch_norm(model: nn.Module, norm: Norm) -> None:
+    """Give every batch normalisation of a model another kind; ``batch`` leaves them.
+
+    Args:
+        model: Changed in place.
+        norm: ``frozen`` keeps factors and statistics, ``group`` begins anew.
+    """
+    if norm == "batch":
+        return
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            model.set_submodule(path, _instead_of(module, norm))
+
+
+def _instead_of(old: nn.BatchNorm2d, norm: Norm) -> nn.Module:
+    if norm == "group":
+        return _group_norm(old.num_features)
+    frozen = FrozenNorm(old.num_features, eps=old.eps)
+    frozen.load_state_dict(old.state_dict())
+    return frozen
