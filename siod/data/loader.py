@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image as the detector sees it, its instances, and the way back to the file's frame."""
+    """One image as the detector sees it, its instances, and the way back to the frame of the user's file."""
 
     image: Tensor
     boxes_xyxy: NDArray[np.float32]
@@ -350,6 +350,6 @@ def _sample(table: InstanceTable, index: int, image: Tensor, geometry: Geometry)
         labels=table.labels[rows][visible],
         hidden=table.hidden[rows][visible],
         image_id=table.images[index].id,
-        to_original=geometry.to_original(),
+        to_original=geometry.to_original() * table.to_file[index][:, None],
         annotated=None if table.annotated is None else table.annotated[index],
     )

@@ -1,8 +1,9 @@
 """Small copies of a data set's images on disk, so that studies at low resolution do not decode large files each epoch.
 
-A copy holds the images shrunk to a longest side and an annotation file with boxes and areas to match. It is kept
-under a name made of the content it came from, made once whoever asks first, and the least recently used copies
-are deleted when all of them take more than a limit.
+Training and judging look at a copy's images; boxes stay in the frame of the originals (``siod.data.table``). A copy
+holds the images shrunk to a longest side and, for other uses, an annotation file with boxes and areas to match. It is
+kept under a name made of the content it came from, made once whoever asks first, and the least recently used copies are
+deleted when all of them take more than a limit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from siod.errors import UserError
 from siod.value import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from siod.data.coco import CocoDataset, ImageRecord
@@ -61,8 +62,8 @@ def resized(
 ) -> Resized:
     """Find or make the small copy of a data set.
 
-    Images whose longer side is shorter already are copied as they are. Boxes and areas are scaled; segmentations
-    are left out, for they would no longer fit. AP by object size then counts in pixels of the copy.
+    Images whose longer side is shorter already are copied as they are. Boxes and areas of the copy's annotation file
+    are scaled; segmentations are left out, for they would no longer fit.
 
     Args:
         annotations: A COCO file.
@@ -73,7 +74,7 @@ def resized(
         progress: Called with the number of images done and of all.
 
     Returns:
-        Files to train or evaluate on.
+        The copy.
 
     Raises:
         UserError: The annotation file is broken, an image does not decode, or the cache cannot be written.
@@ -144,37 +145,62 @@ def _locked(root: Path, name: str) -> Iterator[None]:
 
 
 def _make(dataset: CocoDataset, images: Path, longest_px: int, folder: Path, progress: Progress | None) -> None:
-    sizes: dict[int, tuple[int, int]] = {}
+    shrink_images(dataset.images, images, folder / "images", longest_px, progress=progress)
+    coco.write(folder / "annotations.json", _scaled(dataset, longest_px))
+
+
+def shrink_images(
+    records: Sequence[ImageRecord], images: Path, out: Path, longest_px: int, *, progress: Progress | None = None
+) -> None:
+    """Write the small copies of some images, each under its own name.
+
+    Args:
+        records: With the size of each image file.
+        images: The folder they are in.
+        out: The folder to write into.
+        longest_px: Longest side of a copy, at least 32.
+        progress: Called with the number of images done and of all.
+
+    Raises:
+        UserError: An image does not decode or is not of the size its record states.
+    """
     with ThreadPoolExecutor(THREADS) as pool:
-
-        def shrink(record: ImageRecord) -> tuple[int, tuple[int, int]]:
-            return record.id, _shrink(record, images, folder / "images", longest_px)
-
-        for done, (image_id, size) in enumerate(pool.map(shrink, dataset.images), start=1):
-            sizes[image_id] = size
+        written = pool.map(lambda record: _shrink(record, images, out, longest_px), records)
+        for done, _ in enumerate(written, start=1):
             if progress is not None:
-                progress(done, len(dataset.images))
-    coco.write(folder / "annotations.json", _scaled(dataset, sizes))
+                progress(done, len(records))
 
 
-def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> tuple[int, int]:
-    """Write one small image; returns its width and height."""
+def copy_size(record: ImageRecord, longest_px: int) -> tuple[int, int]:
+    """Width and height of the small copy of an image, in pixels; its own where it is no longer than that already.
+
+    Example:
+        >>> copy_size(coco.ImageRecord(1, "a.jpg", 640, 480), 96)
+        (96, 72)
+    """
+    share = longest_px / max(record.width, record.height)
+    if share >= 1:
+        return record.width, record.height
+    return max(1, round(record.width * share)), max(1, round(record.height * share))
+
+
+def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> None:
+    """Write one small image."""
     pixels = decode_record(images, record)
     target = out / record.file_name
     target.parent.mkdir(parents=True, exist_ok=True)
-    share = longest_px / max(record.width, record.height)
-    if share >= 1:
+    size = copy_size(record, longest_px)
+    if size == (record.width, record.height):
         shutil.copyfile(images / record.file_name, target)
-        return record.width, record.height
-    size = (max(1, round(record.width * share)), max(1, round(record.height * share)))
+        return
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.BICUBIC)
     jpeg = target.suffix.lower() in {".jpg", ".jpeg"}
     image.save(target, **({"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": 0} if jpeg else {"format": "PNG"}))
-    return size
 
 
-def _scaled(dataset: CocoDataset, sizes: dict[int, tuple[int, int]]) -> dict[str, Any]:
+def _scaled(dataset: CocoDataset, longest_px: int) -> dict[str, Any]:
     """The document with sizes, boxes and areas of the small images."""
+    sizes = {image.id: copy_size(image, longest_px) for image in dataset.images}
     images = [
         {
             **coco.decode_entry(record, dataset.path, f"images[{place}]"),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from filelock import FileLock
 from pydantic import Field
 
 from siod.data import coco
-from siod.data.annotation_sets import Full, Policy, annotate, without_images
+from siod.data.cached import made_once, sha256_of, state_of
 from siod.data.check import examine
+from siod.data.derived import SplitFile, derived_set, usable
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
 from siod.data.images import broken_images, refuse_broken
 from siod.data.resized import resized
@@ -24,12 +20,13 @@ from siod.errors import UserError
 from siod.value import Value, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
+
+    from siod.data.annotation_sets import Policy
 
     Progress = Callable[[int, int], None]
 
-LAYOUT_VERSION = 1
-"""Raised when the files under ``cache_dir`` change their meaning."""
+SPLITS = ("train", "val")
 
 Check = Literal["refuse", "skip", "off"]
 LongestSide = Annotated[int, Field(ge=32)] | None
@@ -41,8 +38,8 @@ class CocoFolder(Value):
     ``annotations/instances_{train,val}2017.json`` with ``{train,val}2017/``, perhaps inside ``images/``; or
     the same without the year. Annotation files with defects are refused, or repaired copies used
     (``siod.data.check``); COCO2017 itself has two boxes without area among its training annotations. With
-    ``longest_px`` a run trains and is judged on copies of both splits shrunk to that longest side, made once in the
-    cache (``siod.data.resized``).
+    ``longest_px`` the detector looks at copies of all images shrunk to that longest side, made once in the cache
+    (``siod.data.resized``); annotations and detections stay in the frame of the images themselves.
     """
 
     unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px"})
@@ -74,8 +71,23 @@ Source = Annotated[Digits | CocoFolder | CocoFiles, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
+class SmallCopies:
+    """Folders of the small copies a detector looks at in place of the user's images.
+
+    Attributes:
+        longest_px: Longest side of a copy.
+        train: Of the training images.
+        val: Of the validation images.
+    """
+
+    longest_px: int
+    train: Path
+    val: Path
+
+
+@dataclass(frozen=True)
 class PreparedData:
-    """Files ready to train on.
+    """Files ready to train on. Boxes are in the frame of the user's images, also where small copies are looked at.
 
     Attributes:
         train: Annotations to learn from.
@@ -83,9 +95,10 @@ class PreparedData:
         train_images: Folder of the training images.
         val: Annotations to judge by, always complete.
         val_images: Folder of the validation images.
-        fingerprint: Hash of the content of the three annotation files.
+        fingerprint: Hash of the content of the annotation files, and of the size of small copies.
         category_names: By label.
         category_ids: The files' id of each label, ascending.
+        copies: What is looked at instead of the images, if anything.
     """
 
     train: Path
@@ -96,6 +109,7 @@ class PreparedData:
     fingerprint: str
     category_names: tuple[str, ...]
     category_ids: tuple[int, ...]
+    copies: SmallCopies | None = None
 
 
 def prepare(
@@ -113,10 +127,10 @@ def prepare(
     Args:
         source: Where the data comes from.
         annotations: Which boxes of the training images may be learnt from.
-        cache_dir: Generated data and derived annotation files are kept here.
+        cache_dir: Generated data, small copies and derived annotation files are kept here.
         check_images: Decode every image once, then ``refuse`` the data set if some are broken, or ``skip``
             those; ``off`` trusts the files. The outcome is remembered until a file changes.
-        progress: Called with the number of images done and of all, while generating or checking.
+        progress: Called with the number of images done and of all, while generating, checking or shrinking.
 
     Returns:
         The files, their fingerprint and the categories.
@@ -125,26 +139,26 @@ def prepare(
         UserError: Files are missing, broken or do not fit together.
     """
     cache_dir = cache_dir.expanduser().resolve()
-    files = _sound(locate(source, cache_dir, progress), cache_dir)
-    broken = {
-        "train": _broken(files.train_annotations, files.train_images, cache_dir, check_images, progress),
-        "val": _broken(files.val_annotations, files.val_images, cache_dir, check_images, progress),
-    }
-    if files.longest_px is not None:
-        files = _shrunk(files, files.longest_px, broken, cache_dir, progress)
-        broken = {"train": [], "val": []}
-    made = _derived(files, annotations, broken, cache_dir)
+    files = locate(source, cache_dir, progress)
+    splits = {split: _split_file(files, split, cache_dir, check_images, progress) for split in SPLITS}
+    copies = _small_copies(files, splits, cache_dir, progress)
+    made = derived_set(splits, annotations, cache_dir)
     summary = json.loads((made / "summary.json").read_text())
     return PreparedData(
-        train=_first_existing(made / "train.json", made / "train_full.json", files.train_annotations),
-        train_full=_first_existing(made / "train_full.json", files.train_annotations),
+        train=_first_existing(made / "train.json", made / "train_full.json", splits["train"].sound),
+        train_full=_first_existing(made / "train_full.json", splits["train"].sound),
         train_images=files.train_images,
-        val=_first_existing(made / "val.json", files.val_annotations),
+        val=_first_existing(made / "val.json", splits["val"].sound),
         val_images=files.val_images,
-        fingerprint=summary["fingerprint"],
+        fingerprint=_fingerprint(summary["fingerprint"], copies),
         category_names=tuple(summary["category_names"]),
         category_ids=tuple(summary["category_ids"]),
+        copies=copies,
     )
+
+
+def _fingerprint(files: str, copies: SmallCopies | None) -> str:
+    return files if copies is None else digest({"files": files, "longest_px": copies.longest_px})
 
 
 def locate(source: Source, cache_dir: Path, progress: Progress | None = None) -> CocoFiles:
@@ -199,29 +213,28 @@ def _first_existing(*paths: Path) -> Path:
 def _drawn(spec: Digits, cache_dir: Path, progress: Progress | None) -> Path:
     name = digest({"version": GENERATOR_VERSION, "spec": spec.model_dump(mode="json")})
     folder = cache_dir / "digits" / name
-    with _made_once(folder) as missing:
+    with made_once(folder) as missing:
         if missing:
             write_digits(spec, folder, progress=progress)
     return folder
 
 
-def _sound(files: CocoFiles, cache_dir: Path) -> CocoFiles:
-    """The same files, annotation files with defects replaced by repaired copies if that is wanted."""
-    if files.defects == "refuse":
-        return files
-    paths = {name: _repaired(getattr(files, name), cache_dir) for name in ("train_annotations", "val_annotations")}
-    return files.with_changes(paths)
+def _split_file(files: CocoFiles, split: str, cache_dir: Path, check: Check, progress: Progress | None) -> SplitFile:
+    """The annotation file of a split, or its repaired copy, and which of its images cannot be used."""
+    named: Path = getattr(files, f"{split}_annotations")
+    sound = named if files.defects == "refuse" else _repaired(named, cache_dir)
+    return SplitFile(named, sound, _broken(sound, getattr(files, f"{split}_images"), cache_dir, check, progress))
 
 
 def _repaired(path: Path, cache_dir: Path) -> Path:
     try:
         coco.read(path)
     except UserError:
-        source_sha256 = _sha256(path)
+        source_sha256 = sha256_of(path)
     else:
         return path
     copy = cache_dir / "repaired" / f"{source_sha256}.json"
-    with _made_once(copy) as missing:
+    with made_once(copy) as missing:
         if missing:
             examination = examine(path)
             refusal = examination.refusal()
@@ -234,13 +247,15 @@ def _repaired(path: Path, cache_dir: Path) -> Path:
     return copy
 
 
-def _broken(annotations: Path, folder: Path, cache_dir: Path, check: Check, progress: Progress | None) -> list[int]:
+def _broken(
+    annotations: Path, folder: Path, cache_dir: Path, check: Check, progress: Progress | None
+) -> tuple[int, ...]:
     """Ids of images that cannot be used; remembered by the annotation file and the state of the folder."""
     if check == "off":
-        return []
-    key = digest({"annotations": _sha256(annotations), "folder": str(folder), "files": _state_of(folder)})
+        return ()
+    key = digest({"annotations": sha256_of(annotations), "folder": str(folder), "files": state_of(folder)})
     record = cache_dir / "checked" / f"{key}.json"
-    with _made_once(record) as missing:
+    with made_once(record) as missing:
         if missing:
             dataset = coco.read(annotations)
             found = broken_images(dataset.images, folder, progress=progress)
@@ -252,127 +267,29 @@ def _broken(annotations: Path, folder: Path, cache_dir: Path, check: Check, prog
     outcome = json.loads(record.read_text())
     if check == "refuse":
         refuse_broken(dict(outcome["broken"]), folder, outcome["total"])
-    return [image_id for image_id, _ in outcome["broken"]]
+    return tuple(image_id for image_id, _ in outcome["broken"])
 
 
-def _shrunk(
-    files: CocoFiles, longest_px: int, broken: dict[str, list[int]], cache_dir: Path, progress: Progress | None
-) -> CocoFiles:
-    """Small copies of both splits, without the images that cannot be used."""
-    paths: dict[str, Path] = {}
-    for split in ("train", "val"):
-        annotations = _cleaned(getattr(files, f"{split}_annotations"), broken[split], cache_dir)
-        copy = resized(annotations, getattr(files, f"{split}_images"), longest_px, cache_dir, progress=progress)
-        paths |= {f"{split}_annotations": copy.annotations, f"{split}_images": copy.images}
-    return files.with_changes(paths)
+def _small_copies(
+    files: CocoFiles, splits: Mapping[str, SplitFile], cache_dir: Path, progress: Progress | None
+) -> SmallCopies | None:
+    """Small copies of all splits, without the images that cannot be used, if they are wanted."""
+    if files.longest_px is None:
+        return None
+    folders: dict[str, Path] = {}
+    for split, file in splits.items():
+        annotations = _cleaned(file, cache_dir)
+        copy = resized(annotations, getattr(files, f"{split}_images"), files.longest_px, cache_dir, progress=progress)
+        folders[split] = copy.images
+    return SmallCopies(files.longest_px, **folders)
 
 
-def _cleaned(path: Path, broken: list[int], cache_dir: Path) -> Path:
+def _cleaned(file: SplitFile, cache_dir: Path) -> Path:
     """The annotation file, or a copy without its broken images when there are any."""
-    if not broken:
-        return path
-    copy = cache_dir / "cleaned" / f"{digest({'source': _sha256(path), 'broken': broken})}.json"
-    with _made_once(copy) as missing:
+    if not file.broken:
+        return file.sound
+    copy = cache_dir / "cleaned" / f"{digest({'source': sha256_of(file.sound), 'broken': file.broken})}.json"
+    with made_once(copy) as missing:
         if missing:
-            _usable(path, broken, copy)
+            usable(file.sound, file.broken, copy)
     return copy
-
-
-def _derived(files: CocoFiles, policy: Policy, broken: dict[str, list[int]], cache_dir: Path) -> Path:
-    """The folder of derived annotation files and their summary; files that need no change are not copied."""
-    sources = {"train": files.train_annotations, "val": files.val_annotations}
-    key = digest(
-        {
-            "version": LAYOUT_VERSION,
-            "sources": {split: _sha256(path) for split, path in sources.items()},
-            "policy": policy.model_dump(mode="json"),
-            "broken": broken,
-        }
-    )
-    folder = cache_dir / "sets" / key
-    with _made_once(folder) as missing:
-        if missing:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished.") as unfinished:
-                whole = Path(unfinished) / "whole"
-                _derive(sources, policy, broken, whole)
-                whole.rename(folder)
-    return folder
-
-
-def _derive(sources: dict[str, Path], policy: Policy, broken: dict[str, list[int]], folder: Path) -> None:
-    train = _usable(sources["train"], broken["train"], folder / "train_full.json")
-    val = _usable(sources["val"], broken["val"], folder / "val.json")
-    if train.categories != val.categories:
-        raise UserError(f"{val.path}: categories differ from those of {train.path}; give both files the same list")
-    for dataset in (train, val):
-        for section in ("images", "categories"):
-            if not getattr(dataset, section):
-                raise UserError(f"{dataset.path}: {section} is empty; name an annotation file with {section}")
-    for dataset, purpose in ((train, "to learn from"), (val, "to judge by")):
-        _refuse_useless(dataset, purpose)
-    learnt = train.sha256
-    if not isinstance(policy, Full):
-        coco.write(folder / "train.json", annotate(train, policy))
-        learnt = _sha256(folder / "train.json")
-    summary = {
-        "fingerprint": digest({"train": learnt, "train_full": train.sha256, "val": val.sha256}),
-        "category_names": [category.name for category in train.categories],
-        "category_ids": [category.id for category in train.categories],
-    }
-    coco.write(folder / "summary.json", summary)
-
-
-def _refuse_useless(dataset: coco.CocoDataset, purpose: str) -> None:
-    """Refuse what trains or judges to nothing without a word."""
-    boxes = dataset.boxes_xyxy[~dataset.iscrowd]
-    if not len(boxes):
-        what = "only crowds" if len(dataset.iscrowd) else "no annotations"
-        raise UserError(f"{dataset.path}: has {what}, so there is nothing {purpose}; name a file with boxes")
-    if float(boxes.max()) <= 1:
-        raise UserError(
-            f"{dataset.path}: all boxes lie between 0 and 1, relative to their images; write them in pixels "
-            "(siod data check tells more)"
-        )
-
-
-def _usable(path: Path, broken: list[int], cleaned: Path) -> coco.CocoDataset:
-    """The data set without its broken images, written to ``cleaned`` when there are any."""
-    dataset = coco.read(path)
-    if not broken:
-        return dataset
-    coco.write(cleaned, without_images(dataset, broken))
-    return coco.read(cleaned)
-
-
-@contextmanager
-def _made_once(path: Path) -> Iterator[bool]:
-    """Hold the lock of a cached file or folder; says whether it still has to be made."""
-    if path.exists():
-        yield False
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot be made ({error.strerror}); name another cache folder") from error
-    with FileLock(path.parent / f".{path.name}.lock"):
-        yield not path.exists()
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a COCO annotation file") from error
-
-
-def _state_of(folder: Path) -> str:
-    """Changes when a file of the folder is added, removed, resized or written again."""
-    state = hashlib.sha256()
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            stat = Path(parent, name).stat()
-            state.update(f"{parent}/{name}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
-    return state.hexdigest()

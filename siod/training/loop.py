@@ -199,7 +199,8 @@ def _learner(experiment: Experiment, method: Method, data: PreparedData, context
     steps = len(_batches(experiment, data, context, epoch=1))
     if steps == 0:
         raise RunError(
-            f"{data.train}: fewer usable images than recipe.batch_size {experiment.recipe.batch_size}; make it smaller"
+            f"{data.train_images}: fewer usable images than recipe.batch_size {experiment.recipe.batch_size}; "
+            "make it smaller"
         )
     schedule = build_schedule(optimiser, experiment.recipe, steps_per_epoch=steps, epochs=phase.epochs)
     scaler = torch.amp.GradScaler(context.device.type, enabled=experiment.recipe.precision == "fp16")

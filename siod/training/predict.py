@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from siod.data.coco import read
 from siod.data.images import BrokenImageError
+from siod.data.resized import shrink_images
 from siod.data.source import prepare
 from siod.detectors.zoo import build
 from siod.errors import UserError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from siod.data.source import PreparedData
+    from siod.data.source import Check, PreparedData, SmallCopies
     from siod.detectors.detector import Detector
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -90,7 +92,9 @@ def load_trained(checkpoint_file: Path, *, cache_dir: Path, compute: Compute = A
     device = reserved_device(placement)
     state = checkpoint.load(best_of(checkpoint_file))
     experiment = Experiment.model_validate(state["experiment"])
-    data = prepare(experiment.data, experiment.annotations, cache_dir, check_images="off")
+    # Small copies cannot be made of broken images, which the run may have left out.
+    check: Check = "off" if getattr(experiment.data, "longest_px", None) is None else "skip"
+    data = prepare(experiment.data, experiment.annotations, cache_dir, check_images=check)
     detector = _detector(state, experiment, data).to(device)
     return Trained(detector, experiment, data, device, placement.loader_workers)
 
@@ -172,13 +176,25 @@ def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
         annotations = Path(folder) / "images.json"
         write_json(annotations, document)
         # The name of the folder stands for its content: what is remembered of other images must not be used.
-        shown = replace(data, val=annotations, val_images=ROOT, fingerprint=folder)
+        shown = replace(
+            data, val=annotations, val_images=ROOT, fingerprint=folder, copies=_copies(trained, annotations)
+        )
         context = InProcess(Path(folder), device=trained.device)
         evaluation, precision = trained.experiment.evaluation, trained.experiment.evaluated_in()
         # Processes are worth their start where there are batches to hand out.
         loaders = min(trained.loader_workers, len(files) // evaluation.batch_size)
         found = detect(trained.detector, shown, evaluation, context, precision=precision, loader_workers=loaders)
     return Predictions(tuple(files), document, found.coco_results())
+
+
+def _copies(trained: Trained, annotations: Path) -> SmallCopies | None:
+    """Small copies of the images, beside their annotation file, made as those that the run has learnt from."""
+    of_run = trained.data.copies
+    if of_run is None:
+        return None
+    folder = annotations.parent / "copies"
+    shrink_images(read(annotations).images, ROOT, folder, of_run.longest_px)
+    return replace(of_run, val=folder)
 
 
 def _record(number: int, file: Path) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _telling(trained: Trained, count: int) -> list[int]:
     whole = {full.images[index].id: len(full.rows_of_image(index)) for index in range(len(full.images))}
     annotated = [place for place, image in enumerate(learnt.images) if kept[image.id]]
     if not annotated:
-        raise UserError(f"{trained.data.train}: no image has an annotation; nothing can be mined from none")
+        raise UserError(f"{trained.data.train_images}: no training image has an annotation; nothing can be mined")
     hiding = [place for place in annotated if whole.get(learnt.images[place].id, 0) > kept[learnt.images[place].id]]
     chosen = hiding or annotated
     return [chosen[number * len(chosen) // count] for number in range(count)] if len(chosen) > count else chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from pydantic import TypeAdapter
 from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, Policy
 from siod.data.digits import Digits
+from siod.data.resized import clear
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, Source, prepare
+from siod.data.table import Pixels, val_table
 from siod.errors import UserError
 
 SMALL = Digits(train_images=24, val_images=8, seed=3)
@@ -266,17 +269,27 @@ def test_an_unusable_cache_folder_is_named(digits_folder: Path, tmp_path: Path) 
         prepare(CocoFolder(root=digits_folder), Full(), tmp_path / "file")
 
 
-def test_a_run_can_stand_on_small_copies(digits_folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_looks_at_small_copies_keeps_the_frame_of_the_files(digits_folder: Path, tmp_path: Path) -> None:
     small = prepare(CocoFolder(root=digits_folder, longest_px=48), Keep(), tmp_path)
     large = prepare(CocoFolder(root=digits_folder), Keep(), tmp_path)
+    assert small.copies is not None
+    assert small == replace(large, fingerprint=small.fingerprint, copies=small.copies)
     assert small.fingerprint != large.fingerprint
-    for path in ("train", "train_full", "val"):
-        shrunk, whole = coco.read(getattr(small, path)), coco.read(getattr(large, path))
-        # 96 px to 48, and the same boxes are kept.
-        assert {(image.width, image.height) for image in shrunk.images} == {(48, 48)}
-        assert shrunk.annotation_ids.tolist() == whole.annotation_ids.tolist()
-        assert (shrunk.boxes_xywh * 2 == whole.boxes_xywh).all()
+    shrunk, whole = val_table(small), val_table(large)
+    # 96 px to 48.
+    assert {(image.width, image.height) for image in shrunk.images} == {(48, 48)}
+    assert (shrunk.boxes_xyxy * 2 == whole.boxes_xyxy).all()
+    assert (shrunk.to_file == 2).all()
+    assert Pixels(shrunk, keep=False)[0].shape == (3, 48, 48)
     assert prepare(CocoFolder(root=digits_folder, longest_px=48), Keep(), tmp_path) == small
+
+
+def test_a_lost_small_copy_is_told_by_the_image_it_is_of(digits_folder: Path, tmp_path: Path) -> None:
+    small = prepare(CocoFolder(root=digits_folder, longest_px=48), Keep(), tmp_path)
+    clear(tmp_path)
+    sentence = rf"{digits_folder}/val/\S+: its small copy is lost .*; delete all copies with siod data cache --clear"
+    with pytest.raises(UserError, match=sentence):
+        Pixels(val_table(small), keep=False)[0]
 
 
 def test_broken_images_are_left_out_of_small_copies(digits_folder: Path, tmp_path: Path) -> None:
@@ -290,7 +303,18 @@ def test_broken_images_are_left_out_of_small_copies(digits_folder: Path, tmp_pat
     left = coco.read(skipped.train_full)
     assert len(left.images) == 23
     assert broken.id not in {image.id for image in left.images}
-    assert sorted(path.name for path in skipped.train_images.iterdir()) == [image.file_name for image in left.images]
+    assert skipped.copies is not None
+    assert sorted(path.name for path in skipped.copies.train.iterdir()) == [image.file_name for image in left.images]
+
+
+def test_a_defect_between_repaired_files_is_told_by_the_users_names(digits_folder: Path, tmp_path: Path) -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        empty_a_box(document)
+        document["categories"][0].update(name="zero")
+
+    files = rewritten(digits_folder, tmp_path, "val", spoil).with_changes({"defects": "repair"})
+    with pytest.raises(UserError, match=rf"^{files.val_annotations}: categories differ from those of {digits_folder}"):
+        prepare(files, Full(), tmp_path / "cache")
 
 
 def test_a_source_at_full_size_is_written_as_before_there_were_small_copies() -> None:

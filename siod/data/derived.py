@@ -1,0 +1,129 @@
+"""The annotation files a run stands on, derived from the user's: broken images left out, boxes hidden by a policy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siod.data import coco
+from siod.data.annotation_sets import Full, Policy, annotate, without_images
+from siod.data.cached import made_once, sha256_of
+from siod.errors import UserError
+from siod.value import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LAYOUT_VERSION = 2
+"""Raised when the files of a derived set change their meaning."""
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """The annotation file of a split.
+
+    Args:
+        named: As the user named it; messages name it too.
+        sound: The same file, or its repaired copy.
+        broken: Ids of images that cannot be used.
+    """
+
+    named: Path
+    sound: Path
+    broken: tuple[int, ...]
+
+
+def derived_set(splits: Mapping[str, SplitFile], policy: Policy, cache_dir: Path) -> Path:
+    """Find or make the folder of derived annotation files with ``summary.json``; what needs no change is not copied.
+
+    Args:
+        splits: ``train``, ``val`` and perhaps ``test``.
+        policy: Which boxes of the training images may be learnt from.
+        cache_dir: The folder is made below it.
+
+    Returns:
+        A folder with ``train.json`` unless the policy keeps everything, and ``train_full.json``, ``val.json``,
+        ``test.json`` where images were left out.
+
+    Raises:
+        UserError: The files do not fit together, or there is nothing to learn from or to judge by.
+    """
+    key = digest(
+        {
+            "version": LAYOUT_VERSION,
+            "sources": {split: sha256_of(file.sound) for split, file in splits.items()},
+            "policy": policy.model_dump(mode="json"),
+            "broken": {split: file.broken for split, file in splits.items()},
+        }
+    )
+    folder = cache_dir / "sets" / key
+    with made_once(folder) as missing:
+        if missing:
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished.") as unfinished:
+                whole = Path(unfinished) / "whole"
+                _derive(splits, policy, whole)
+                whole.rename(folder)
+    return folder
+
+
+def _derive(splits: Mapping[str, SplitFile], policy: Policy, folder: Path) -> None:
+    copies = {split: folder / ("train_full.json" if split == "train" else f"{split}.json") for split in splits}
+    datasets = {split: usable(file.sound, file.broken, copies[split]) for split, file in splits.items()}
+    train = datasets["train"]
+    for split, dataset in datasets.items():
+        _refuse_useless(dataset, splits[split].named, "to learn from" if split == "train" else "to judge by")
+        if dataset.categories != train.categories:
+            foreign, own = splits[split].named, splits["train"].named
+            raise UserError(f"{foreign}: categories differ from those of {own}; give both files the same list")
+    learnt = train.sha256
+    if not isinstance(policy, Full):
+        coco.write(folder / "train.json", annotate(train, policy))
+        learnt = sha256_of(folder / "train.json")
+    judged = {split: dataset.sha256 for split, dataset in datasets.items() if split != "train"}
+    summary = {
+        "fingerprint": digest({"train": learnt, "train_full": train.sha256, **judged}),
+        "category_names": [category.name for category in train.categories],
+        "category_ids": [category.id for category in train.categories],
+        "image_sizes": {split: _sizes(dataset) for split, dataset in datasets.items()},
+    }
+    coco.write(folder / "summary.json", summary)
+
+
+def _sizes(dataset: coco.CocoDataset) -> list[list[int]]:
+    """Width, height and number of the images of each size."""
+    counts = Counter((image.width, image.height) for image in dataset.images)
+    return [[width, height, count] for (width, height), count in sorted(counts.items())]
+
+
+def _refuse_useless(dataset: coco.CocoDataset, named: Path, purpose: str) -> None:
+    """Refuse what trains or judges to nothing without a word."""
+    for section in ("images", "categories"):
+        if not getattr(dataset, section):
+            raise UserError(f"{named}: {section} is empty; name an annotation file with {section}")
+    boxes = dataset.boxes_xyxy[~dataset.iscrowd]
+    if not len(boxes):
+        what = "only crowds" if len(dataset.iscrowd) else "no annotations"
+        raise UserError(f"{named}: has {what}, so there is nothing {purpose}; name a file with boxes")
+    if float(boxes.max()) <= 1:
+        raise UserError(
+            f"{named}: all boxes lie between 0 and 1, relative to their images; write them in pixels "
+            "(siod data check tells more)"
+        )
+
+
+def usable(path: Path, broken: tuple[int, ...], cleaned: Path) -> coco.CocoDataset:
+    """The data set without its broken images, written to ``cleaned`` when there are any.
+
+    Args:
+        path: A sound annotation file.
+        broken: Ids of images to leave out.
+        cleaned: File to write.
+    """
+    dataset = coco.read(path)
+    if not broken:
+        return dataset
+    coco.write(cleaned, without_images(dataset, list(broken)))
+    return coco.read(cleaned)
