@@ -93,6 +93,10 @@ class ScoreAwareTable:
         """The table under its metric names: ``ap_s``, ``ap_s0``, ..., ``ar_large_s9``."""
         return _named(self.columns, self.rows, self.values)
 
+    def known(self) -> dict[str, float]:
+        """The metrics that have something to find: where no annotation is small there is no ``ap_small_s``."""
+        return {name: value for name, value in self.metrics().items() if value != ABSENT}
+
     def per_category(self) -> dict[str, dict[str, float]]:
         """The same figures for every category by its name (and id, where two have the same name)."""
         levels = [self._category_row(level) for level in range(len(self._values))]
