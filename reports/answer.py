@@ -50,7 +50,7 @@ def _unlearnt(group: StudyRecord, name: str) -> tuple[str, ...]:
         return ()
     label, best = max(reached.items(), key=lambda entry: entry[1].mean)
     lead = f"{name}: " if name else ""
-    told = f"the highest {heading('ap_s0')} is {percent(best.mean)} ({label}), so what follows compares noise"
+    told = f"the highest AP{heading('ap_s0')} is {percent(best.mean)} ({label}), so what follows compares noise"
     remedy = "look at losses and detections, then train longer, from pretrained weights, or at a larger size"
     return (f"{lead}No arm learnt anything: {told}; {remedy}.",)
 
