@@ -34,13 +34,8 @@ def stats(
         int | None, typer.Option(metavar="N", help="Look at N images chosen at random; all when not given.")
     ] = None,
     sample_seed: Annotated[int, typer.Option(min=0, help="Decides which images those are.")] = 0,
-    seconds_full: Annotated[
-        float | None, typer.Option(help="Seconds to annotate all of an image; 81.32 when not given.")
-    ] = None,
-    seconds_set: Annotated[
-        float | None, typer.Option(help="Seconds to annotate an image for the set; 38.14 when not given.")
-    ] = None,
-    seconds_box: Annotated[float | None, typer.Option(help="Seconds per box, instead of both.")] = None,
+    seconds_image: Annotated[float, typer.Option(help="To look at an image; the paper's when not given.")] = 9.0,
+    seconds_box: Annotated[float, typer.Option(help="To draw a box; the paper's when not given.")] = 9.93,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX (booktabs).")] = False,
     json_out: Annotated[
@@ -58,7 +53,7 @@ def stats(
             writable_parent(path)
     if plots is not None:
         refuse_occupied(plots)
-    cost = _cost(seconds_full, seconds_set, seconds_box)
+    cost = _cost(seconds_image, seconds_box)
     chosen = parse_policy(policy, seed=seed, choice=choice, per_category=per_category)
     statistics = _measure(source, kept, chosen, sample_images=sample, seed=sample_seed, cost=cost)
     if json_out != STDOUT:
@@ -72,21 +67,13 @@ def stats(
             typer.echo(path, err=True)
 
 
-def _cost(full: float | None, kept: float | None, box: float | None) -> Cost:
+def _cost(image: float, box: float) -> Cost:
     from siod.data.statistics import Cost  # noqa: PLC0415  (keeps --help fast)
 
-    given = {"--seconds-full": full, "--seconds-set": kept, "--seconds-box": box}
-    for option, seconds in given.items():
-        if seconds is not None and not 0 <= seconds < float("inf"):
+    for option, seconds in {"--seconds-image": image, "--seconds-box": box}.items():
+        if not 0 <= seconds < float("inf"):
             raise UserError(f"{option} {seconds}: must be a number of seconds, 0 or more")
-    if box is not None and (full is not None or kept is not None):
-        raise UserError("--seconds-box replaces --seconds-full and --seconds-set; keep one way to count")
-    default = Cost()
-    return Cost(
-        seconds_per_image_full=default.seconds_per_image_full if full is None else full,
-        seconds_per_image_set=default.seconds_per_image_set if kept is None else kept,
-        seconds_per_box=box,
-    )
+    return Cost(image, box)
 
 
 def _measure(source: Path, kept: Path | None, policy: Policy, **settings: Any) -> Statistics:
@@ -111,13 +98,12 @@ def _rendered(statistics: Statistics, style: str) -> str:
     from siod.data import statistics_tables as tables  # noqa: PLC0415  (keeps --help fast)
 
     write = {"markdown": tables.markdown, "latex": tables.latex, "text": tables.text}[style]
+    told = [tables.summary(statistics), *tables.remarks(statistics)]
     parts = [
-        tables.summary(statistics),
+        "\n".join(f"% {line}" if style == "latex" else line for line in told),
         write(tables.SET_COLUMNS, tables.set_rows(statistics)),
         write(tables.CATEGORY_COLUMNS, tables.category_rows(statistics)),
     ]
-    if style == "latex":
-        parts[0] = f"% {parts[0]}"
     return "\n\n".join(parts)
 
 

@@ -112,7 +112,9 @@ def plan(
     found = estimate([*teachers, *jobs], measured, slots=slots)
     arms = [*(arm.name for arm in loaded.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
     lines = [*_table(arms, [*jobs, *teachers], measured), "", *_summary(found, room, trials, len(teachers) + len(jobs))]
-    typer.echo("\n".join([*lines, *_warnings(loaded, trials, asks=device != "cpu", here=address is None)]))
+    typer.echo(
+        "\n".join([*lines, *_warnings(loaded, trials, asks=device != "cpu", here=address is None), *_about_files(jobs)])
+    )
 
 
 def _calibrate(
@@ -229,6 +231,16 @@ def _search_lines(
     if found.unknown:
         yield f"not in these figures: {len(found.unknown)} trials of the search, of a shape that was never measured"
     yield "then these at each arm's best settings, counted here at its own:"
+
+
+def _about_files(jobs: Sequence[Job]) -> Iterator[str]:
+    """Which arms learn from all boxes of a file that says itself that it lacks some."""
+    from siod.data.stated_sets import stated_in  # noqa: PLC0415
+
+    for arm, job in {job.arm: job for job in reversed(jobs)}.items():
+        name = stated_in(job.data.train_full) if job.experiment.annotations.policy == "full" else ""
+        if name:
+            yield f"arm {arm!r} learns from all boxes of a file that says it is {name}: that is no full supervision"
 
 
 def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool, here: bool) -> Iterator[str]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from siod.comparison import SIGNIFICANCE
 from siod.reports.aggregate import Spread, aggregate, by_group
+from siod.reports.annotations import fully_annotated, same_annotations
 from siod.reports.differences import differences, p_text, paired
 from siod.reports.numbers import heading, percent
-from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,27 +17,47 @@ if TYPE_CHECKING:
     from siod.reports.differences import Difference
     from siod.tracking.records import StudyRecord
 
-# Arms that learn from other annotations than the baseline are what the others try to reach, not answers.
-ANNOTATIONS, FULL = "annotations", "full"
+# An AP@S0 below one point is what chance finds.
+LEARNT = 0.01
 
 
 def answers(study: StudyRecord) -> tuple[str, ...]:
     """Say which arm is ahead of the baseline, by how much, and whether that can be believed.
 
-    Arms that learn from the baseline's annotations come first; one that does better with others, as many perhaps but
-    not all, is named beside them.
+    Where no arm learnt anything, that is said first. Arms that learn from the baseline's annotations come before
+    those that learn from others, as many perhaps but not all; such a one is named beside them where it does better.
 
     Args:
         study: Finished or not.
 
     Returns:
-        One sentence, or one for each group of arms; what cannot be said yet says why. For a search one for each
-        arm with its best trial.
+        A sentence or two, or as many for each group of arms; what cannot be said yet says why. For a search one for
+        each arm with its best trial.
     """
     if study.is_search:
         return tuple(sentence for row in aggregate(study) if (sentence := _found(row, study.objective)))
     found = {one.arm: one for one in differences(study)}
-    return tuple(_sentence(group, name, found, study) for name, group in by_group(study).items())
+    told = []
+    for name, group in by_group(study).items():
+        told += [*_unlearnt(group, name), _sentence(group, name, found, study)]
+    return tuple(told)
+
+
+def _unlearnt(group: StudyRecord, name: str) -> tuple[str, ...]:
+    """Say that every arm finds what chance finds, if so: differences between them mean nothing then."""
+    reached = {row.arm.label: spread for row in aggregate(group) if (spread := _found_at_all(row)) is not None}
+    if not reached or max(spread.mean for spread in reached.values()) >= LEARNT:
+        return ()
+    label, best = max(reached.items(), key=lambda entry: entry[1].mean)
+    lead = f"{name}: " if name else ""
+    told = f"the highest AP{heading('ap_s0')} is {percent(best.mean)} ({label}), so what follows compares noise"
+    remedy = "look at losses and detections, then train longer, from pretrained weights, or at a larger size"
+    return (f"{lead}No arm learnt anything: {told}; {remedy}.",)
+
+
+def _found_at_all(row: ArmRow) -> Spread | None:
+    """AP of the detections of any score, over the finished trials."""
+    return Spread.of(trial.metrics["ap_s0"] for trial in row.finished() if "ap_s0" in trial.metrics)
 
 
 def _found(row: ArmRow, metric: str) -> str:
@@ -54,7 +74,7 @@ def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole
     lead = f"{name}: " if name else ""
     rows = {row.arm.name: row for row in aggregate(group)}
     baseline = rows[group.baseline]
-    rivals = [row for row in rows.values() if row.arm.name in found and _same_annotations(row, baseline)]
+    rivals = [row for row in rows.values() if row.arm.name in found and same_annotations(row.arm, baseline.arm)]
     rivals = rivals or [row for row in rows.values() if row.arm.name in found]
     if not rivals:
         done = sum(len(row.finished()) for row in rows.values())
@@ -65,8 +85,9 @@ def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole
         return f"{lead}There is no answer yet: {why}."
     best = max(rivals, key=lambda row: found[row.arm.name].comparison.mean)
     parts = [_difference(best, baseline, found[best.arm.name], whole)]
-    gap = _gap(best, baseline, [row for row in rows.values() if _fully_annotated(row)], group.objective)
-    others = [row for row in rows.values() if not (_fully_annotated(row) or _same_annotations(row, baseline))]
+    full = [row for row in rows.values() if fully_annotated(group, row.arm)]
+    gap = _gap(best, baseline, full, group.objective)
+    others = [row for row in rows.values() if row not in full and not same_annotations(row.arm, baseline.arm)]
     return f"{lead}{', and '.join((*parts, *gap, *_elsewhere(best, others, group)))}."
 
 
@@ -132,17 +153,6 @@ def _elsewhere(best: ArmRow, others: Sequence[ArmRow], study: StudyRecord) -> tu
         return ()
     size = f"{_points(found.mean, found.std)} over {_seeds(found.n)}"
     return (f"with other annotations {row.arm.label} is ahead of {best.arm.label} by {size}",)
-
-
-def _same_annotations(row: ArmRow, baseline: ArmRow) -> bool:
-    def own(arm: ArmRow) -> dict[str, object]:
-        return {path: value for path, value in arm.arm.changes.items() if path.partition(".")[0] == ANNOTATIONS}
-
-    return own(row) == own(baseline)
-
-
-def _fully_annotated(row: ArmRow) -> bool:
-    return flatten(row.arm.changes).get(f"{ANNOTATIONS}.policy") == FULL
 
 
 def _points(mean: float, std: float | None) -> str:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.files import replacing
+from siod.reports.categories import category_tables
+from siod.reports.category_answer import disagreements
 from siod.reports.caveats import caveats
 from siod.reports.differences import differences, reading
 from siod.reports.drawing import Press
 from siod.reports.figures import draw_study
-from siod.reports.latex import latex_sweeps, latex_table
-from siod.reports.markdown import markdown_report
+from siod.reports.latex import latex_categories, latex_sweeps, latex_table
+from siod.reports.markdown import markdown_categories, markdown_report
 from siod.reports.page import render_page
-from siod.reports.rows import arm_rows, as_csv, as_parquet, trial_rows
+from siod.reports.rows import arm_rows, as_csv, as_parquet, category_rows, trial_rows
 from siod.reports.sweeps import sweeps
 from siod.reports.table import tabulate
 from siod.tracking.records import uncollected
@@ -82,13 +84,19 @@ def _written(study: StudyRecord, out_dir: Path, press: Press) -> dict[Path, str 
 
 def _tables(study: StudyRecord, table: Table, notes: Sequence[str]) -> dict[str, str | bytes]:
     found, swept, arms, trials = differences(study), sweeps(study), arm_rows(study), trial_rows(study)
+    categories, by_category = category_tables(study), category_rows(study)
     files: dict[str, str | bytes] = {
-        "table.md": markdown_report(table, notes, found, reading(study, found), swept),
+        "table.md": markdown_report(table, notes, found, reading(study, found), swept)
+        + markdown_categories(categories, disagreements(study)),
         "table.tex": latex_table(table, notes),
         "table.csv": as_csv(arms),
         "table.parquet": as_parquet(arms),
     }
     files |= {"sweeps.tex": latex_sweeps(swept)} if swept else {}
+    if by_category:
+        files |= {"categories.csv": as_csv(by_category), "categories.parquet": as_parquet(by_category)}
+    if any(one.rows for one in categories):
+        files["categories.tex"] = latex_categories(categories)
     return files | ({"trials.csv": as_csv(trials), "trials.parquet": as_parquet(trials)} if trials else {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siod.reports.aggregate import baseline_label, of_status
+from siod.reports.annotations import about_files
 from siod.reports.differences import differences
 from siod.reports.numbers import heading
 from siod.reports.table import MISSING
@@ -45,6 +46,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
         _unfinished(study),
         _seeds(study),
         _versions(study),
+        about_files(study),
         _undeclared(study),
         _fixed(study),
         _noted(study),

@@ -11,6 +11,7 @@ from siod.reports.table import CHECK, MISSING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.reports.categories import CategoryTable
     from siod.reports.sweeps import Sweep
     from siod.reports.table import Cell, Line, Table
 
@@ -76,12 +77,25 @@ def latex_sweeps(swept: Sequence[Sweep]) -> str:
     Returns:
         LaTeX source; empty without sweeps.
     """
-    return "\n".join(_sweep(sweep) for sweep in swept)
+    spread = "percent on the validation images, mean $\\pm$ sample standard deviation."
+    return "\n".join(_grid(sweep.rows(), f"{escape(sweep.path)}: {spread}") for sweep in swept)
 
 
-def _sweep(sweep: Sweep) -> str:
-    header, *lines = (_row([escape(cell) for cell in row]) for row in sweep.rows())
-    caption = f"{escape(sweep.path)}: percent on the validation images, mean $\\pm$ sample standard deviation."
+def latex_categories(tables: Sequence[CategoryTable]) -> str:
+    """Write a table environment for each table by category.
+
+    Args:
+        tables: Of a study.
+
+    Returns:
+        LaTeX source; empty where no table has rows.
+    """
+    captions = [" ".join(map(escape, (f"{table.title}.", *table.notes))) for table in tables]
+    return "\n".join(_grid(table.rows, caption) for table, caption in zip(tables, captions, strict=True) if table.rows)
+
+
+def _grid(rows: Sequence[Sequence[str]], caption: str) -> str:
+    header, *lines = (_row([escape(cell) for cell in row]) for row in rows)
     return (
         "% needs \\usepackage{booktabs}\n"
         "\\begin{table}\n"
@@ -90,7 +104,7 @@ def _sweep(sweep: Sweep) -> str:
         "  \\setlength{\\belowcaptionskip}{4pt}\n"
         "  \\small\n"
         f"  \\caption{{{caption}}}\n"
-        f"  \\begin{{tabular}}{{@{{}}l{'r' * len(sweep.values)}@{{}}}}\n"
+        f"  \\begin{{tabular}}{{@{{}}l{'r' * (len(rows[0]) - 1)}@{{}}}}\n"
         "    \\toprule\n"
         f"{header}"
         "    \\midrule\n"

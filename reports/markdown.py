@@ -11,6 +11,7 @@ from siod.reports.table import MISSING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.reports.categories import CategoryTable
     from siod.reports.differences import Difference
     from siod.reports.sweeps import Sweep
     from siod.reports.table import Cell, Line, Table
@@ -55,11 +56,30 @@ def markdown_report(
     """
     report = f"# {escape(table.title)}\n\n{escape(table.question)}\n\n{markdown_table(table)}\n{_list(notes)}"
     report += f"\n## Differences\n\n{_differences(found)}\n{_list(told)}" if found else ""
-    return report + "".join(f"\n## {escape(sweep.title)}\n\n{_sweep(sweep)}" for sweep in swept)
+    return report + "".join(f"\n## {escape(sweep.title)}\n\n{_grid(sweep.rows())}" for sweep in swept)
 
 
-def _sweep(sweep: Sweep) -> str:
-    header, *lines = ([escape(cell) for cell in row] for row in sweep.rows())
+def markdown_categories(tables: Sequence[CategoryTable], disagreeing: Sequence[str]) -> str:
+    """Write the tables by category, to stand below a report.
+
+    Args:
+        tables: Of a study.
+        disagreeing: Whole sentences about where categories disagree; they are of all groups and stand above the first.
+
+    Returns:
+        Markdown sections; empty where there is no table.
+    """
+    sentences = "".join(f"{escape(sentence)}\n\n" for sentence in disagreeing)
+    parts = []
+    for table in tables:
+        grid = f"{_grid(table.rows)}\n" if table.rows else ""
+        parts.append(f"\n## {escape(table.title)}\n\n{sentences}{grid}{_list(table.notes)}")
+        sentences = ""
+    return "".join(parts)
+
+
+def _grid(rows_of_text: Sequence[Sequence[str]]) -> str:
+    header, *lines = ([escape(cell) for cell in row] for row in rows_of_text)
     rows = [header, [":--", *["--:"] * (len(header) - 1)], *lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -15,12 +15,14 @@ from markupsafe import Markup, escape
 
 from siod.reports.aggregate import by_group, of_status
 from siod.reports.answer import answers
+from siod.reports.categories import category_tables
+from siod.reports.category_answer import disagreements
 from siod.reports.caveats import tagged
 from siod.reports.cost import HEADINGS as COST_HEADINGS
 from siod.reports.cost import costs
 from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.gallery import draw_gallery, gallery_data, shown_arms
-from siod.reports.numbers import percent
+from siod.reports.numbers import MINUS, percent
 from siod.reports.sweeps import sweeps
 from siod.reports.table import MISSING
 from siod.tracking.records import flatten
@@ -66,7 +68,8 @@ def render_page(
         .get_template("page.html")
         .render(
             study=study,
-            answers=answers(study),
+            answers=(*answers(study), *disagreements(study)),
+            categories=category_tables(study),
             differences=found,
             difference_headings=HEADINGS,
             difference_notes=reading(study, found),
@@ -113,6 +116,7 @@ def environment() -> Environment:
         "moment": _moment,
         "json": _json,
         "milliseconds": _milliseconds,
+        "leading_number": _leading_number,
         "svg": Markup,  # drawn here, with its text escaped
     }
     return made
@@ -154,6 +158,12 @@ def status_counts(study: StudyRecord) -> dict[str, int]:
 def _subscript(heading: str) -> Markup:
     """Set the digit of a score threshold below the line, as the paper does."""
     return Markup(re.sub(r"S(\d)$", r"S<sub>\1</sub>", str(escape(heading))))  # noqa: S704  (escaped just before)
+
+
+def _leading_number(cell: str) -> str:
+    """What a cell sorts by: the number it begins with, as a script reads it; its text where it begins with none."""
+    found = re.match(rf"{MINUS}?[\d,]+(\.\d+)?", cell)
+    return found[0].replace(",", "").replace(MINUS, "-") if found else cell
 
 
 def _moment(milliseconds: int | None) -> str:

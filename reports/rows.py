@@ -6,11 +6,13 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from siod.reports.aggregate import aggregate
+from siod.reports.aggregate import Spread, aggregate
+from siod.reports.annotations import annotations_of
+from siod.reports.categories import by_category, paired
 from siod.reports.differences import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from siod.tracking.records import StudyRecord
 
@@ -49,6 +51,43 @@ def arm_rows(study: StudyRecord) -> list[Row]:
                 }
             )
     return rows
+
+
+def category_rows(study: StudyRecord) -> list[Row]:
+    """The figures by category: one row for each arm, category and metric.
+
+    Args:
+        study: Finished or not.
+
+    Returns:
+        Fractions; ``kept``, ``hidden`` and ``judged`` count the boxes of the arm's own annotations; ``gain`` is the
+        mean of what each seed gained over the baseline. None where there is nothing to say.
+    """
+    return [
+        {"study": study.name, "group": arm.group, "arm": arm.name, "label": arm.label, **row}
+        for arm in study.arms
+        for metric in ("ap_s", "ap_s0")
+        for row in _of_categories(study, arm.name, study.baseline_of(arm.group), metric)
+    ]
+
+
+def _of_categories(study: StudyRecord, arm: str, baseline: str, metric: str) -> Iterator[Row]:
+    counted, reference = annotations_of(study, arm), by_category(study, baseline, metric)
+    for category, values in by_category(study, arm, metric).items():
+        spread = Spread.of(values.values())
+        boxes = None if counted is None else counted.categories.get(category)
+        gain = None if arm == baseline else Spread.of(paired(values, reference.get(category, {})))
+        yield {
+            "category": category,
+            "kept": None if boxes is None else boxes.kept,
+            "hidden": None if boxes is None else boxes.hidden,
+            "judged": None if boxes is None else boxes.judged,
+            "metric": metric,
+            "mean": None if spread is None else spread.mean,
+            "std": None if spread is None else spread.std,
+            "seeds": 0 if spread is None else spread.n,
+            "gain": None if gain is None else gain.mean,
+        }
 
 
 def trial_rows(study: StudyRecord) -> list[Row]:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from siod.reports.categories import category_tables
+from siod.reports.category_answer import disagreements
 from siod.reports.caveats import caveats
 from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.sweeps import sweeps
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from siod.tracking.records import StudyRecord
 
 UNBOUNDED = 10_000
+# More lines by category would drive the table itself off the screen.
+MOST_CATEGORIES = 20
 
 
 def print_study(study: StudyRecord, console: Console | None = None) -> None:
@@ -38,6 +42,7 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
     _print_fitted(table, console)
     for note in caveats(study):
         console.print(Text(note, style="dim"))
+    _print_categories(study, console)
     for sweep in sweeps(study):
         console.print(_grid(sweep.rows()))
     found = differences(study)
@@ -45,6 +50,19 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
         console.print(_line(one))
     for sentence in reading(study, found):
         console.print(Text(sentence, style="dim"))
+
+
+def _print_categories(study: StudyRecord, console: Console) -> None:
+    """The tables by category that are short, and where categories disagree."""
+    for table in category_tables(study):
+        if not table.rows:
+            console.print(Text(table.notes[0], style="dim"))
+        elif len(table.rows) <= MOST_CATEGORIES + 1:
+            console.print(_grid(((table.title, *table.rows[0][1:]), *table.rows[1:])))
+        else:
+            console.print(Text(f"{table.title}: {len(table.rows) - 1} rows in table.md and on the page", style="dim"))
+    for sentence in disagreements(study):
+        console.print(Text(sentence))
 
 
 def _print_fitted(table: Table, console: Console) -> None:
@@ -75,7 +93,7 @@ def _grid(rows: Sequence[Sequence[str]]) -> RichTable:
     """Text in columns; the first row is the header, the first column the names."""
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for place, name in enumerate(rows[0]):
-        drawn.add_column(Text(name), justify="right" if place else "left")
+        drawn.add_column(Text(name), justify="right" if place else "left", no_wrap=not place)
     for row in rows[1:]:
         drawn.add_row(*map(Text, row))
     return drawn

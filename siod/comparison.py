@@ -95,6 +95,24 @@ def compare(differences: Sequence[float]) -> Comparison:
     )
 
 
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """Test alone, where many comparisons are made together.
+
+    Args:
+        differences: One per seed, at least one, all finite.
+
+    Returns:
+        Two-sided p of the exact sign-flip test; None where so few pairs cannot reach 5% whatever they show.
+
+    Source: Fisher, The Design of Experiments, 1935, section 21.
+
+    Example:
+        >>> sign_flip_p([0.01, 0.02, 0.03, 0.02, 0.01, 0.02]), sign_flip_p([0.1, 0.2, 0.3])
+        (0.03125, None)
+    """
+    return _sign_flip(list(differences)) if smallest_p(len(differences)) < SIGNIFICANCE else None
+
+
 def smallest_p(n: int) -> float:
     """The smallest two-sided p that an exact sign-flip test of n pairs can reach: 2 of its 2^n patterns.
 

@@ -38,6 +38,15 @@ def summary(statistics: Statistics) -> str:
     return f"{images}, {statistics.crowds} crowd boxes left aside; {kept} of {full} instances kept ({ratio})"
 
 
+def remarks(statistics: Statistics) -> list[str]:
+    """What a reader of the tables must know, in sentences."""
+    told = [f"Hours assume {statistics.cost.assumption()}."]
+    if statistics.source_set:
+        source = f"The source says it is {statistics.source_set}"
+        told.append(f"{source}: what is called full here lacks boxes that nobody can count.")
+    return told
+
+
 def text(columns: list[str], rows: Rows) -> str:
     """The same in columns of spaces.
 

@@ -63,15 +63,16 @@ class MiningCounts:
         Returns:
             ``mining/<miner>_per_image`` (entries), ``_precision`` (share of the entries that lie on a hidden
             instance), ``_on_annotated`` (share on the annotated one), ``_recall`` (share of the hidden
-            instances found). A share of nothing is 0.
+            instances found). A share of nothing is absent; so is precision where no instance is known to be hidden.
         """
         images, entries, on_hidden, on_annotated, hidden, recalled = self.as_tensor().tolist()
-        return {
-            f"mining/{miner}_per_image": entries / max(images, 1),
-            f"mining/{miner}_precision": on_hidden / max(entries, 1),
-            f"mining/{miner}_on_annotated": on_annotated / max(entries, 1),
-            f"mining/{miner}_recall": recalled / max(hidden, 1),
+        shares = {
+            "per_image": (entries, images),
+            "precision": (on_hidden, entries if hidden else 0),
+            "on_annotated": (on_annotated, entries),
+            "recall": (recalled, hidden),
         }
+        return {f"mining/{miner}_{name}": part / whole for name, (part, whole) in shares.items() if whole}
 
 
 @torch.no_grad()

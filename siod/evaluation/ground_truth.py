@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -160,6 +161,25 @@ class GroundTruth:
     def categories(self) -> Places:
         """Place of each category id."""
         return Places(self.category_ids)
+
+    def category_labels(self) -> list[str]:
+        """The categories' names, with the id behind it where two have the same."""
+        return distinct_names(self.category_names, self.category_ids.tolist())
+
+
+def distinct_names(names: Sequence[str], ids: Sequence[int]) -> list[str]:
+    """Tell categories apart by name, and by their id where two have the same name.
+
+    Args:
+        names: Of the categories.
+        ids: Of the same.
+
+    Example:
+        >>> distinct_names(["cat", "dog", "cat"], [3, 5, 7])
+        ['cat (3)', 'dog', 'cat (7)']
+    """
+    often = Counter(names)
+    return [f"{name} ({number})" if often[name] > 1 else name for name, number in zip(names, ids, strict=True)]
 
 
 def _unique(ids: NDArray[np.int64], section: str, source: str) -> NDArray[np.int64]:

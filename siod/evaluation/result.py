@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -94,11 +93,15 @@ class ScoreAwareTable:
         """The table under its metric names: ``ap_s``, ``ap_s0``, ..., ``ar_large_s9``."""
         return _named(self.columns, self.rows, self.values)
 
+    def known(self) -> dict[str, float]:
+        """The metrics that have something to find: where no annotation is small there is no ``ap_small_s``."""
+        return {name: value for name, value in self.metrics().items() if value != ABSENT}
+
     def per_category(self) -> dict[str, dict[str, float]]:
         """The same figures for every category by its name (and id, where two have the same name)."""
         levels = [self._category_row(level) for level in range(len(self._values))]
         values = np.stack([np.mean(levels, axis=0), *levels])
-        names = self._category_labels()
+        names = self._judgement.truth.category_labels()
         return {name: _named(self.columns, self.rows, values[:, :, k]) for k, name in enumerate(names)}
 
     def curves(self, level: int = 0) -> Curves:
@@ -180,12 +183,6 @@ class ScoreAwareTable:
             present = self._counted.positives[figure.area] > 0
             rows.append(np.where(present, by_category.mean(axis=1), ABSENT))
         return np.array(rows)
-
-    def _category_labels(self) -> list[str]:
-        truth = self._judgement.truth
-        often = Counter(truth.category_names)
-        pairs = zip(truth.category_names, truth.category_ids.tolist(), strict=True)
-        return [f"{name} ({category})" if often[name] > 1 else name for name, category in pairs]
 
 
 def _named(columns: tuple[str, ...], rows: tuple[str, ...], values: NDArray[Any]) -> dict[str, float]:

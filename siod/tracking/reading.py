@@ -15,7 +15,7 @@ import msgspec
 
 from siod.errors import UserError
 from siod.tracking.database import engine_of, values_by_step
-from siod.tracking.records import Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
+from siod.tracking.records import Annotations, Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -45,7 +45,7 @@ STATUS_OF: dict[str, Status] = {
 PRUNED = "pruned"
 """The tag that tells a pruned trial from an interrupted one: MLflow has one state for both."""
 HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
-ENVIRONMENT, DIAGNOSIS = "environment.json", "diagnosis.json"
+ENVIRONMENT, DIAGNOSIS, ANNOTATIONS = "environment.json", "diagnosis.json", "annotations.json"
 AP_S = "ap_s"
 LEARNING_RATE = "train/learning_rate"  # follows from the schedule
 COST = "cost/"
@@ -67,6 +67,7 @@ class StudyReader:
     def __init__(self, client: MlflowClient, study: Run, children: Sequence[Run], *, server: str = "") -> None:
         self.client, self.study, self.server = client, study, server
         self.runs = [run for run in children if not run.data.tags.get("superseded")]
+        self._run_of = {run.info.run_id: run for run in self.runs}
 
     def read(self, *, details: bool = True, curves: Curves | None = None) -> StudyRecord:
         """Read everything.
@@ -85,7 +86,7 @@ class StudyReader:
         order = {arm.name: place for place, arm in enumerate(header.arms)}
         trials = [self._trial(run) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
-        trials = self._with_diagnoses(trials) if details else trials
+        trials = [self._explained(trial) for trial in trials] if details else trials
         data = self._artifact(self.study, GALLERY) if details else None
         gallery = None if data is None else msgspec.json.decode(data, type=Gallery)
         record = StudyRecord(
@@ -151,13 +152,12 @@ class StudyReader:
 
     def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Add detections in the gallery's images to the first finished trial of each arm."""
-        runs = {run.info.run_id: run for run in self.runs}
         seen: set[str] = set()
         complete = []
         for trial in trials:
             data = None
             if trial.status == "finished" and trial.arm not in seen:
-                data = self._artifact(runs[trial.run_id], FOUND)
+                data = self._artifact(self._run_of[trial.run_id], FOUND)
                 seen.add(trial.arm)
             complete.append(trial if data is None else replace(trial, found=decode_found(data)))
         return complete
@@ -166,22 +166,22 @@ class StudyReader:
         files = {image.id: self._artifact(self.study, f"{IMAGES}/{image.file}") for image in gallery.images}
         return {image_id: data for image_id, data in files.items() if data is not None}
 
-    def _with_diagnoses(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Add what lies behind the AP of finished trials; versions before did not keep it."""
-        runs = {run.info.run_id: run for run in self.runs}
-        files = [
-            self._artifact(runs[trial.run_id], DIAGNOSIS) if trial.status == "finished" else None for trial in trials
-        ]
-        return [
-            trial if data is None else replace(trial, diagnosis=msgspec.json.decode(data, type=Diagnosis))
-            for trial, data in zip(trials, files, strict=True)
-        ]
+    def _explained(self, trial: TrialRecord) -> TrialRecord:
+        """Add what lies behind the AP of a finished trial; versions before did not keep all of it."""
+        if trial.status != "finished":
+            return trial
+        run = self._run_of[trial.run_id]
+        diagnosis, annotations = self._artifact(run, DIAGNOSIS), self._artifact(run, ANNOTATIONS)
+        return replace(
+            trial,
+            diagnosis=None if diagnosis is None else msgspec.json.decode(diagnosis, type=Diagnosis),
+            annotations=None if annotations is None else msgspec.json.decode(annotations, type=Annotations),
+        )
 
     def _environment(self, trials: Sequence[TrialRecord]) -> dict[str, Any]:
         """Where the first finished trial ran; nothing when it did not say."""
         first = next((trial.run_id for trial in trials if trial.status == "finished"), None)
-        run = next((run for run in self.runs if run.info.run_id == first), None)
-        data = None if run is None else self._artifact(run, ENVIRONMENT)
+        data = None if first is None else self._artifact(self._run_of[first], ENVIRONMENT)
         return {} if data is None else msgspec.json.decode(data, type=dict[str, Any])
 
     def _artifact(self, run: Run, path: str) -> bytes | None:

@@ -104,6 +104,37 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class BoxCounts:
+    """Boxes of one category; crowds do not count.
+
+    Args:
+        kept: Of the training images, those a trial learnt from.
+        hidden: Of the same images, those that are known but were withheld.
+        judged: Of the validation images.
+    """
+
+    kept: int
+    hidden: int
+    judged: int
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a trial learnt from and was judged by; stored as ``annotations.json`` of its run.
+
+    Args:
+        categories: Boxes by category name, in the order of labels.
+        train_set: The annotation set that the source of the training annotations says it is, such as ``keep-1``:
+            it lacks boxes that nobody can count. Empty where it says nothing.
+        val_set: Likewise of the validation annotations.
+    """
+
+    categories: Mapping[str, BoxCounts]
+    train_set: str = ""
+    val_set: str = ""
+
+
+@dataclass(frozen=True)
 class ArmRecord:
     """An arm as it was declared.
 
@@ -193,6 +224,7 @@ class TrialRecord:
         artifact_uri: Where its files are.
         found: Detections in the gallery's images; read for the first finished seed of each arm only.
         diagnosis: What lies behind its AP, once it is finished.
+        annotations: What it learnt from and was judged by, once it is finished.
     """
 
     run_id: str
@@ -212,6 +244,7 @@ class TrialRecord:
     artifact_uri: str = ""
     found: Found | None = None
     diagnosis: Diagnosis | None = None
+    annotations: Annotations | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

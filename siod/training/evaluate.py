@@ -144,7 +144,7 @@ def score_aware_metrics(data: PreparedData, shard: DetectionArrays, context: Con
         context: Rank and world size.
 
     Returns:
-        ``ap_s``, ``ap_s0`` ... as fractions, the same on every worker.
+        ``ap_s``, ``ap_s0`` ... as fractions, the same on every worker; none that has nothing to find.
     """
     ground_truth = _ground_truth(data.val)
     evaluator = ScoreAwareEvaluator(ground_truth)
@@ -153,7 +153,7 @@ def score_aware_metrics(data: PreparedData, shard: DetectionArrays, context: Con
     whole = ScoreAwareEvaluator(ground_truth)
     for state in states:
         whole.merge(state)
-    return whole.compute().metrics()
+    return whole.compute().known()
 
 
 @lru_cache(maxsize=2)

@@ -66,10 +66,13 @@ class FigureLog:
         self.sums = pairs if self.sums is None else self.sums + pairs
 
     def metrics(self, world_size: int) -> dict[str, float]:
-        """Figures over all workers as ``mining/<name>``; a share of nothing is 0. All workers call this."""
+        """Figures over all workers as ``mining/<name>``; all workers call this.
+
+        A share of nothing is absent, and so is a precision whose recall is: both are told by the hidden instances.
+        """
         if self.sums is None:
             return {}
-        pairs = sum_over_workers(self.sums, world_size).tolist()
-        return {
-            f"mining/{name}": total / max(count, 1.0) for name, (total, count) in zip(self.names, pairs, strict=True)
-        }
+        pairs = zip(self.names, sum_over_workers(self.sums, world_size).tolist(), strict=True)
+        shares = {name: total / count for name, (total, count) in pairs if count > 0}
+        unknown = {name.replace("_recall", "_precision") for name in self.names if name not in shares}
+        return {f"mining/{name}": share for name, share in shares.items() if name not in unknown}

@@ -21,7 +21,7 @@ from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
 from siod.tuning.arms import confounded
 from siod.tuning.gallery import study_gallery
-from siod.tuning.trial import DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
+from siod.tuning.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from siod.tuning.study import Arm, Study
     from siod.tuning.trial import Job
 
-ARTIFACTS = (PACKED_DETECTIONS, DIAGNOSIS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
+ARTIFACTS = (PACKED_DETECTIONS, DIAGNOSIS, ANNOTATIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
 TRACEBACK = "traceback.txt"
 
 

@@ -18,6 +18,7 @@ from siod.evaluation.score_aware import evaluate_files
 from siod.files import replacing
 from siod.json_file import read_json, write_json
 from siod.training import results
+from siod.training.by_category import count_boxes
 from siod.training.placement import Placement
 from siod.training.run import train
 from siod.tuning.gallery import found_in, study_gallery
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 FOUND, PICTURE = "gallery.json", "predictions.png"
 ENVIRONMENT, PACKED_DETECTIONS, LOG = "environment.json", "detections.json.gz", "train.log"
-DIAGNOSIS = "diagnosis.json"
+DIAGNOSIS, ANNOTATIONS = "diagnosis.json", "annotations.json"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def carry_out(
 
 
 def complete_folder(job: Job) -> None:
-    """Write what is derived from a finished run, unless it is there: packed detections, diagnosis, samples."""
+    """Write what is derived from a finished run, unless it is there: figures, counts, samples."""
     packed = job.run_dir / PACKED_DETECTIONS
     if not packed.exists():
         _pack(job.run_dir / results.DETECTIONS, packed)
@@ -122,6 +123,8 @@ def complete_folder(job: Job) -> None:
     if not (job.run_dir / DIAGNOSIS).exists():
         table = evaluate_files(job.data.val, job.run_dir / results.DETECTIONS)
         write_json(job.run_dir / DIAGNOSIS, diagnose(table))
+    if not (job.run_dir / ANNOTATIONS).exists():
+        write_json(job.run_dir / ANNOTATIONS, count_boxes(job.data))
     if job.gallery_ids and not (job.run_dir / FOUND).exists():
         detections = read_json(job.run_dir / results.DETECTIONS)
         write_json(job.run_dir / FOUND, found_in(detections, job.gallery_ids, job.data.category_ids))

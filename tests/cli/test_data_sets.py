@@ -161,10 +161,11 @@ def test_table_8_and_9_are_printed(siod: Siod, source: Path) -> None:
     # Per image 1.0 cats and 0.4 dogs: mean 0.7, variance 0.09; kept 0.4 and 0.4.
     assert done.out.splitlines() == [
         "5 of 5 images, 1 crowd boxes left aside; 4 of 7 instances kept (57.1%)",
+        "Hours assume 9 s an image and 9.93 s a box (a line through the timings of the paper's Table 8).",
         "",
         "set   instances  per image  per image and category  small / medium / large  hours",
-        "full          7       1.40           0.700 (0.090)               7 / 0 / 0    0.1",
-        "keep          4       0.80           0.400 (0.000)               4 / 0 / 0    0.1",
+        "full          7       1.40           0.700 (0.090)               7 / 0 / 0    0.0",
+        "keep          4       0.80           0.400 (0.000)               4 / 0 / 0    0.0",
         "",
         "category  instances  sample ratio  keep ratio",
         "cat               5         1.000       0.400",
@@ -186,10 +187,9 @@ def test_a_file_of_another_source_is_not_counted(siod: Siod, tmp_path: Path, sou
 
 
 def test_hours_follow_the_seconds_that_are_given(siod: Siod, source: Path) -> None:
-    per_image = json.loads(siod("data", "stats", source, "--seconds-full", 720, "--json", "-").out)
-    assert (per_image["full"]["hours"], per_image["kept"]["hours"]) == (1.0, pytest.approx(5 * 38.14 / 3600))
-    per_box = json.loads(siod("data", "stats", source, "--seconds-box", 3600, "--json", "-").out)
-    assert (per_box["full"]["hours"], per_box["kept"]["hours"]) == (7.0, 4.0)
+    seconds = ("--seconds-image", 720, "--seconds-box", 3600)
+    told = json.loads(siod("data", "stats", source, *seconds, "--json", "-").out)
+    assert (told["full"]["hours"], told["kept"]["hours"]) == (8.0, 5.0)
 
 
 def test_the_tables_come_as_markdown_and_latex_too(siod: Siod, source: Path) -> None:
@@ -211,7 +211,7 @@ def test_the_numbers_are_drawn(siod: Siod, tmp_path: Path, source: Path) -> None
     [
         (("--sample", 6), "cannot sample 6 of 5 images; sample 1 to 5"),
         (("--seconds-box", -1), "--seconds-box -1.0: must be a number of seconds, 0 or more"),
-        (("--seconds-box", 1, "--seconds-set", 1), "keep one way to count"),
+        (("--seconds-image", "inf"), "--seconds-image inf: must be a number of seconds, 0 or more"),
         (("--markdown", "--latex"), "--markdown and --latex are both given; keep one"),
         (("--plots", "occupied"), "occupied: the folder is not empty; name a new one or empty it"),
     ],

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from siod.data import coco
-from siod.data.annotation_sets import Full, Keep
-from siod.data.statistics import Cost, measure
-from siod.data.statistics_tables import CATEGORY_COLUMNS, SET_COLUMNS, category_rows, latex, markdown, set_rows
+from siod.data.annotation_sets import Full, Keep, annotate
+from siod.data.stated_sets import stated_in
+from siod.data.statistics import PAPER_COST, Cost, measure
+from siod.data.statistics_tables import CATEGORY_COLUMNS, SET_COLUMNS, category_rows, latex, markdown, remarks, set_rows
 from siod.errors import UserError
 
 
@@ -71,11 +72,39 @@ def test_the_policy_decides_what_is_kept(dataset: coco.CocoDataset) -> None:
     assert measure(dataset, Keep(k=2)).kept.instances == 4
 
 
-def test_hours_follow_the_papers_seconds_per_image_or_those_per_box(dataset: coco.CocoDataset) -> None:
+def test_hours_follow_images_and_boxes(dataset: coco.CocoDataset) -> None:
     statistics = measure(dataset)
-    assert statistics.full.hours == pytest.approx(4 * 81.32 / 3600)
-    assert statistics.kept.hours == pytest.approx(4 * 38.14 / 3600)
-    assert measure(dataset, cost=Cost(seconds_per_box=36)).kept.hours == pytest.approx(3 * 36 / 3600)
+    assert statistics.full.hours == pytest.approx((4 * 9.0 + 5 * 9.93) / 3600)
+    assert statistics.kept.hours == pytest.approx((4 * 9.0 + 3 * 9.93) / 3600)
+    assert measure(dataset, cost=Cost(0, 36)).kept.hours == pytest.approx(3 * 36 / 3600)
+
+
+def test_the_papers_seconds_give_the_papers_timings() -> None:
+    # Table 8: 36,419 and 14,674 boxes in 5,000 images.
+    assert 3600 / 5000 * PAPER_COST.hours(5000, 36419) == pytest.approx(81.32, abs=0.02)
+    assert 3600 / 5000 * PAPER_COST.hours(5000, 14674) == pytest.approx(38.14, abs=0.02)
+
+
+def test_equal_sets_take_equal_hours(dataset: coco.CocoDataset) -> None:
+    statistics = measure(dataset, Full())
+    assert statistics.full.hours == statistics.kept.hours
+
+
+def test_the_assumption_behind_the_hours_is_told(dataset: coco.CocoDataset) -> None:
+    of_paper = "9 s an image and 9.93 s a box (a line through the timings of the paper's Table 8)"
+    assert remarks(measure(dataset)) == [f"Hours assume {of_paper}."]
+    assert remarks(measure(dataset, cost=Cost(2, 7.5))) == ["Hours assume 2 s an image and 7.5 s a box."]
+    assert measure(dataset).plain()["cost"] == {"seconds_per_image": 9.0, "seconds_per_box": 9.93}
+
+
+def test_a_source_that_is_a_part_of_another_is_pointed_out(dataset: coco.CocoDataset, tmp_path: Path) -> None:
+    coco.write(tmp_path / "keep1.json", annotate(dataset, Keep()))
+    statistics = measure(coco.read(tmp_path / "keep1.json"))
+    told = "The source says it is keep-1: what is called full here lacks boxes that nobody can count."
+    assert remarks(statistics)[1:] == [told]
+    assert statistics.plain()["source_set"] == "keep-1"
+    assert stated_in(tmp_path / "keep1.json") == "keep-1"
+    assert stated_in(dataset.path) == ""
 
 
 @pytest.mark.parametrize("sample", [0, -1, 5])
@@ -89,7 +118,7 @@ def test_the_tables_show_the_numbers(dataset: coco.CocoDataset) -> None:
     assert markdown(SET_COLUMNS, set_rows(statistics)).splitlines() == [
         "| set | instances | per image | per image and category | small / medium / large | hours |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
-        "| full | 5 | 1.25 | 0.417 (0.181) | 3 / 1 / 1 | 0.1 |",
+        "| full | 5 | 1.25 | 0.417 (0.181) | 3 / 1 / 1 | 0.0 |",
         f"| keep | 3 | 0.75 | 0.250 (0.042) | {' / '.join(map(str, statistics.kept.sizes.values()))} | 0.0 |",
     ]
     assert latex(CATEGORY_COLUMNS, category_rows(statistics)).splitlines() == [

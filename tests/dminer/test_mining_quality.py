@@ -79,9 +79,17 @@ def test_instances_of_other_images_do_not_count() -> None:
     assert (counts.on_hidden, counts.recalled, counts.hidden) == (0, 0, 1)
 
 
-def test_finding_nothing_among_nothing_has_figures_of_zero() -> None:
-    counts = counted([mask()], [target([], [], [], [])], [4])
-    assert set(counts.metrics("pgcl").values()) == {0.0}
+def test_a_share_of_nothing_is_absent() -> None:
+    nothing_hidden = counted([mask()], [target([], [], [], [])], [4])
+    assert nothing_hidden.metrics("pgcl") == {"mining/pgcl_per_image": 0.0}
+    missed = counted([mask()], [target([], [], [[0.0, 0.0, 8.0, 8.0]], [0])], [4])
+    assert missed.metrics("pgcl") == {"mining/pgcl_per_image": 0.0, "mining/pgcl_recall": 0.0}
+
+
+def test_precision_is_absent_where_nothing_is_known_to_be_hidden() -> None:
+    found = mask((0, 0, 0, 0), (0, 0, 7, 7))
+    counts = counted([found], [target([[0.0, 0.0, 8.0, 8.0]], [0], [], [])], [4])
+    assert counts.metrics("splg") == {"mining/splg_per_image": 2.0, "mining/splg_on_annotated": 0.5}
 
 
 @given(st.integers(0, 2**31))

@@ -137,3 +137,17 @@ def test_costs_are_medians_of_epochs_and_sums_of_hours(study: StudyRecord, chang
 def test_trials_that_did_not_measure_their_cost_show_none(study: StudyRecord) -> None:
     bare = tuple(replace(trial, history={}, ended_ms=None) for trial in study.trials)
     assert costs(replace(study, trials=bare)) == ()
+
+
+def test_where_no_arm_learnt_anything_that_is_said_before_arms_are_compared(study: StudyRecord, change: Change) -> None:
+    for arm in study.arms:
+        for seed in study.seeds:
+            study = change(study, arm.name, seed, metrics={"ap_s": 0.001, "ap_s0": 0.004 if arm.name == "pgcl" else 0})
+    first, second = answers(study)
+    assert first == (
+        "No arm learnt anything: the highest AP@S0 is 0.4 (SIOD + PGCL), so what follows compares noise; look at losses "
+        "and detections, then train longer, from pretrained weights, or at a larger size."
+    )
+    assert second.startswith("No arm beats SIOD (base)")
+    # Detections of any score are something: the rest is their scores.
+    assert len(answers(change(study, "fsod", 0, metrics={"ap_s": 0.001, "ap_s0": 0.09}))) == 1

@@ -16,7 +16,16 @@ from mlflow import MlflowClient
 from siod.errors import RunError, UserError
 from siod.tracking import connection
 from siod.tracking.mlflow import Store, TrialLog
-from siod.tracking.records import Diagnosis, FoundBox, Gallery, GalleryImage, StudyHeader, TrueBox
+from siod.tracking.records import (
+    Annotations,
+    BoxCounts,
+    Diagnosis,
+    FoundBox,
+    Gallery,
+    GalleryImage,
+    StudyHeader,
+    TrueBox,
+)
 
 Header = Callable[..., StudyHeader]
 
@@ -192,19 +201,23 @@ def test_the_gallery_comes_back_with_the_first_finished_seed_of_each_arm(
     assert [trial.found for trial in record.trials] == [None, {7: (FoundBox(1, 2, 3, 4, 0.5, 0),)}, None]
 
 
-def test_diagnosis_and_environment_come_back_unless_only_figures_are_asked_for(store: Store, header: Header) -> None:
+def test_diagnosis_annotations_and_environment_come_back_unless_only_figures_are_asked_for(
+    store: Store, header: Header
+) -> None:
     study = store.start_study(header())
     told = {"right": [1, 2], "wrong": [3, 0], "scores": [0.5, 1.5], "precision": {"0.50": [1.0]}, "categories": {}}
     for seed in (0, 1):
         log = begin(store, study, "base", seed)
         log.log_epoch(1, {"ap_s": 0.1})
         log.log_json("diagnosis.json", told)
+        log.log_json("annotations.json", {"categories": {"cat": {"kept": 3, "hidden": 2, "judged": 1}}})
         log.log_json("environment.json", {"python": f"3.{seed}"})
         log.finish("failed" if seed == 0 else "finished")
 
     record = store.read_study("demo")
     diagnosis = Diagnosis((1, 2), (3, 0), (0.5, 1.5), {"0.50": (1.0,)}, {})
     assert [trial.diagnosis for trial in record.trials] == [None, diagnosis]
+    assert [trial.annotations for trial in record.trials] == [None, Annotations({"cat": BoxCounts(3, 2, 1)})]
     assert record.environment == {"python": "3.1"}
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#/experiments/\d+", record.address)
     brief = store.read_study("demo", details=False)

@@ -106,6 +106,7 @@ def test_a_finished_trial_is_recorded_whole(record: StudyRecord, folders: dict[s
         "experiment.json",
         "detections.json.gz",
         "diagnosis.json",
+        "annotations.json",
         "environment.json",
         "train.log",
         "gallery.json",
