@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from siod.data import coco
 from siod.data.cached import made_once, sha256_of, state_of
 from siod.data.check import examine
-from siod.data.derived import SplitFile, derived_set, usable
+from siod.data.derived import SizeCounts, SplitFile, derived_set, usable
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
 from siod.data.images import broken_images, refuse_broken
 from siod.data.resized import resized
@@ -99,6 +99,8 @@ class PreparedData:
         category_names: By label.
         category_ids: The files' id of each label, ascending.
         copies: What is looked at instead of the images, if anything.
+        train_sizes: Of the training images.
+        val_sizes: Of the validation images.
     """
 
     train: Path
@@ -110,6 +112,8 @@ class PreparedData:
     category_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     copies: SmallCopies | None = None
+    train_sizes: SizeCounts = ()
+    val_sizes: SizeCounts = ()
 
 
 def prepare(
@@ -154,7 +158,13 @@ def prepare(
         category_names=tuple(summary["category_names"]),
         category_ids=tuple(summary["category_ids"]),
         copies=copies,
+        train_sizes=_sizes(summary, "train"),
+        val_sizes=_sizes(summary, "val"),
     )
+
+
+def _sizes(summary: Mapping[str, Any], split: str) -> SizeCounts:
+    return tuple((width, height, count) for width, height, count in summary["image_sizes"][split])
 
 
 def _fingerprint(files: str, copies: SmallCopies | None) -> str:
