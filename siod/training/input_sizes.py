@@ -60,7 +60,7 @@ def refuse_vanishing_images(experiment: Experiment, train: SizeCounts, val: Size
     Args:
         experiment: Its augmentation and evaluation.
         train: Sizes of the training images.
-        val: Sizes of the validation images.
+        val: Sizes of the images that judge.
 
     Raises:
         UserError: The shorter side of an image shrinks to less than a pixel.
@@ -68,7 +68,7 @@ def refuse_vanishing_images(experiment: Experiment, train: SizeCounts, val: Size
     longest_px: int | None = getattr(experiment.data, "longest_px", None)
     for what, sizes, field, size in (
         ("training", train, "augmentation.input_size", experiment.augmentation.input_size),
-        ("validation", val, "evaluation.input_size", experiment.evaluation.input_size),
+        ("validation or test", val, "evaluation.input_size", experiment.evaluation.input_size),
     ):
         for width, height, _ in sizes:
             if _shorter_side_px(width, height, None, longest_px) < 1:

@@ -93,7 +93,7 @@ def _refuse_unfit(trial: Trial, data: PreparedData) -> None:
     longest_px = None if data.copies is None else data.copies.longest_px
     try:
         refuse_unfit_inputs(experiment)
-        refuse_vanishing_images(experiment, data.train_sizes, data.val_sizes)
+        refuse_vanishing_images(experiment, data.train_sizes, data.val_sizes + data.test_sizes)
         refuse_other_scale(
             experiment.augmentation,
             experiment.evaluation,

@@ -53,5 +53,5 @@ def test_images_of_which_nothing_is_left_are_refused(small: Experiment) -> None:
         refuse_vanishing_images(small, STRIP, PHOTOS)
     refuse_vanishing_images(small, PHOTOS, STRIP)  # judged at full size
     shrunk = small.with_changes({"data": CocoFolder(root="x", longest_px=480)})  # 0.96 px
-    with pytest.raises(UserError, match=r"a validation image of 5000 x 10 px .* at data\.longest_px 480"):
+    with pytest.raises(UserError, match=r"a validation or test image of 5000 x 10 px .* at data\.longest_px 480"):
         refuse_vanishing_images(shrunk, PHOTOS, STRIP)
