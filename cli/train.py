@@ -92,8 +92,10 @@ def train(
         raise typer.Exit(INTERRUPTED) from None
     from siod.tuning.board import metric_label, percent  # noqa: PLC0415
 
-    shown = [metric for metric in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if metric in metrics]
-    typer.echo("  ".join(f"{metric_label(metric)} {percent(metrics[metric])}" for metric in shown))
+    for split, told in (("", ""), ("test/", "on the test split: ")):
+        shown = [name for name in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if f"{split}{name}" in metrics]
+        if shown:
+            typer.echo(told + "  ".join(f"{metric_label(name)} {percent(metrics[split + name])}" for name in shown))
     typer.echo(f"{run_dir}: detections.json, history.json, checkpoints/best.pt")
 
 

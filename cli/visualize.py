@@ -70,7 +70,7 @@ def _draw_scores(trained: Trained, files: Sequence[Path], thresholds: Sequence[f
 
     made = detections_of(trained, files)
     for number, file in enumerate(files, start=1):
-        panels = score_panels(None, made.in_image(number), thresholds)
+        panels = score_panels(None, made.in_image(number - 1), thresholds)
         draw_panels(file, panels, out / f"scores_{number:04}_{file.stem}.png")
     return len(files)
 
@@ -86,9 +86,9 @@ def _draw_scores_of_data(trained: Trained, count: int, thresholds: Sequence[floa
     gallery = study_gallery(dataset, choose_images(dataset, count=count))
     files = [trained.data.val_images / image.file for image in gallery.images]
     made = detections_of(trained, files)
-    for number, (image, file) in enumerate(zip(gallery.images, files, strict=True), start=1):
+    for place, (image, file) in enumerate(zip(gallery.images, files, strict=True)):
         truth = [(box[:4], gallery.categories[box.label]) for box in image.ground_truth]
-        panels = score_panels(truth, made.in_image(number), thresholds)
+        panels = score_panels(truth, made.in_image(place), thresholds)
         draw_panels(file, panels, out / f"scores_{file.stem}.png")
     return len(files)
 

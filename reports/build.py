@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from siod.errors import UserError
@@ -19,6 +19,7 @@ from siod.reports.page import render_page
 from siod.reports.rows import arm_rows, as_csv, as_parquet, category_rows, trial_rows
 from siod.reports.sweeps import sweeps
 from siod.reports.table import tabulate
+from siod.reports.test_split import TITLE, on_test_split
 from siod.tracking.records import uncollected
 
 if TYPE_CHECKING:
@@ -85,13 +86,20 @@ def _written(study: StudyRecord, out_dir: Path, press: Press) -> dict[Path, str 
 def _tables(study: StudyRecord, table: Table, notes: Sequence[str]) -> dict[str, str | bytes]:
     found, swept, arms, trials = differences(study), sweeps(study), arm_rows(study), trial_rows(study)
     categories, by_category = category_tables(study), category_rows(study)
+    on_test = on_test_split(study)
+    tested = None if on_test is None else tabulate(on_test)
     files: dict[str, str | bytes] = {
-        "table.md": markdown_report(table, notes, found, reading(study, found), swept)
+        "table.md": markdown_report(table, notes, found, reading(study, found), swept, tested=tested)
         + markdown_categories(categories, disagreements(study)),
         "table.tex": latex_table(table, notes),
         "table.csv": as_csv(arms),
         "table.parquet": as_parquet(arms),
     }
+    files |= (
+        {}
+        if tested is None
+        else {"test.tex": latex_table(replace(tested, title=f"{tested.title}_test"), [f"{TITLE}."])}
+    )
     files |= {"sweeps.tex": latex_sweeps(swept)} if swept else {}
     if by_category:
         files |= {"categories.csv": as_csv(by_category), "categories.parquet": as_parquet(by_category)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siod.reports.differences import HEADINGS
 from siod.reports.table import MISSING
+from siod.reports.test_split import TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,8 @@ def markdown_report(
     found: Sequence[Difference] = (),
     told: Sequence[str] = (),
     swept: Sequence[Sweep] = (),
+    *,
+    tested: Table | None = None,
 ) -> str:
     """Write the table with its title, question and what limits it, and differences and sweeps below.
 
@@ -50,11 +53,13 @@ def markdown_report(
         found: Differences to the baseline.
         told: Whole sentences about them.
         swept: Settings whose values the arms go through.
+        tested: The table on the test split, if there is one.
 
     Returns:
         A Markdown document.
     """
     report = f"# {escape(table.title)}\n\n{escape(table.question)}\n\n{markdown_table(table)}\n{_list(notes)}"
+    report += "" if tested is None else f"\n## {TITLE}\n\n{markdown_table(tested)}"
     report += f"\n## Differences\n\n{_differences(found)}\n{_list(told)}" if found else ""
     return report + "".join(f"\n## {escape(sweep.title)}\n\n{_grid(sweep.rows())}" for sweep in swept)
 

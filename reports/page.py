@@ -24,7 +24,8 @@ from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.gallery import draw_gallery, gallery_data, shown_arms
 from siod.reports.numbers import MINUS, percent
 from siod.reports.sweeps import sweeps
-from siod.reports.table import MISSING
+from siod.reports.table import MISSING, tabulate
+from siod.reports.test_split import TITLE, on_test_split
 from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def render_page(
         An HTML document that needs no other file and no network: complete as it is, with a script of its own for
         sorting, zooming and the gallery's slider, and links to the runs in MLflow; all text is escaped.
     """
-    found = differences(study)
+    found, tested = differences(study), on_test_split(study)
     return (
         environment()
         .get_template("page.html")
@@ -75,6 +76,8 @@ def render_page(
             difference_notes=reading(study, found),
             table=table,
             notes=notes,
+            test_table=None if tested is None else tabulate(tested),
+            test_title=TITLE,
             missing=MISSING,
             drawings=drawings,
             crowded=most_arms if any(len(group.arms) > most_arms for group in by_group(study).values()) else 0,

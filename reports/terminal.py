@@ -16,6 +16,7 @@ from siod.reports.caveats import caveats
 from siod.reports.differences import HEADINGS, differences, reading
 from siod.reports.sweeps import sweeps
 from siod.reports.table import tabulate
+from siod.reports.test_split import TITLE, on_test_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,10 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
     _print_fitted(table, console)
     for note in caveats(study):
         console.print(Text(note, style="dim"))
+    tested = on_test_split(study)
+    if tested is not None:
+        console.print(Text(f"{TITLE}, which nothing was chosen by:"))
+        _print_fitted(tabulate(tested), console)
     _print_categories(study, console)
     for sweep in sweeps(study):
         console.print(_grid(sweep.rows()))

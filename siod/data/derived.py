@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LAYOUT_VERSION = 2
 """Raised when the files of a derived set change their meaning."""
 
+SizeCounts = tuple[tuple[int, int, int], ...]
+"""Width and height in pixels that images of a split have, and how many have them."""
+
 
 @dataclass(frozen=True)
 class SplitFile:

@@ -171,17 +171,15 @@ def shrink_images(
                 progress(done, len(records))
 
 
-def copy_size(record: ImageRecord, longest_px: int) -> tuple[int, int]:
+def copy_size(width: int, height: int, longest_px: int) -> tuple[int, int]:
     """Width and height of the small copy of an image, in pixels; its own where it is no longer than that already.
 
     Example:
-        >>> copy_size(coco.ImageRecord(1, "a.jpg", 640, 480), 96)
+        >>> copy_size(640, 480, 96)
         (96, 72)
     """
-    share = longest_px / max(record.width, record.height)
-    if share >= 1:
-        return record.width, record.height
-    return max(1, round(record.width * share)), max(1, round(record.height * share))
+    share = longest_px / max(width, height)
+    return (width, height) if share >= 1 else (max(1, round(width * share)), max(1, round(height * share)))
 
 
 def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> None:
@@ -189,7 +187,7 @@ def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> No
     pixels = decode_record(images, record)
     target = out / record.file_name
     target.parent.mkdir(parents=True, exist_ok=True)
-    size = copy_size(record, longest_px)
+    size = copy_size(record.width, record.height, longest_px)
     if size == (record.width, record.height):
         shutil.copyfile(images / record.file_name, target)
         return
@@ -200,7 +198,7 @@ def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> No
 
 def _scaled(dataset: CocoDataset, longest_px: int) -> dict[str, Any]:
     """The document with sizes, boxes and areas of the small images."""
-    sizes = {image.id: copy_size(image, longest_px) for image in dataset.images}
+    sizes = {image.id: copy_size(image.width, image.height, longest_px) for image in dataset.images}
     images = [
         {
             **coco.decode_entry(record, dataset.path, f"images[{place}]"),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from siod.data import coco
 from siod.data.cached import made_once, sha256_of, state_of
 from siod.data.check import examine
-from siod.data.derived import SplitFile, derived_set, usable
+from siod.data.derived import SizeCounts, SplitFile, derived_set, usable
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
 from siod.data.images import broken_images, refuse_broken
 from siod.data.resized import resized
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-SPLITS = ("train", "val")
-
 Check = Literal["refuse", "skip", "off"]
 LongestSide = Annotated[int, Field(ge=32)] | None
 
@@ -39,24 +37,26 @@ class CocoFolder(Value):
     the same without the year. Annotation files with defects are refused, or repaired copies used
     (``siod.data.check``); COCO2017 itself has two boxes without area among its training annotations. With
     ``longest_px`` the detector looks at copies of all images shrunk to that longest side, made once in the cache
-    (``siod.data.resized``); annotations and detections stay in the frame of the images themselves.
+    (``siod.data.resized``); annotations and detections stay in the frame of the images themselves. Where the folder
+    has ``instances_test`` too, a run is judged by it once, when it has ended, unless ``test`` is ``ignore``.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px", "test"})
 
     kind: Literal["coco_folder"] = "coco_folder"
     root: Path
     defects: Literal["refuse", "repair"] = "refuse"
     longest_px: LongestSide = None
+    test: Literal["if_present", "ignore"] = "if_present"
 
 
 class CocoFiles(Value):
-    """Any COCO-format data set, by its two annotation files and image folders.
+    """Any COCO-format data set, by its annotation files and image folders.
 
-    ``defects`` and ``longest_px`` as in CocoFolder.
+    ``defects`` and ``longest_px`` as in CocoFolder. By ``test_annotations`` a run is judged once, when it has ended.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px", "test_annotations", "test_images"})
 
     kind: Literal["coco_files"] = "coco_files"
     train_annotations: Path
@@ -65,6 +65,19 @@ class CocoFiles(Value):
     val_images: Path
     defects: Literal["refuse", "repair"] = "refuse"
     longest_px: LongestSide = None
+    test_annotations: Path | None = None
+    test_images: Path | None = None
+
+    @model_validator(mode="after")
+    def _a_test_split_is_whole(self) -> Self:
+        if (self.test_annotations is None) != (self.test_images is None):
+            message = "test_annotations and test_images belong together; set both or neither"
+            raise ValueError(message)
+        return self
+
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``val`` and, where there is one, ``test``."""
+        return ("train", "val") if self.test_annotations is None else ("train", "val", "test")
 
 
 Source = Annotated[Digits | CocoFolder | CocoFiles, Field(discriminator="kind")]
@@ -78,11 +91,13 @@ class SmallCopies:
         longest_px: Longest side of a copy.
         train: Of the training images.
         val: Of the validation images.
+        test: Of the test images, if there are any.
     """
 
     longest_px: int
     train: Path
     val: Path
+    test: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,11 @@ class PreparedData:
         category_names: By label.
         category_ids: The files' id of each label, ascending.
         copies: What is looked at instead of the images, if anything.
+        train_sizes: Of the training images.
+        val_sizes: Of the validation images.
+        test: Annotations of a split that nothing is chosen by, if there is one.
+        test_images: Folder of its images.
+        test_sizes: Of its images.
     """
 
     train: Path
@@ -110,6 +130,20 @@ class PreparedData:
     category_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     copies: SmallCopies | None = None
+    train_sizes: SizeCounts = ()
+    val_sizes: SizeCounts = ()
+    test: Path | None = None
+    test_images: Path | None = None
+    test_sizes: SizeCounts = ()
+
+    def on_test(self) -> PreparedData | None:
+        """The same data with the test split in place of the validation split, or None if there is none."""
+        if self.test is None or self.test_images is None:
+            return None
+        copies = self.copies
+        if copies is not None and copies.test is not None:
+            copies = replace(copies, val=copies.test)
+        return replace(self, val=self.test, val_images=self.test_images, val_sizes=self.test_sizes, copies=copies)
 
 
 def prepare(
@@ -140,7 +174,7 @@ def prepare(
     """
     cache_dir = cache_dir.expanduser().resolve()
     files = locate(source, cache_dir, progress)
-    splits = {split: _split_file(files, split, cache_dir, check_images, progress) for split in SPLITS}
+    splits = {split: _split_file(files, split, cache_dir, check_images, progress) for split in files.splits()}
     copies = _small_copies(files, splits, cache_dir, progress)
     made = derived_set(splits, annotations, cache_dir)
     summary = json.loads((made / "summary.json").read_text())
@@ -154,7 +188,16 @@ def prepare(
         category_names=tuple(summary["category_names"]),
         category_ids=tuple(summary["category_ids"]),
         copies=copies,
+        train_sizes=_sizes(summary, "train"),
+        val_sizes=_sizes(summary, "val"),
+        test=_first_existing(made / "test.json", splits["test"].sound) if "test" in splits else None,
+        test_images=files.test_images,
+        test_sizes=_sizes(summary, "test"),
     )
+
+
+def _sizes(summary: Mapping[str, Any], split: str) -> SizeCounts:
+    return tuple((width, height, count) for width, height, count in summary["image_sizes"].get(split, ()))
 
 
 def _fingerprint(files: str, copies: SmallCopies | None) -> str:
@@ -178,9 +221,8 @@ def locate(source: Source, cache_dir: Path, progress: Progress | None = None) ->
     if isinstance(source, Digits):
         files = _in_folder(_drawn(source, cache_dir, progress))
     elif isinstance(source, CocoFolder):
-        files = _in_folder(source.root.expanduser().resolve()).with_changes(
-            {"defects": source.defects, "longest_px": source.longest_px}
-        )
+        found = _in_folder(source.root.expanduser().resolve(), test=source.test == "if_present")
+        files = found.with_changes({"defects": source.defects, "longest_px": source.longest_px})
     else:
         paths = {name: path.expanduser().resolve() for name, path in source if isinstance(path, Path)}
         files = source.with_changes(paths)
@@ -190,17 +232,17 @@ def locate(source: Source, cache_dir: Path, progress: Progress | None = None) ->
     return files
 
 
-def _in_folder(root: Path) -> CocoFiles:
+def _in_folder(root: Path, *, test: bool = False) -> CocoFiles:
     for year in ("2017", ""):
-        train, val = (root / "annotations" / f"instances_{split}{year}.json" for split in ("train", "val"))
-        if train.is_file() and val.is_file():
-            folders = [
-                _first_existing(root / f"{split}{year}", root / "images" / f"{split}{year}", root / f"{split}{year}")
-                for split in ("train", "val")
-            ]
-            return CocoFiles(
-                train_annotations=train, train_images=folders[0], val_annotations=val, val_images=folders[1]
-            )
+        files = {split: root / "annotations" / f"instances_{split}{year}.json" for split in ("train", "val", "test")}
+        if files["train"].is_file() and files["val"].is_file():
+            if not (test and files["test"].is_file()):
+                del files["test"]
+            paths = {f"{split}_annotations": path for split, path in files.items()}
+            for split in files:
+                usual = root / f"{split}{year}"
+                paths[f"{split}_images"] = _first_existing(usual, root / "images" / usual.name, usual)
+            return CocoFiles.model_validate(paths)
     expected = "annotations/instances_train2017.json and instances_val2017.json, or the same without the year"
     raise UserError(f"{root}: is no COCO folder; it needs {expected}")
 

@@ -162,7 +162,7 @@ def _table(dataset: coco.CocoDataset, folder: Path, small: Small | None, *, hidd
 
 def _shrunk(images: tuple[coco.ImageRecord, ...], longest_px: int) -> tuple[coco.ImageRecord, ...]:
     """The records with the sizes of their small copies."""
-    sizes = (copy_size(image, longest_px) for image in images)
+    sizes = (copy_size(image.width, image.height, longest_px) for image in images)
     return tuple(
         msgspec.structs.replace(image, width=width, height=height)
         for image, (width, height) in zip(images, sizes, strict=True)

@@ -49,8 +49,8 @@ ENVIRONMENT, DIAGNOSIS, ANNOTATIONS = "environment.json", "diagnosis.json", "ann
 AP_S = "ap_s"
 LEARNING_RATE = "train/learning_rate"  # follows from the schedule
 COST = "cost/"
-# A figure of the score-aware table, such as ap50_s3.
-FIGURE = re.compile(r"a[pr]\w*_s\d?")
+# A figure of the score-aware table, such as ap50_s3, of the validation or the test split.
+FIGURE = re.compile(r"(test/)?a[pr]\w*_s\d?")
 LARGEST = sys.float_info.max
 
 

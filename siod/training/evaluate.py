@@ -15,6 +15,7 @@ from siod.training.arithmetic import multiplying
 from siod.training.distributed import gather_objects
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from siod.data.source import PreparedData
@@ -94,6 +95,7 @@ def detect(
     *,
     precision: Precision = "fp32",
     loader_workers: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> DetectionArrays:
     """Run the detector on this worker's share of the validation images.
 
@@ -104,6 +106,7 @@ def detect(
         context: Rank, world size, device.
         precision: Of the forward pass; boxes are read from its outputs in float32.
         loader_workers: Processes that decode images.
+        progress: Called with the number of images of the share that are done.
 
     Returns:
         The detections of the share; every image belongs to exactly one share.
@@ -111,7 +114,7 @@ def detect(
     was_training = detector.training
     detector.eval()
     category_ids = np.asarray(data.category_ids, dtype=np.int64)
-    rows = [_NOTHING]
+    rows, done = [_NOTHING], 0
     for batch in eval_batches(
         data,
         batch_size=evaluation.batch_size,
@@ -126,6 +129,9 @@ def detect(
         with multiplying(detector, precision):
             outputs = detector(images)
         rows.append(in_image_frame(batch, detector.decode(outputs), category_ids))
+        done += len(batch.image_ids)
+        if progress is not None:
+            progress(done)
     detector.train(was_training)
     return concatenate(rows)
 

@@ -84,10 +84,14 @@ class Learner:
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of a run: metrics of every epoch, and the detections of the last."""
+    """The outcome of a run: metrics of every epoch, and the detections of the last.
+
+    ``test_detections`` are those of the last epoch on the test split, if the data has one.
+    """
 
     history: list[dict[str, float]]
     detections: DetectionArrays
+    test_detections: DetectionArrays | None = None
 
 
 @own_loader_processes()
@@ -146,7 +150,7 @@ def _run(
         history = resumed["history"]
         log.info("resuming after epoch %d of %d", len(history), total_epochs(experiment))
         context.report(len(history), history[-1])
-    detections = None
+    judged: Judged | None = None
     for phase in phases(experiment):
         start = max(len(history) + 1, phase.first_epoch)
         if start > phase.last_epoch:
@@ -160,21 +164,20 @@ def _run(
             metrics = _train_epoch(
                 experiment, learner, data, context, phase=phase.at(epoch), epoch=epoch, folder=folder
             )
-            if epoch % experiment.evaluation.every_epochs == 0 or epoch == total_epochs(experiment):
-                detections, judged = _evaluate(experiment, method.judged(), data, context)
-                metrics |= judged
+            last = epoch == total_epochs(experiment)
+            if last or epoch % experiment.evaluation.every_epochs == 0:
+                judged = _judge(experiment, method.judged(), data, context, last=last)
+                metrics |= judged.metrics
             history = [*history, metrics | epoch_cost(began, memory)]
             log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
             _save(folder, learner, history, experiment, context)
             context.report(epoch, history[-1])
-            if epoch < total_epochs(experiment) and agree(
-                stop_requested(context.run_dir), context.world_size, context.device
-            ):
+            if not last and agree(stop_requested(context.run_dir), context.world_size, context.device):
                 raise Stopped(f"stopped after epoch {epoch} of {total_epochs(experiment)}; run again to continue")
         del learner  # the optimiser of the next phase must not stand beside this one's
-    if detections is None:
-        detections, _ = _evaluate(experiment, method.judged(), data, context)
-    return Trained(history, detections)
+    if judged is None:
+        judged = _judge(experiment, method.judged(), data, context, last=True)
+    return Trained(history, judged.detections, judged.test_detections)
 
 
 def _build_detector(
@@ -316,6 +319,28 @@ def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) ->
     learner.scaler.step(learner.optimiser)
     learner.scaler.update()
     learner.schedule.step()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a detector finds, this worker's share of it, and what the protocol says of that.
+
+    ``test_detections`` are those on the test split, whose metrics begin with ``test/``.
+    """
+
+    detections: DetectionArrays
+    metrics: dict[str, float]
+    test_detections: DetectionArrays | None = None
+
+
+def _judge(experiment: Experiment, detector: Detector, data: PreparedData, context: Context, *, last: bool) -> Judged:
+    """Judge by the validation split and, after the last epoch alone, by the test split if there is one."""
+    detections, metrics = _evaluate(experiment, detector, data, context)
+    test = data.on_test() if last else None
+    if test is None:
+        return Judged(detections, metrics)
+    test_detections, on_test = _evaluate(experiment, detector, test, context)
+    return Judged(detections, metrics | {f"test/{name}": value for name, value in on_test.items()}, test_detections)
 
 
 def _evaluate(

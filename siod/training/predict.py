@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs, to_builtins
 from PIL import Image
 
-from siod.data.coco import read
+from siod.data.coco import ImageRecord
 from siod.data.images import BrokenImageError
 from siod.data.resized import shrink_images
 from siod.data.source import prepare
@@ -24,12 +25,15 @@ from siod.training.experiment import Compute, Experiment
 from siod.training.placement import Placement, place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
-    from siod.data.source import Check, PreparedData, SmallCopies
+    from siod.data.source import Check, PreparedData
     from siod.detectors.detector import Detector
+    from siod.training.evaluate import DetectionArrays
+
+    Progress = Callable[[int, int], None]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 ROOT = Path("/")
@@ -41,7 +45,7 @@ class Predictions:
     """What a checkpoint finds.
 
     Args:
-        files: The images; the id of one is its place, from 1.
+        files: The images, in the order of the document's.
         document: A COCO document of images and categories, without annotations.
         detections: A COCO results list, boxes x, y, width, height in pixels of the image files.
     """
@@ -50,10 +54,11 @@ class Predictions:
     document: dict[str, Any]
     detections: list[dict[str, Any]]
 
-    def in_image(self, number: int) -> list[tuple[tuple[float, float, float, float], str, float]]:
-        """Box (x, y, width, height), category name and score of each detection in one image."""
+    def in_image(self, place: int) -> list[tuple[tuple[float, float, float, float], str, float]]:
+        """Box (x, y, width, height), category name and score of each detection in the file at a place, from 0."""
         names = {category["id"]: category["name"] for category in self.document["categories"]}
-        mine = [one for one in self.detections if one["image_id"] == number]
+        image_id = self.document["images"][place]["id"]
+        mine = [one for one in self.detections if one["image_id"] == image_id]
         return [(tuple(one["bbox"]), names[one["category_id"]], one["score"]) for one in mine]
 
 
@@ -137,7 +142,13 @@ def image_files(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def predict(
-    checkpoint_file: Path, files: Sequence[Path], *, cache_dir: Path, compute: Compute = AUTOMATIC
+    checkpoint_file: Path,
+    files: Sequence[Path],
+    *,
+    cache_dir: Path,
+    compute: Compute = AUTOMATIC,
+    records: Sequence[ImageRecord] | None = None,
+    progress: Progress | None = None,
 ) -> Predictions:
     """Run a checkpoint on images, in the way its validation images were looked at.
 
@@ -146,6 +157,8 @@ def predict(
         files: Of :func:`image_files`.
         cache_dir: Where the data set is that names the categories.
         compute: What it may use of this machine.
+        records: As for :func:`detections_of`.
+        progress: Likewise.
 
     Returns:
         All detections, down to the lowest score the detector gives.
@@ -153,57 +166,86 @@ def predict(
     Raises:
         UserError: The checkpoint or an image cannot be read.
     """
-    return detections_of(load_trained(checkpoint_file, cache_dir=cache_dir, compute=compute), files)
+    trained = load_trained(checkpoint_file, cache_dir=cache_dir, compute=compute)
+    return detections_of(trained, files, records=records, progress=progress)
 
 
-def detections_of(trained: Trained, files: Sequence[Path]) -> Predictions:
+def detections_of(
+    trained: Trained,
+    files: Sequence[Path],
+    *,
+    records: Sequence[ImageRecord] | None = None,
+    progress: Progress | None = None,
+) -> Predictions:
     """Run a trained detector on images.
 
     Args:
         trained: Of :func:`load_trained`.
         files: Absolute paths.
+        records: Id, name and size of each, from an annotation file (``siod.data.image_list``); None numbers the images
+            by their places from 1.
+        progress: Called with the number of images done and of all, for shrinking them and for looking at them.
 
     Raises:
-        UserError: An image cannot be read.
+        UserError: An image cannot be read, or is not of the size that its record states.
     """
     data = trained.data
     categories = [
         {"id": number, "name": name} for number, name in zip(data.category_ids, data.category_names, strict=True)
     ]
-    images = [_record(place, file) for place, file in enumerate(files, start=1)]
-    document = {"images": images, "annotations": [], "categories": categories}
+    if records is None:
+        records = [_record(place, file) for place, file in enumerate(files, start=1)]
     with tempfile.TemporaryDirectory() as folder:
-        annotations = Path(folder) / "images.json"
-        write_json(annotations, document)
-        # The name of the folder stands for its content: what is remembered of other images must not be used.
-        shown = replace(
-            data, val=annotations, val_images=ROOT, fingerprint=folder, copies=_copies(trained, annotations)
-        )
-        context = InProcess(Path(folder), device=trained.device)
-        evaluation, precision = trained.experiment.evaluation, trained.experiment.evaluated_in()
-        # Processes are worth their start where there are batches to hand out.
-        loaders = min(trained.loader_workers, len(files) // evaluation.batch_size)
-        found = detect(trained.detector, shown, evaluation, context, precision=precision, loader_workers=loaders)
+        found = _found(trained, _placed(records, files), categories, Path(folder), progress)
+    images = [to_builtins(record) for record in records]
+    document = {"images": images, "annotations": [], "categories": categories}
     return Predictions(tuple(files), document, found.coco_results())
 
 
-def _copies(trained: Trained, annotations: Path) -> SmallCopies | None:
-    """Small copies of the images, beside their annotation file, made as those that the run has learnt from."""
-    of_run = trained.data.copies
-    if of_run is None:
-        return None
-    folder = annotations.parent / "copies"
-    shrink_images(read(annotations).images, ROOT, folder, of_run.longest_px)
-    return replace(of_run, val=folder)
+def _found(
+    trained: Trained,
+    records: Sequence[ImageRecord],
+    categories: list[dict[str, Any]],
+    folder: Path,
+    progress: Progress | None,
+) -> DetectionArrays:
+    """Let the detector look at images as if they were its validation set, whose files are kept in ``folder``."""
+    annotations = folder / "images.json"
+    write_json(annotations, {"images": to_builtins(records), "annotations": [], "categories": categories})
+    copies = trained.data.copies
+    if copies is not None:
+        copies = replace(copies, val=folder / "copies")
+        shrink_images(records, ROOT, copies.val, copies.longest_px, progress=progress)
+    # The name of the folder stands for its content: what is remembered of other images must not be used.
+    data = replace(trained.data, val=annotations, val_images=ROOT, fingerprint=str(folder), copies=copies)
+    evaluation, precision = trained.experiment.evaluation, trained.experiment.evaluated_in()
+    # Processes are worth their start where there are batches to hand out.
+    loaders = min(trained.loader_workers, len(records) // evaluation.batch_size)
+    context = InProcess(folder, device=trained.device)
+    return detect(
+        trained.detector,
+        data,
+        evaluation,
+        context,
+        precision=precision,
+        loader_workers=loaders,
+        progress=None if progress is None else lambda done: progress(done, len(records)),
+    )
 
 
-def _record(number: int, file: Path) -> dict[str, Any]:
+def _placed(records: Sequence[ImageRecord], files: Sequence[Path]) -> list[ImageRecord]:
+    """The records with names relative to the root of the file system, so that any files make one set."""
+    names = (file.relative_to(ROOT).as_posix() for file in files)
+    return [structs.replace(record, file_name=name) for record, name in zip(records, names, strict=True)]
+
+
+def _record(number: int, file: Path) -> ImageRecord:
     try:
         with Image.open(file) as image:
             width, height = image.size
     except (OSError, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{file}: does not decode as an image; name another") from error
-    return {"id": number, "file_name": file.relative_to(ROOT).as_posix(), "width": width, "height": height}
+    return ImageRecord(number, file.relative_to(ROOT).as_posix(), width, height)
 
 
 def _detector(state: dict[str, Any], experiment: Experiment, data: PreparedData) -> Detector:

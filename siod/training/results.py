@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from siod.training.loop import Trained
 
 RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
-ARITHMETIC = "arithmetic.json"
+ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
 
 
 def note_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
@@ -46,8 +46,12 @@ def finish(trained: Trained, context: Context) -> None:
         context: This worker's place.
     """
     shards = gather_objects(trained.detections, context.world_size)
+    on_test = trained.test_detections
+    test_shards = [] if on_test is None else gather_objects(on_test, context.world_size)
     if context.rank != 0:
         return
+    if test_shards:
+        write_json(context.run_dir / TEST_DETECTIONS, concatenate(test_shards).coco_results())
     write_json(context.run_dir / HISTORY, trained.history)
     write_json(context.run_dir / DETECTIONS, concatenate(shards).coco_results())
     write_json(context.run_dir / RESULT, summary(trained.history))

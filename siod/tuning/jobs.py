@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from siod.data import coco
 from siod.data.source import prepare
+from siod.errors import UserError
 from siod.training import weights
+from siod.training.input_sizes import refuse_unfit_inputs, refuse_vanishing_images
 from siod.training.run import teacher_of
+from siod.training.scales import refuse_other_scale
 from siod.tuning.gallery import choose_images
 from siod.tuning.trial import Job
 
@@ -46,12 +49,13 @@ def prepare_jobs(
         One job per trial, in the same order.
 
     Raises:
-        UserError: The data is missing or refused.
+        UserError: The data is missing or refused, or does not fit what an arm does with it.
     """
     prepared: dict[str, PreparedData] = {}
     # Seeds share their arm's data.
-    keys = {trial.arm.name: _data_key(trial) for trial in {trial.arm.name: trial for trial in trials}.values()}
-    for trial in trials:
+    one_of_arm = {trial.arm.name: trial for trial in trials}
+    keys = {name: _data_key(trial) for name, trial in one_of_arm.items()}
+    for trial in one_of_arm.values():
         key = keys[trial.arm.name]
         if key not in prepared:
             prepared[key] = prepare(
@@ -61,6 +65,7 @@ def prepare_jobs(
                 check_images=check_images,
                 progress=progress,
             )
+        _refuse_unfit(trial, prepared[key])
     reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
     shown = prepared[keys[reference.arm.name]]
     ids = choose_images(coco.read(shown.val))
@@ -80,6 +85,25 @@ def prepare_jobs(
             )
         )
     return tuple(jobs)
+
+
+def _refuse_unfit(trial: Trial, data: PreparedData) -> None:
+    """Refuse before it is paid for what cannot train or would be judged at another scale."""
+    experiment = trial.experiment
+    longest_px = None if data.copies is None else data.copies.longest_px
+    try:
+        refuse_unfit_inputs(experiment)
+        refuse_vanishing_images(experiment, data.train_sizes, data.val_sizes + data.test_sizes)
+        refuse_other_scale(
+            experiment.augmentation,
+            experiment.evaluation,
+            data.train_sizes,
+            data.val_sizes,
+            longest_px=longest_px,
+            can_shrink=experiment.data.kind != "digits",
+        )
+    except UserError as error:
+        raise UserError(f"{trial.arm.name}: {error}") from error
 
 
 def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from siod.cli.main import app
 from siod.data import coco
 from siod.data.digits import Digits, write_digits
 from siod.data.loader import eval_batches
@@ -18,7 +20,7 @@ from siod.evaluation.score_aware import evaluate_files
 from siod.training.context import InProcess
 from siod.training.evaluate import in_image_frame, score_aware_metrics
 from siod.training.experiment import Experiment
-from siod.training.predict import detections_of, load_trained
+from siod.training.predict import detections_of, load_trained, predict
 from siod.training.run import train
 from siod.types import Detections
 
@@ -114,3 +116,24 @@ def test_predicting_on_full_images_is_predicting_on_the_copies_to_the_bit(
     assert [(image["width"], image["height"]) for image in made.document["images"]] == [
         (image.width, image.height) for image in coco.read(data.val).images
     ]
+
+
+def test_predict_takes_ids_from_the_users_file_and_agrees_with_the_run(
+    run_dir: Path, photos: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    annotations = photos / "annotations" / "instances_val.json"
+    words = ["predict", str(run_dir), str(photos / "val"), "--annotations", str(annotations), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "found"), "--cache", str(cache_dir)])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "found" / "detections.json").read_text() == (run_dir / "detections.json").read_text()
+    images = json.loads((tmp_path / "found" / "images.json").read_text())["images"]
+    assert [(one["id"], one["file_name"]) for one in images][:2] == [(101, "000001.jpg"), (102, "000002.jpg")]
+    assert len(list((tmp_path / "found").glob("*.png"))) == 5
+
+
+def test_predict_tells_how_far_it_is(run_dir: Path, data: PreparedData, cache_dir: Path) -> None:
+    told: list[tuple[int, int]] = []
+    files = [data.val_images / "000001.jpg", data.val_images / "000002.jpg"]
+    predict(run_dir, files, cache_dir=cache_dir, progress=lambda done, total: told.append((done, total)))
+    # Shrunk one after the other, then looked at in one batch.
+    assert told == [(1, 2), (2, 2), (2, 2)]
