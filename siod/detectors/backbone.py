@@ -34,12 +34,12 @@ class Backbone(nn.Module, ABC):
         name: Of the architecture.
 
     Attributes:
-        stage_channels: Channels of C3, C4 and C5.
+        stage_channels: Channels of the stages, from the finest to the last; those of C3, C4 and C5 are the last three.
         pixels: What normalised the images its published weights were learnt from, where detectors must do so too; None
             leaves it to the detector.
     """
 
-    stage_channels: tuple[int, int, int]
+    stage_channels: tuple[int, ...]
     pixels: PixelStatistics | None = None
 
     def __init__(self, name: str) -> None:
@@ -57,17 +57,16 @@ class Backbone(nn.Module, ABC):
 
     def trunk(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d _ _"]:
         """Extract the features of the last stage but one (C4), at half the stride of the last."""
-        _, c4 = self.early_stages(images)
-        return c4
+        return self.early_stages(images)[-1]
 
     def stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """Extract the features of the last three stages (C3, C4, C5)."""
-        c3, c4 = self.early_stages(images)
+        *_, c3, c4 = self.early_stages(images)
         return c3, c4, self.last_stage(c4)
 
     @abstractmethod
-    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
-        """Extract the features of C3 and C4."""
+    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """Extract the features of all stages but the last, from the finest to C4."""
 
     @abstractmethod
     def last_stage(self, features: Float[Tensor, "b d _ _"]) -> Float[Tensor, "b _ _ _"]:

@@ -126,6 +126,11 @@ def stride_px(name: str) -> int:
     return describe(name).stages[-1].stride_px
 
 
+def stages_of(name: str) -> int:
+    """How many stages a backbone has, each of twice the stride of the one before."""
+    return len(LAYOUTS[name].depths) if name in LAYOUTS else len(describe(name).stages)
+
+
 def own_pixels(name: str) -> PixelStatistics | None:
     """What normalised the images of a backbone's published weights; None where the detector may choose."""
     return None if name in LAYOUTS else describe(name).pixels

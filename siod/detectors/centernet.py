@@ -15,11 +15,11 @@ from jaxtyping import Float, Int, UInt8  # noqa: TC002  (beartype resolves the a
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from siod.detectors.backbones import build_backbone, freeze_stages, stride_px
+from siod.detectors.backbones import build_backbone, freeze_stages, stages_of, stride_px
 from siod.detectors.detector import Detector, DetectorSpec, normalise
 from siod.detectors.float32 import in_float32
 from siod.detectors.norms import Norm, norm_layer
-from siod.detectors.upsampling import ModulatedDeformConv, plain_convolution, upsample
+from siod.detectors.upsampling import LateralUpsampling, ModulatedDeformConv, plain_convolution, upsample
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
@@ -42,6 +42,8 @@ class CenterNet(DetectorSpec):
 
     ``upsampling_channels`` has one entry for each doubling of resolution up to the output stride of 4; the
     last is the number of channels the heads and the miners see. ``upsampling_norm`` None is the backbone's ``norm``.
+    ``upsampling`` deformable and plain read the backbone's last stage alone, as published; lateral adds the stage of
+    each resolution on the way, and learns from far fewer images.
     ``frozen_stages`` first parts of the backbone do not learn, the stem counting as one.
     """
 
@@ -50,7 +52,7 @@ class CenterNet(DetectorSpec):
 
     family: Literal["centernet"] = "centernet"
     frozen_stages: Annotated[int, Field(ge=0, le=4)] = 0
-    upsampling: Literal["deformable", "plain"] = "deformable"
+    upsampling: Literal["deformable", "plain", "lateral"] = "deformable"
     upsampling_channels: tuple[PositiveInt, ...] = (256, 128, 64)
     upsampling_norm: Norm | None = None
     head_channels: PositiveInt = 64
@@ -65,6 +67,12 @@ class CenterNet(DetectorSpec):
             message = (
                 f"upsampling_channels must have {needed} entries for backbone {self.backbone}, "
                 f"which ends at stride {stride_px(self.backbone)}, not {len(self.upsampling_channels)}"
+            )
+            raise ValueError(message)
+        if self.upsampling == "lateral" and stages_of(self.backbone) <= needed:
+            message = (
+                f"upsampling lateral needs a stage of the backbone at stride {OUTPUT_STRIDE_PX}, which "
+                f"{self.backbone} does not have; set upsampling to plain"
             )
             raise ValueError(message)
         return self
@@ -112,9 +120,13 @@ class CenterNetDetector(Detector):
         self.max_detections = spec.max_detections
         self.backbone = build_backbone(spec)
         channels = (self.backbone.out_channels, *spec.upsampling_channels)
-        convolution = ModulatedDeformConv if spec.upsampling == "deformable" else plain_convolution
         norm = norm_layer(spec.upsampling_norm or spec.norm)
-        self.upsampling = nn.Sequential(*(upsample(*pair, convolution, norm) for pair in pairwise(channels)))
+        self.upsampling: nn.Module
+        if spec.upsampling == "lateral":
+            self.upsampling = LateralUpsampling(self.backbone.stage_channels, spec.upsampling_channels, norm)
+        else:
+            convolution = ModulatedDeformConv if spec.upsampling == "deformable" else plain_convolution
+            self.upsampling = nn.Sequential(*(upsample(*pair, convolution, norm) for pair in pairwise(channels)))
         self.heatmap_head = _head(channels[-1], spec.head_channels, num_classes)
         self.size_head = _head(channels[-1], spec.head_channels, 2)
         self.offset_head = _head(channels[-1], spec.head_channels, 2)
@@ -149,7 +161,12 @@ class CenterNetDetector(Detector):
             ValueError: Height or width is no multiple of ``size_divisor``.
         """
         self.size_of(images)
-        features = self.upsampling(self.backbone(normalise(images, self.pixels)))
+        normalised = normalise(images, self.pixels)
+        if isinstance(self.upsampling, LateralUpsampling):
+            stages = self.backbone.early_stages(normalised)
+            features = self.upsampling((*stages, self.backbone.last_stage(stages[-1])))
+        else:
+            features = self.upsampling(self.backbone(normalised))
         # Laid out as the heatmap it is compared with.
         logits = self.heatmap_head(features).to(torch.float32, memory_format=torch.contiguous_format)
         scores = logits.sigmoid()

@@ -153,7 +153,7 @@ class PyramidDetector(Detector):
         self.pixels = spec.pixel_statistics()
         channels = spec.pyramid_channels
         extra = LastLevelP6P7(channels, channels) if spec.extra_levels else None
-        self.fpn = FeaturePyramidNetwork(list(self.backbone.stage_channels), channels, extra)
+        self.fpn = FeaturePyramidNetwork(list(self.backbone.stage_channels[-3:]), channels, extra)
         self.head = head
         self.anchor_generator = anchors
         freeze_stages(self.backbone, spec.frozen_stages)

@@ -68,16 +68,16 @@ class ResNet(Backbone):
         self.layer2 = stage(outs[0], widths[1], layout.depths[1], stride=2)
         self.layer3 = stage(outs[1], widths[2], layout.depths[2], stride=2)
         self.layer4 = stage(outs[2], widths[3], layout.depths[3], stride=2)
-        self.stage_channels = (outs[1], outs[2], outs[3])
+        self.stage_channels = tuple(outs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
-        """Extract the features of the second and the third stage (C3, C4)."""
-        stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        c3 = self.layer2(self.layer1(stem))
-        return c3, self.layer3(c3)
+    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """Extract the features of the first three stages (C2, C3, C4)."""
+        c2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        c3 = self.layer2(c2)
+        return c2, c3, self.layer3(c3)
 
     def last_stage(self, features: Float[Tensor, "b d _ _"]) -> Float[Tensor, "b _ _ _"]:
         """Make C5 of C4."""

@@ -160,16 +160,15 @@ class StagedBackbone(Backbone):
             for path in stage.layers:
                 _place(self, path, model.get_submodule(path))
         self._layers_of_stages = tuple(stage.layers for stage in stages)
-        c3, c4, c5 = (stage.channels for stage in stages[-3:])
-        self.stage_channels = (c3, c4, c5)
+        self.stage_channels = tuple(stage.channels for stage in stages)
         self.pixels = pixels
 
-    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
-        """Extract the features of the last stage but two and the last but one (C3, C4)."""
-        features = images
-        for stage in range(len(self._layers_of_stages) - 2):
-            features = self._run(stage, features)
-        return features, self._run(-2, features)
+    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """Extract the features of all stages but the last, from the finest to C4."""
+        maps: list[Tensor] = []
+        for stage in range(len(self._layers_of_stages) - 1):
+            maps.append(self._run(stage, maps[-1] if maps else images))
+        return tuple(maps)
 
     def last_stage(self, features: Float[Tensor, "b d _ _"]) -> Float[Tensor, "b _ _ _"]:
         """Make C5 of C4."""

@@ -1,4 +1,4 @@
-"""From coarse features to fine ones: a convolution, plain or deformable, then a transposed convolution.
+"""From coarse features to fine ones, with or without the backbone's finer stages on the way.
 
 B images, C and D channels, H x W positions.
 """
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.ops import DeformConv2d
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class ModulatedDeformConv(nn.Module):
@@ -69,3 +70,44 @@ def upsample(
         norm(after),
         nn.ReLU(inplace=True),
     )
+
+
+class LateralUpsampling(nn.Module):
+    """Doublings of resolution, each of which adds the backbone's stage of that resolution.
+
+    Args:
+        stage_channels: Of the backbone's stages, from the finest to the last.
+        channels: Of the maps it makes, one entry for each doubling; there are as many stages before the last.
+        norm: Constructor of its normalisations, from channels.
+
+    Source: Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017, section 3.
+    """
+
+    def __init__(
+        self, stage_channels: Sequence[int], channels: Sequence[int], norm: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        before = (stage_channels[-1], *channels[:-1])
+        finer = stage_channels[-2 : -2 - len(channels) : -1]
+        self.from_coarse = nn.ModuleList(_projection(*pair, norm) for pair in zip(before, channels, strict=True))
+        self.from_stage = nn.ModuleList(_projection(*pair, norm) for pair in zip(finer, channels, strict=True))
+        self.smooth = nn.ModuleList(
+            nn.Sequential(plain_convolution(width, width), norm(width), nn.ReLU(inplace=True)) for width in channels
+        )
+
+    def forward(self, stages: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b d h w"]:
+        """Make the finest map of a backbone's stages.
+
+        Args:
+            stages: Maps from the finest to the last, each of twice the stride of the one before.
+        """
+        features = stages[-1]
+        parts = zip(self.from_coarse, self.from_stage, self.smooth, reversed(stages[:-1]), strict=False)
+        for from_coarse, from_stage, smooth, stage in parts:
+            coarse = functional.interpolate(from_coarse(features), scale_factor=2.0, mode="nearest")
+            features = smooth(functional.relu(coarse + from_stage(stage)))
+        return features
+
+
+def _projection(before: int, after: int, norm: Callable[[int], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, kernel_size=1, bias=False), norm(after))

@@ -174,6 +174,15 @@ def digits_retinanet() -> Experiment:
     return digits_centernet().with_changes({"detector": RETINANET_TINY, "recipe": DIGITS_FPN_RECIPE})
 
 
+def photographs_root(name: str) -> Path:
+    """Folder of a set of photographs for the studies on it: ``SIOD_CELLS`` in the environment, or ``data/cells``.
+
+    Args:
+        name: Of the set: cells, aquarium or chess.
+    """
+    return Path(os.environ.get(f"SIOD_{name.upper()}", f"data/{name}"))
+
+
 def photographs_centernet(data: Source, *, size_px: int = 256) -> Experiment:
     """A small CenterNet on keep-1 photographs, without DMiner, from ImageNet weights of a package: for processors.
 

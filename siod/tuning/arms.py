@@ -14,6 +14,8 @@ from siod.tuning.study import COLUMNS, Arm
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from siod.dminer.dminer import DMiner
+    from siod.methods.teacher_student import TeacherStudent
     from siod.training.experiment import Experiment
     from siod.tuning.study import Study
 
@@ -123,6 +125,26 @@ def table1_rows(
             published=dict((published or {}).get(task, {})),
         )
         for task, label, changes in rows
+    )
+
+
+def module_arms(dminer: DMiner, teacher: TeacherStudent) -> tuple[Arm, ...]:
+    """The rows of Table 3 that DMiner's parts have on a set of one's own, and a rival's.
+
+    Args:
+        dminer: Both parts of DMiner, with the set's settings.
+        teacher: A teacher and student on the same boxes, with the set's settings.
+
+    Returns:
+        Full supervision, one box per category (``base``), SPLG alone, DMiner, and teacher and student.
+    """
+    splg = dminer.with_changes({"pgcl": None})
+    return (
+        Arm(name="fsod", label="FSOD", changes={"annotations": Full()}),
+        Arm(name="base", label="SIOD (base)"),
+        Arm(name="splg", label="SIOD + SPLG", changes={"dminer": splg}, modules=("SPLG",)),
+        Arm(name="dminer", label="SIOD (DMiner)", changes={"dminer": dminer}, modules=("SPLG", "PGCL")),
+        Arm(name="teacher_student", label="SIOD (teacher-student)", changes={"method": teacher}),
     )
 
 

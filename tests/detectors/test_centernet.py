@@ -13,7 +13,7 @@ from torch import nn
 from siod.detectors.backbone import COCO_PIXELS
 from siod.detectors.centernet import CenterNet, CenterNetDetector, CenterNetOutputs
 from siod.detectors.detector import normalise
-from siod.detectors.upsampling import ModulatedDeformConv
+from siod.detectors.upsampling import LateralUpsampling, ModulatedDeformConv
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, build
 from siod.errors import UserError
 from siod.ops.heatmap import peaks
@@ -277,3 +277,25 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
 def test_a_detector_of_no_classes_is_refused() -> None:
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         build(CENTERNET_TINY, num_classes=0)
+
+
+def test_lateral_upsampling_adds_the_stage_of_each_resolution() -> None:
+    upsampling = LateralUpsampling((1, 1, 1), (1, 1), lambda _: torch.nn.Identity())
+    for convolution in (module for module in upsampling.modules() if isinstance(module, torch.nn.Conv2d)):
+        torch.nn.init.zeros_(convolution.weight)
+        convolution.weight.data[..., convolution.kernel_size[0] // 2, convolution.kernel_size[1] // 2] = 1.0
+    stages = [torch.full((1, 1, 4, 4), 1.0), torch.full((1, 1, 2, 2), 10.0), torch.tensor([[[[100.0]]]])]
+    stages[0][0, 0, 3, 0] = -200.0
+    features = upsampling(stages)
+    assert features.shape == (1, 1, 4, 4)
+    assert features[0, 0, 0, 0] == 111.0
+    assert features[0, 0, 3, 0] == 0.0
+
+
+def test_a_lateral_centernet_learns_in_all_of_its_parts_and_judges_at_stride_4() -> None:
+    spec = CenterNet(backbone="tiny_resnet18", base_width=8, upsampling="lateral", upsampling_channels=(12, 8))
+    detector = CenterNetDetector(spec, num_classes=2)
+    outputs = detector(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+    assert outputs.features.shape == (1, 8, 16, 24)
+    sum(maps.square().sum() for maps in outputs).backward()
+    assert [name for name, weight in detector.named_parameters() if weight.grad is None] == []
