@@ -90,7 +90,7 @@ def _table(name: str, group: StudyRecord) -> CategoryTable | None:
     figures = {arm.name: by_category(shown, arm.name) for arm in shown.arms}
     categories = tuple(dict.fromkeys(category for told in figures.values() for category in told))
     if not categories:
-        why = "No figures by category: these trials were recorded before they were kept; --fresh trains them again."
+        why = f"No figures by category: these trials did not record them; {_again(group)}"
         return CategoryTable(name, (), (why,))
     reference, counts = _reference(shown)
     kept = _most_judged(categories, counts)
@@ -153,7 +153,7 @@ def _notes(
         f"deviation over seeds; in parentheses the difference of the means to {labels[study.baseline]}."
     )
     if counts is None:
-        yield "Boxes by category were not recorded by these trials; --fresh trains them again."
+        yield f"Boxes by category were not recorded by these trials; {_again(study)}"
     else:
         yield (
             f"Boxes that {reference.label} learns from (kept), that its training images show beside them (hidden), and "
@@ -166,6 +166,10 @@ def _notes(
         yield f"The {MOST_ROWS} categories with the most validation boxes; {left_out[0]:,} more are in categories.csv."
     if left_out[1]:
         yield f"The baseline and the best arms; {left_out[1]} more are in categories.csv."
+
+
+def _again(study: StudyRecord) -> str:
+    return f"siod study run {study.name} --fresh trains them again."
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from siod.data import coco
+from siod.data.annotation_sets import Keep, annotate
+from siod.data.digits import Digits, write_digits
 from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training.experiment import Experiment
@@ -180,6 +183,20 @@ def test_a_plan_says_what_is_to_train_and_what_is_confounded(siod: Siod, tmp_pat
     assert "4 trials, 0 finished, 4 to train" in lines
     assert lines[-1] == "confounded: arm 'slow' also changes recipe.epochs, which is none of the study's factors"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_points_out_full_supervision_by_a_file_that_is_a_part(siod: Siod, tmp_path: Path) -> None:
+    write_digits(Digits(train_images=8, val_images=4), tmp_path / "digits")
+    whole = tmp_path / "digits" / "annotations" / "instances_train.json"
+    kept = annotate(coco.read(whole), Keep())
+    whole.unlink()
+    coco.write(whole, kept)
+    full = SMALL.replace("Digits(train_images=8, val_images=4)", f"CocoFolder(root={str(tmp_path / 'digits')!r})")
+    full = full.replace('Arm(name="slow"', 'Arm(name="all", changes={"annotations": Full()}), Arm(name="slow"')
+    imports = "from siod.data.annotation_sets import Full\nfrom siod.data.source import CocoFolder\n"
+    (tmp_path / "small.py").write_text(imports + full)
+    told = siod("study", "plan", "small.py").out.splitlines()[-1]
+    assert told == "arm 'all' learns from all boxes of a file that says it is keep-1: that is no full supervision"
 
 
 def test_a_study_in_json_is_the_one_in_python(siod: Siod, tmp_path: Path) -> None:

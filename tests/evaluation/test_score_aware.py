@@ -146,6 +146,15 @@ def test_a_missing_area_is_the_boxs_and_a_missing_iscrowd_is_no_crowd() -> None:
     assert evaluate_files(TRUTH, FOUND).metrics()["ap_small_s0"] == pytest.approx(1.0)
 
 
+def test_figures_that_have_nothing_to_find_are_not_known() -> None:
+    table = evaluate_files(TRUTH, FOUND)
+    unknown = set(table.metrics()) - set(table.known())
+    # The one box of 100 square pixels is small; of neither other size is there any.
+    sizes = {f"{kind}_{size}" for kind in ("ap", "ar") for size in ("medium", "large")}
+    assert unknown == {f"{name}_{row}" for name in sizes for row in ("s", *(f"s{level}" for level in range(10)))}
+    assert table.known().items() <= table.metrics().items()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_tensors_of_any_type_are_taken(dtype: torch.dtype) -> None:
     evaluator = ScoreAwareEvaluator(GroundTruth.from_coco(TRUTH))

@@ -126,14 +126,15 @@ def test_trials_without_the_record_say_why_there_is_no_table(study: StudyRecord,
     (none,) = category_tables(study)
     assert none.rows == ()
     assert none.notes == (
-        "No figures by category: these trials were recorded before they were kept; --fresh trains them again.",
+        "No figures by category: these trials did not record them; siod study run made_up --fresh trains them again.",
     )
     assert markdown_categories((none,), ()) == f"\n## By category\n\n- {none.notes[0]}\n"
     assert (latex_categories((none,)), category_rows(study)) == ("", [])
     half = replace(cells, trials=tuple(replace(trial, annotations=None) for trial in cells.trials))
     (bare,) = category_tables(half)
     assert bare.rows[0] == ("category", "FSOD", "SIOD (base)", "SIOD (DMiner)")
-    assert "Boxes by category were not recorded by these trials; --fresh trains them again." in bare.notes
+    why = "Boxes by category were not recorded by these trials; siod study run made_up --fresh trains them again."
+    assert why in bare.notes
     assert category_tables(replace(cells, trials=())) == ()
     assert category_tables(replace(cells, name="cells.search")) == ()
 
