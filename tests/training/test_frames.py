@@ -22,6 +22,7 @@ from siod.training.evaluate import in_image_frame, score_aware_metrics
 from siod.training.experiment import Experiment
 from siod.training.predict import detections_of, load_trained, predict
 from siod.training.run import train
+from siod.training.visualize import mined_images
 from siod.types import Detections
 
 LONGEST_PX = 64
@@ -137,3 +138,16 @@ def test_predict_tells_how_far_it_is(run_dir: Path, data: PreparedData, cache_di
     predict(run_dir, files, cache_dir=cache_dir, progress=lambda done, total: told.append((done, total)))
     # Shrunk one after the other, then looked at in one batch.
     assert told == [(1, 2), (2, 2), (2, 2)]
+
+
+def test_miners_are_shown_on_the_users_images(run_dir: Path, data: PreparedData, cache_dir: Path) -> None:
+    (shown,) = mined_images(load_trained(run_dir, cache_dir=cache_dir), count=1, similarities=[0.6])
+    assert shown.file == data.train_images / coco.read(data.train).images[0].file_name
+    learnt, full = coco.read(data.train), coco.read(data.train_full)
+    for boxes, dataset in ((shown.annotated, learnt), (shown.annotated + shown.hidden, full)):
+        expected = dataset.boxes_xywh[dataset.rows_of_image(0)]
+        assert np.array(sorted(box for box, _ in boxes)) == pytest.approx(np.array(sorted(expected.tolist())), abs=1e-3)
+    # A position of the map looks at 4 of the 64 px of a copy, 10 of the 160 px of the image.
+    cells = [box for found in shown.found for marks in found.positions.values() for box, _ in marks]
+    assert cells
+    assert {(round(width, 3), round(height, 3)) for _, _, width, height in cells} == {(10, 10)}
