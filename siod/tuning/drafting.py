@@ -130,7 +130,12 @@ def _draft(wish: Wish, measured: Profile, settings: Fit) -> Draft:
         beside=root.relative_to(parent).as_posix() if root.is_relative_to(parent) else None,
         profile=measured,
         fit=settings,
-        detector=fit_detector(wish.family, wish.backbone, measured.box_sizes_at(settings.input_size)),
+        detector=fit_detector(
+            wish.family,
+            wish.backbone,
+            measured.box_sizes_at(settings.input_size),
+            pretrained=wish.weights != "none",
+        ),
         weights=wish.weights,
         single=wish.only_one or measured.declared_single,
         command=wish.command,

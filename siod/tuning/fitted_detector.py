@@ -67,13 +67,16 @@ class FittedDetector:
         return named.with_changes(self.changes)
 
 
-def fit_detector(family: str, backbone: str, boxes_px: NDArray[np.float64]) -> FittedDetector:
+def fit_detector(
+    family: str, backbone: str, boxes_px: NDArray[np.float64], *, pretrained: bool = True
+) -> FittedDetector:
     """Choose a detector.
 
     Args:
         family: One of STARTS.
         backbone: Any that the family takes.
         boxes_px: ``[B, 2]`` heights and widths of the boxes in pixels of the input.
+        pretrained: Whether the backbone has learnt anything that could be kept as it is.
 
     Raises:
         UserError: There is no such family, or no such backbone.
@@ -89,6 +92,9 @@ def fit_detector(family: str, backbone: str, boxes_px: NDArray[np.float64]) -> F
     except UserError as error:
         raise UserError(f"--backbone {backbone}: {error}") from error
     fitted, why = _fitted(spec, boxes_px)
+    if not pretrained:
+        fitted |= _thawed(spec)
+        why |= dict.fromkeys(_thawed(spec), "random weights have to learn throughout")
     mining_from = f"{start.name}_MINING" if isinstance(spec, FasterRCNNC4) else ""
     return FittedDetector(start.name, {**changes, **fitted}, why, mining_from)
 
@@ -132,6 +138,12 @@ def _fitted(spec: DetectorSpec, boxes_px: NDArray[np.float64]) -> tuple[dict[str
         path = "proposals.anchor_sizes_px"
         return {path: tuple(max(1, int(anchor)) for anchor in anchors)}, {path: f"in the middle of {count} equal parts"}
     return {}, {}
+
+
+def _thawed(spec: DetectorSpec) -> dict[str, Any]:
+    """The settings that keep a part of the backbone as it is, changed so that none does."""
+    stages = {"frozen_stages": 0} if getattr(spec, "frozen_stages", 0) else {}
+    return stages | ({"norm": "batch"} if spec.norm == "frozen" else {})
 
 
 def _strides(number: float) -> float:

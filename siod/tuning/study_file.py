@@ -144,12 +144,12 @@ def _settings(draft: Draft) -> list[str]:
         ),
         "    augmentation=Augmentation(",
         "        input_size=INPUT,",
-        "        scale=(0.7, 1.4),",
+        "        scale=(0.7, 1.3),",
         f"        shift_border_px={max(fit.input_size) // 4},",
         "        flip=0.5,",
-        "        brightness=0.3,",
-        "        contrast=0.3,",
-        "        saturation=0.3,",
+        "        brightness=0.2,",
+        "        contrast=0.2,",
+        "        saturation=0.2,",
         "    ),",
         "    recipe=Recipe(",
         *_told(8, f"epochs={fit.epochs},", fit.why["epochs"]),
@@ -185,7 +185,6 @@ def _detector(draft: Draft) -> list[str]:
 
 def _study(draft: Draft) -> list[str]:
     branch = draft.detector.mining_from
-    changes = f'"detector.mining_branch": {branch}.mining_branch, "dminer": DMINER' if branch else '"dminer": DMINER'
     factors = [*([] if draft.single else ["annotations"]), "dminer", *(["detector.mining_branch"] if branch else [])]
     fsod = [] if draft.single else ['        Arm(name="fsod", label="FSOD", changes={"annotations": Full()}),']
     listed = ", ".join(map(_quoted, factors)) + ("," if len(factors) == 1 else "")
@@ -198,12 +197,25 @@ def _study(draft: Draft) -> list[str]:
         "    arms=(",
         *fsod,
         '        Arm(name="base", label="SIOD (base)"),',
-        f'        Arm(name="dminer", label="SIOD (DMiner)", changes={{{changes}}}),',
+        *_mining_arm(branch),
         "    ),",
         '    baseline="base",  # gains are counted from it',
         f"    factors=({listed}),",
         *_told(4, f"seeds=({seeds}),", draft.fit.why["seeds"]),
         ")",
+    ]
+
+
+def _mining_arm(branch: str) -> list[str]:
+    """DMiner's; a detector without dense scores gets the branch that it works on."""
+    if not branch:
+        return ['        Arm(name="dminer", label="SIOD (DMiner)", changes={"dminer": DMINER}),']
+    return [
+        "        Arm(",
+        '            name="dminer",',
+        '            label="SIOD (DMiner)",',
+        f'            changes={{"detector.mining_branch": {branch}.mining_branch, "dminer": DMINER}},',
+        "        ),",
     ]
 
 
