@@ -72,14 +72,18 @@ def render(draft: Draft) -> str:
 def describe_data(draft: Draft) -> str:
     """The data in one sentence."""
     profile = draft.profile
-    data = (
-        f"{profile.train_images:,} training images with {profile.train_boxes:,} boxes of {len(profile.categories)} "
-        f"categor{'y' if len(profile.categories) == 1 else 'ies'}, {profile.val_images:,} validation images"
-    )
+    train, val = _counted(profile.train_images, "training image"), _counted(profile.val_images, "validation image")
+    boxes = _counted(profile.train_boxes, "box", "boxes")
+    categories = _counted(len(profile.categories), "category", "categories")
+    data = f"{train} with {boxes} of {categories}, {val}"
     if draft.single:
         return f"{data}; one box per image and category, others are not known"
     share = profile.kept_boxes / profile.train_boxes
     return f"{data}; one box per image and category keeps {profile.kept_boxes:,} ({share:.0%})"
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _question(draft: Draft) -> str:

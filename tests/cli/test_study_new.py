@@ -25,11 +25,11 @@ SQUARES = (("red", 4, 4), ("red", 60, 8), ("blue", 32, 34), ("blue", 68, 36))
 SIDE_PX = 22
 
 
-def draw_voc(folder: Path, count: int = 10, squares: tuple[tuple[str, int, int], ...] = SQUARES) -> Path:
-    """Write images with coloured squares as Pascal VOC has them."""
+def draw_voc(folder: Path, squares: tuple[tuple[str, int, int], ...] = SQUARES) -> Path:
+    """Write ten images with coloured squares as Pascal VOC has them, eight of them to train on."""
     for name in ("Annotations", "JPEGImages"):
         (folder / name).mkdir(parents=True)
-    for number in range(count):
+    for number in range(10):
         picture = Image.new("RGB", (96, 64), (90, 90 + 5 * number, 90))
         drawing, objects = ImageDraw.Draw(picture), ""
         for name, left, top in squares:
@@ -40,6 +40,9 @@ def draw_voc(folder: Path, count: int = 10, squares: tuple[tuple[str, int, int],
         size = "<size><width>96</width><height>64</height><depth>3</depth></size>"
         xml = f"<annotation><filename>{number}.jpg</filename>{size}{objects}</annotation>"
         (folder / "Annotations" / f"{number}.xml").write_text(xml)
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    for split, numbers in (("train", range(8)), ("val", range(8, 10))):
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{number}\n" for number in numbers))
     return folder
 
 
@@ -67,10 +70,10 @@ def test_ten_voc_images_go_from_import_to_report(siod: Siod, cells: Path, ray_se
 
 def test_what_was_chosen_is_told_with_the_next_command(siod: Siod, cells: Path) -> None:
     done = siod("study", "new", "cells", "--data", "cells", *TINY)
+    data = "8 training images with 32 boxes of 2 categories, 2 validation images"
     assert done.out.splitlines() == [
         "cells.py: written",
-        "data: 8 training images with 32 boxes of 2 categories, 2 validation images; one box per image and category "
-        "keeps 16 (50%)",
+        f"data: {data}; one box per image and category keeps 16 (50%)",
         "detector: CENTERNET_TINY, weights none, inputs of 96 x 64 px",
         "trials: fsod, base, dminer with 3 seeds, 60 epochs each",
         "cost: siod study plan cells.py --measure tells",
@@ -82,6 +85,7 @@ def test_what_was_chosen_is_told_with_the_next_command(siod: Siod, cells: Path) 
 
 
 def test_the_file_and_its_data_can_move_together(siod: Siod, cells: Path, tmp_path: Path) -> None:
+    assert cells.is_dir()
     siod("study", "new", "cells", "--data", "cells", *TINY)
     (tmp_path / "elsewhere").mkdir()
     for name in ("cells", "cells.py"):
@@ -119,7 +123,7 @@ def test_a_set_that_says_so_itself_has_no_full_supervision(siod: Siod, cells: Pa
     [
         (("--data", "nowhere"), "'siod data import SOURCE --out FOLDER' makes such a folder"),
         (("--data", "voc"), "'siod data import SOURCE --out FOLDER' makes such a folder"),
-        (("--data", "cells", "--only-one"), "has several boxes of 'red' in the training set; leave the option out"),
+        (("--data", "cells", "--only-one"), "has several boxes of 'blue' in the training set; leave the option out"),
         (("--data", "cells", "--budget", "soon"), "--budget 'soon': expected a number and s, m or h, for example 30m"),
         (("--data", "cells", "--backbone", "tiny_resnet"), "did you mean 'tiny_resnet18'?"),
         (("--data", "cells", "--backbone", "tiny_resnet18"), "no package ships weights of backbone tiny_resnet18"),
