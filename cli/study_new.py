@@ -16,7 +16,7 @@ from siod.errors import UserError
 from siod.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from siod.tuning.study_file import Draft
 
@@ -130,7 +130,7 @@ def _free_path(name: str, out: Path | None) -> Path:
     return path
 
 
-def _refuse_without_data(given: dict[str, object]) -> None:
+def _refuse_without_data(given: Mapping[str, object]) -> None:
     option = next((name for name, setting in given.items() if setting), None)
     if option is not None:
         raise UserError(f"--{option} belongs to a study that is fitted to data; name the folder with --data")

@@ -101,7 +101,8 @@ def measure_pace(
 def _few(experiment: Experiment, folder: Path) -> tuple[CocoFiles, int]:
     """The data with a few images of each split, those with boxes first; and how many these are in all."""
     files = locate(experiment.data, folder)
-    paths, images = {}, 0
+    paths: dict[str, Path] = {}
+    images = 0
     for split, count in (("train", STEPS * experiment.recipe.batch_size), ("val", JUDGED_IMAGES)):
         dataset = coco.read(getattr(files, f"{split}_annotations"))
         with_boxes = np.unique(dataset.image_index[~dataset.iscrowd])
@@ -111,12 +112,16 @@ def _few(experiment: Experiment, folder: Path) -> tuple[CocoFiles, int]:
         paths[f"{split}_annotations"] = folder / f"{split}.json"
         coco.write(paths[f"{split}_annotations"], without_images(dataset, left_out))
         images += len(chosen)
-    return files.with_changes(paths), images
+    # A test split, where there is one, would be judged in whole after the few steps.
+    few = CocoFiles(**paths, train_images=files.train_images, val_images=files.val_images, longest_px=files.longest_px)
+    return few, images
 
 
 def _spread(entries: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """At most so many entries, evenly spaced."""
-    return entries[np.linspace(0, len(entries) - 1, min(count, len(entries))).astype(int)]
+    places = np.linspace(0, len(entries) - 1, min(count, len(entries))).astype(np.int64)
+    spread: NDArray[np.int64] = entries[places]
+    return spread
 
 
 def _mean(pool: Executor, experiment: Experiment, data: PreparedData, runs: list[Path], cache_dir: Path) -> Timed:
