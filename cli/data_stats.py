@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siod.cli.options import refuse_occupied, writable_parent
+from siod.cli.options import refuse_occupied, refuse_twice, writable_parent
 from siod.cli.policies import ChoiceOption, PerCategory, PolicyName, Seed, parse_policy
 from siod.errors import UserError
 
@@ -20,11 +20,11 @@ STDOUT = Path("-")
 
 
 def stats(
-    source: Annotated[Path, typer.Argument(help="A fully annotated COCO file.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Fully annotated COCO files.")],
     *,
     kept: Annotated[
         Path | None,
-        typer.Option("--set", help="A file derived from it, instead of a policy.", show_default=False),
+        typer.Option("--set", help="A file derived from the source, instead of a policy.", show_default=False),
     ] = None,
     policy: PolicyName = "keep-1",
     choice: ChoiceOption = None,
@@ -45,7 +45,8 @@ def stats(
         Path | None, typer.Option(metavar="DIR", help="Draw figures into this folder; must be empty or absent.")
     ] = None,
 ) -> None:
-    """Count what an annotation set keeps, by category, and what annotating it takes."""
+    """Count what an annotation set keeps, by category, and what annotating it takes; several files side by side."""
+    _refuse_for_several(sources, {"--set": kept, "--plots": plots})
     if markdown and latex:
         raise UserError("--markdown and --latex are both given; keep one")
     for path in (json_out, plots):
@@ -55,16 +56,25 @@ def stats(
         refuse_occupied(plots)
     cost = _cost(seconds_image, seconds_box)
     chosen = parse_policy(policy, seed=seed, choice=choice, per_category=per_category)
-    statistics = _measure(source, kept, chosen, sample_images=sample, seed=sample_seed, cost=cost)
+    found = [_measure(path, kept, chosen, sample_images=sample, seed=sample_seed, cost=cost) for path in sources]
     if json_out != STDOUT:
-        typer.echo(_rendered(statistics, "markdown" if markdown else "latex" if latex else "text"))
+        style = "markdown" if markdown else "latex" if latex else "text"
+        typer.echo(_rendered(found[0], style) if len(found) == 1 else _side_by_side(sources, found, style))
     if json_out is not None:
-        _write_json(json_out, statistics.plain())
+        several = [{"file": str(path), **one.plain()} for path, one in zip(sources, found, strict=True)]
+        _write_json(json_out, found[0].plain() if len(found) == 1 else {"files": several})
     if plots is not None:
         from siod.reports.data_figures import write_figures  # noqa: PLC0415  (keeps --help fast)
 
-        for path in write_figures(statistics.plain(), plots):
+        for path in write_figures(found[0].plain(), plots):
             typer.echo(path, err=True)
+
+
+def _refuse_for_several(sources: list[Path], options: dict[str, Path | None]) -> None:
+    refuse_twice(sources)
+    for option, path in options.items():
+        if path is not None and len(sources) > 1:
+            raise UserError(f"{option} belongs to one file, and {len(sources)} are named; name one, or leave it out")
 
 
 def _cost(image: float, box: float) -> Cost:
@@ -105,6 +115,16 @@ def _rendered(statistics: Statistics, style: str) -> str:
         write(tables.CATEGORY_COLUMNS, tables.category_rows(statistics)),
     ]
     return "\n\n".join(parts)
+
+
+def _side_by_side(paths: list[Path], found: list[Statistics], style: str) -> str:
+    from siod.data import side_by_side  # noqa: PLC0415  (keeps --help fast)
+    from siod.data import statistics_tables as tables  # noqa: PLC0415
+
+    files = dict(zip(side_by_side.labels(paths), found, strict=True))
+    write = {"markdown": tables.markdown, "latex": tables.latex, "text": tables.text}[style]
+    columns, rows = side_by_side.category_columns(files), side_by_side.category_rows(files)
+    return "\n\n".join([write(side_by_side.SET_COLUMNS, side_by_side.set_rows(files)), write(columns, rows)])
 
 
 def _write_json(path: Path, plain: dict[str, Any]) -> None:

@@ -153,7 +153,7 @@ def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Meas
         cost = measured.get(shape_of(own[0].experiment))
         epochs = total_epochs(own[0].experiment)
         done = f"{sum(job.result() is not None for job in own)}/{len(own)}"
-        time = "unknown" if cost is None else duration(cost.epoch_seconds * epochs)
+        time = "unknown" if cost is None else duration(cost.seconds(own[0].experiment))
         memory = "unknown" if cost is None else f"{cost.memory_mib / MIB_PER_GIB:.1f} GiB"
         source = "nothing yet" if cost is None else f"{cost.runs} run{'s' * (cost.runs != 1)} of its shape"
         yield f"{arm:<{width}}  {done:>7}  {epochs:>6}  {time:>8}  {memory:>8}  {source}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siod.json_file import read_json
 from siod.training.cost import EPOCH_SECONDS, PEAK_MEMORY_MIB
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from siod.tuning.trial import Job
 
 SECONDS_PER_HOUR = 3600.0
+JUDGED = "ap_s"
+"""Is in the history of an epoch that ended in a judgement."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,23 @@ class Measured:
 
     Args:
         runs: How many were measured.
-        epoch_seconds: Mean over their epochs, evaluation included.
+        judged_seconds: Of an epoch at whose end the run was judged: mean over the runs of their means.
+        plain_seconds: Likewise of an epoch without; that of a judged one where each epoch was judged.
         memory_mib: Greatest peak of one worker.
         disk_bytes: Mean size of their folders.
     """
 
     runs: int
-    epoch_seconds: float
+    judged_seconds: float
+    plain_seconds: float
     memory_mib: float
     disk_bytes: float
+
+    def seconds(self, experiment: Experiment) -> float:
+        """Of a run of this shape, whatever its number of epochs and however often it is judged."""
+        epochs, every = total_epochs(experiment), experiment.evaluation.every_epochs
+        judged = -(-epochs // every)  # the last one is, whatever its number
+        return judged * self.judged_seconds + (epochs - judged) * self.plain_seconds
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def _shape(settings: Mapping[str, Any]) -> str:
     recipe, dminer, method = settings["recipe"], settings["dminer"] or {}, settings.get("method") or {}
     miners = [name for name in ("splg", "pgcl") if dminer.get(name) is not None]
     parts = {name: settings[name] for name in ("data", "detector", "augmentation")}
-    # The one epoch that ``siod study plan --measure`` trains is judged: for others it is an estimate from above.
+    # How often a run is judged is known of what is planned; what a judgement takes is measured.
     judged = {name: setting for name, setting in settings["evaluation"].items() if name != "every_epochs"}
     compute = {name: settings["compute"][name] for name in ("carrier", "workers", "cpus_per_worker", "gpus_per_worker")}
     if settings["compute"]["loader_workers"]:  # unsaid at 0: earlier runs are found by their shape
@@ -106,23 +116,44 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
     Returns:
         By shape; runs whose costs were not recorded, or could not be told, are passed over.
     """
-    seconds: dict[str, list[float]] = {}
-    memory: dict[str, list[float]] = {}
-    disk: dict[str, list[float]] = {}
+    found: dict[str, list[_Told]] = {}
     for folder in sorted(path.parent for path in (runs_dir / "trials").glob(f"*/{RESULT}")):
-        history = read_json(folder / HISTORY)
-        epochs = [told[EPOCH_SECONDS] for told in history if EPOCH_SECONDS in told]
-        peaks = [told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told]
-        if not epochs or not peaks:
-            continue
-        shape = _shape(read_json(folder / EXPERIMENT)["experiment"])
-        seconds.setdefault(shape, []).append(statistics.fmean(epochs))
-        memory.setdefault(shape, []).append(max(peaks))
-        disk.setdefault(shape, []).append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
-    return {
-        shape: Measured(len(epochs), statistics.fmean(epochs), max(memory[shape]), statistics.fmean(disk[shape]))
-        for shape, epochs in seconds.items()
-    }
+        told = _told(folder)
+        if told is not None:
+            found.setdefault(_shape(read_json(folder / EXPERIMENT)["experiment"]), []).append(told)
+    return {shape: _summed_up(runs) for shape, runs in found.items()}
+
+
+class _Told(NamedTuple):
+    """What one finished run says: seconds of its epochs, those that ended in a judgement apart."""
+
+    judged: list[float]
+    plain: list[float]
+    memory_mib: float
+    disk_bytes: int
+
+
+def _told(folder: Path) -> _Told | None:
+    history = read_json(folder / HISTORY)
+    epochs = [told for told in history if EPOCH_SECONDS in told]
+    peaks = [told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told]
+    judged = [told[EPOCH_SECONDS] for told in epochs if JUDGED in told]
+    if not judged or not peaks:
+        return None
+    plain = [told[EPOCH_SECONDS] for told in epochs if JUDGED not in told]
+    return _Told(judged, plain, max(peaks), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+
+
+def _summed_up(runs: Sequence[_Told]) -> Measured:
+    judged = statistics.fmean(statistics.fmean(run.judged) for run in runs)
+    plain = [statistics.fmean(run.plain) for run in runs if run.plain]
+    return Measured(
+        runs=len(runs),
+        judged_seconds=judged,
+        plain_seconds=statistics.fmean(plain) if plain else judged,
+        memory_mib=max(run.memory_mib for run in runs),
+        disk_bytes=statistics.fmean(run.disk_bytes for run in runs),
+    )
 
 
 def estimate(jobs: Sequence[Job], measured: Mapping[str, Measured], *, slots: int) -> Estimate:
@@ -140,7 +171,7 @@ def estimate(jobs: Sequence[Job], measured: Mapping[str, Measured], *, slots: in
     shapes = {job.name: shape_of(job.experiment) for job in waiting}
     known = [job for job in waiting if shapes[job.name] in measured]
     costs = {job.name: measured[shapes[job.name]] for job in known}
-    seconds = {job.name: costs[job.name].epoch_seconds * total_epochs(job.experiment) for job in known}
+    seconds = {job.name: costs[job.name].seconds(job.experiment) for job in known}
     placements = {job.name: Placement.of(job.experiment.compute) for job in known}
     hours = {job.name: seconds[job.name] / SECONDS_PER_HOUR * placements[job.name].workers for job in known}
     memory = sorted((costs[job.name].memory_mib * placements[job.name].workers for job in known), reverse=True)

@@ -173,6 +173,39 @@ def test_table_8_and_9_are_printed(siod: Siod, source: Path) -> None:
     ]
 
 
+def test_several_files_are_counted_side_by_side(siod: Siod, tmp_path: Path, source: Path) -> None:
+    # Without its first image: two cats and a crowd's image, one dog; and a category the other file lacks.
+    other = document()
+    other["images"] = [image for image in other["images"] if image["id"] > 1]
+    other["annotations"] = [box for box in other["annotations"] if box["image_id"] > 1]
+    other["categories"].append({"id": 3, "name": "cow"})
+    (tmp_path / "rest.json").write_text(json.dumps(other))
+    done = siod("data", "stats", source, "rest.json")
+    assert done.out.splitlines() == [
+        "file       images   set  instances  per image  per image and category  small / medium / large  hours",
+        "all.json        5  full          7       1.40           0.700 (0.090)               7 / 0 / 0    0.1",
+        "all.json        5  keep          4       0.80           0.400 (0.000)               4 / 0 / 0    0.1",
+        "rest.json       4  full          3       0.75           0.250 (0.042)               3 / 0 / 0    0.1",
+        "rest.json       4  keep          2       0.50           0.167 (0.014)               2 / 0 / 0    0.0",
+        "",
+        "category  all.json  keep ratio  rest.json  keep ratio",
+        "cat              5       0.400          2       0.500",
+        "dog              2       1.000          1       1.000",
+        "cow              -           -          0           -",
+    ]
+    numbers = json.loads(siod("data", "stats", source, "rest.json", "--json", "-").out)["files"]
+    assert [entry["file"] for entry in numbers] == [str(source), "rest.json"]
+    assert numbers[0] | {"file": ""} == json.loads(siod("data", "stats", source, "--json", "-").out) | {"file": ""}
+
+
+@pytest.mark.parametrize("option", ["--set", "--plots"])
+def test_what_belongs_to_one_file_is_refused_for_several(siod: Siod, tmp_path: Path, source: Path, option: str) -> None:
+    (tmp_path / "more.json").write_text(json.dumps(document()))
+    refused = siod("data", "stats", source, "more.json", option, "x").refusal
+    assert refused == f"{option} belongs to one file, and 2 are named; name one, or leave it out"
+    assert siod("data", "stats", source, source).refusal == f"{source}: is named twice; name it once"
+
+
 def test_a_derived_file_is_counted_as_its_policy_is(siod: Siod, source: Path) -> None:
     siod("data", "annotate", source, "keep.json", "--seed", 4)
     by_file = json.loads(siod("data", "stats", source, "--set", "keep.json", "--json", "-").out)
