@@ -126,4 +126,4 @@ def _read(file: Path) -> Experiment:
         return Experiment.read(file)
     if not isinstance(data, dict) or "identity" not in data:
         return Experiment.parse(data, source=str(file))
-    return Experiment.parse(data.get("experiment"), source=str(file)).with_changes(ANYWHERE)
+    return Experiment.recorded(data, source=str(file)).with_changes(ANYWHERE)

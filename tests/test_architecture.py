@@ -14,6 +14,7 @@ BASE = {
     "siod.errors",
     "siod.files",
     "siod.json_file",
+    "siod.outside",
     "siod.picture",
     "siod.value",
     "siod.types",

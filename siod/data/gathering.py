@@ -81,7 +81,8 @@ def gather(
         for remark in examination.remarks
         if remark.kind not in FOR_THE_WHOLE
     )
-    document = {name: _plain(section) for name, section in examination.repaired.items()}
+    document = {name: _plain(section) for name, section in examination.repaired.items() if name != "annotations"}
+    document["annotations"] = [_but_for_outline(entry) for entry in examination.repaired["annotations"]]
     if layout.format == "coco":
         document = with_source_ids(document, examination.renumbered)
     group, document = _without_group(document)
@@ -148,6 +149,14 @@ def _plain(section: Any) -> Any:
     if isinstance(section, list):
         return [msgspec.json.decode(entry) if isinstance(entry, msgspec.Raw) else entry for entry in section]
     return msgspec.json.decode(section) if isinstance(section, msgspec.Raw) else section
+
+
+def _but_for_outline(entry: Any) -> Any:
+    """An annotation as plain data but for its segmentation: most of the memory, and nobody looks at it on the way."""
+    if not isinstance(entry, msgspec.Raw):
+        return entry
+    fields = msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
+    return {name: raw if name == "segmentation" else msgspec.json.decode(raw) for name, raw in fields.items()}
 
 
 def _without_group(document: dict[str, Any]) -> tuple[Sequence[str], dict[str, Any]]:

@@ -88,8 +88,9 @@ def load_trained(checkpoint_file: Path, *, cache_dir: Path, compute: Compute = A
     """
     placement = Placement.of(place(compute, [this_machine()]))
     device = reserved_device(placement)
-    state = checkpoint.load(best_of(checkpoint_file))
-    experiment = Experiment.model_validate(state["experiment"])
+    file = best_of(checkpoint_file)
+    state = checkpoint.load(file)
+    experiment = Experiment.recorded(state, source=str(file))
     data = prepare(experiment.data, experiment.annotations, cache_dir, check_images="off")
     detector = _detector(state, experiment, data).to(device)
     return Trained(detector, experiment, data, device, placement.loader_workers)
