@@ -279,8 +279,6 @@ def test_a_checkpoint_finds_them_again(folder: Path, run_dirs: dict[str, Path]) 
 @pytest.mark.slow
 def test_a_checkpoint_names_the_file_that_is_gone(folder: Path, run_dirs: dict[str, Path]) -> None:
     (folder / "peaks_family.py").rename(folder / "away.py")
-    with pytest.raises(
-        UserError, match=r"best\.pt: its detector or method comes from .*peaks_family\.py, which is"
-    ):
+    with pytest.raises(UserError, match=r"best\.pt: its detector or method comes from .*peaks_family\.py, which is"):
         load_trained(run_dirs[""], cache_dir=folder / "cache")
     (folder / "away.py").rename(folder / "peaks_family.py")

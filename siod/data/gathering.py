@@ -55,6 +55,10 @@ class Gathered:
     changes: dict[str, int]
     remarks: tuple[str, ...]
 
+    def named(self) -> str:
+        """What messages call it: its annotations, or the user's source where another tool wrote those."""
+        return str(self.layout.source if self.layout.through else self.part.annotations)
+
 
 def gather(
     layout: Layout, part: Part, scratch: Path, *, defects: Defects, progress: Progress | None = None
@@ -75,7 +79,7 @@ def gather(
     examination = examine(path, part.images, progress=progress)
     reason = examination.beyond_repair()
     if reason is not None or examination.repaired is None:
-        raise UserError(f"{part.annotations}: {reason}")
+        raise UserError(f"{layout.source if layout.through else part.annotations}: {reason}")
     noted = tuple(
         f"{remark.meaning}: {remark.count} times, such as {remark.examples[0]}"
         for remark in examination.remarks
