@@ -26,6 +26,7 @@ from siod.cli.options import (
     consent,
     refuse_autoscale_alone,
     requested,
+    writable_parent,
 )
 from siod.errors import UserError
 
@@ -71,6 +72,8 @@ def train(
         precision=precision,
         device=device,
     )
+    if out is not None:
+        writable_parent(out)
     chosen, name = choose(experiment, study, arm)
     chosen = chosen.with_changes(settings)
     from siod.tuning.single import train_one  # noqa: PLC0415  (keeps --help fast)

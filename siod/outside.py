@@ -61,7 +61,7 @@ class Sources:
             OSError: A file cannot be read.
             SyntaxError: A file is not Python.
         """
-        file = file.resolve()
+        file = file.absolute()
         folder = file.parents[name.count(".") + (file.name == PACKAGE_FILE)]
         found: dict[str, Source] = {}
         wanted = [(name, file)]
@@ -242,7 +242,8 @@ def hiding(error: BaseException, folder: Path) -> Path | None:
         folder: Of the study's file.
     """
     top = (getattr(error, "name", None) or "").partition(".")[0]
-    return next((path for name, path in _files(folder, top) if name == top), None) if top else None
+    files = _files(folder, top) if top and sources_of(top) is None else []
+    return next((path for name, path in files if name == top), None)
 
 
 def _imported(source: Source) -> set[str]:
@@ -262,8 +263,10 @@ def _neighbour(folder: Path, top: str) -> list[tuple[str, Path]]:
     if not files or sources_of(top) is not None:
         return files
     spec = importlib.util.find_spec(top)
-    beside = spec is not None and spec.origin is not None and Path(spec.origin).resolve() in {path for _, path in files}
-    return files if spec is None or beside else []
+    if spec is None or spec.origin is None:
+        return files if spec is None else []
+    own = {path.resolve() for _, path in files}
+    return files if Path(spec.origin).resolve() in own else []
 
 
 def _files(folder: Path, top: str) -> list[tuple[str, Path]]:

@@ -139,6 +139,24 @@ def test_a_neighbour_does_not_hide_an_installed_module(tmp_path: Path) -> None:
     assert names_in(sources_of(module.__name__) or Sources(folder, ())) == ["siod_study_cells"]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "from statistics import ARMS",
+            r"cells\.py: .*'ARMS'.*; .*/statistics\.py has the name of an installed",
+        ),
+        ("from arms_of_cells import NONE", r"cells\.py: cannot be loaded \(ImportError: cannot import name 'NONE'"),
+    ],
+)
+def test_an_import_that_fails_names_a_neighbour_only_where_that_is_hidden(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    folder = written(tmp_path, cells=text, statistics="ARMS = ()", arms_of_cells="ARMS = ()")
+    with pytest.raises(UserError, match=sentence):
+        load_study(str(folder / "cells.py"))
+
+
 def test_equal_names_in_two_folders_are_two_modules(tmp_path: Path) -> None:
     for number in (1, 2):
         written(tmp_path / str(number), cells="from arms_of_cells import N", arms_of_cells=f"N = {number}")

@@ -233,7 +233,7 @@ def _import_named(name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a Python file that defines STUDY")
-    with _explained(str(path), path.resolve().parent):
+    with _explained(str(path), path.absolute().parent):
         return load_study_file(path)
 
 
