@@ -13,11 +13,13 @@ import pytest
 
 from siod.detectors.zoo import CENTERNET_TINY, FAMILIES
 from siod.errors import UserError
+from siod.json_file import write_json
 from siod.methods.zoo import METHODS
 from siod.outside import Loader, Sources, brought_by, load_recorded, load_study_file, sources_of
 from siod.training.experiment import Experiment
 from siod.training.predict import load_trained
 from siod.training.presets import digits_centernet
+from siod.training.run import tell_of_change
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
@@ -211,6 +213,20 @@ def test_a_run_finds_again_what_brought_its_detector(tmp_path: Path, caplog: pyt
     written(tmp_path, peaks_family=FAMILY + "MENDED = True\n")
     Experiment.recorded(record, source="run")
     assert caplog.messages == [f"run: {entry['file']}, or what it imports, has changed since this run began"]
+
+
+def test_a_result_of_other_code_is_told_when_it_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    experiment = peaks_experiment(tmp_path / "study")
+    run_dir = tmp_path / "run"
+    write_json(run_dir / "experiment.json", experiment.record())
+    tell_of_change(run_dir, experiment)
+    assert caplog.messages == []
+    write_json(run_dir / "experiment.json", experiment.record() | {"outside": []})
+    tell_of_change(run_dir, experiment)
+    file = tmp_path / "study" / "peaks_family.py"
+    assert caplog.messages == [
+        f"{run_dir}: {file} has changed since this run began; train it anew if that matters (--fresh, or another --out)"
+    ]
 
 
 @pytest.mark.parametrize(
