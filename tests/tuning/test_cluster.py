@@ -11,7 +11,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from siod.errors import UserError
-from siod.tuning.cluster import answer, refuse_unreachable, refuse_unshared
+from siod.tuning.cluster import answer, refuse_unreachable, refuse_unshared, session
 
 ASK = """
 import sys
