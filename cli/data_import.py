@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from siod.cli.options import refuse_occupied, refuse_twice, writable_parent
 from siod.cli.splits import Group, Seed, TestShare, ValShare, shares_of
+from siod.errors import UserError
 
 if TYPE_CHECKING:
     from siod.data.found import Found
-    from siod.data.importing import Imported
+    from siod.data.importing import Imported, Wish
+    from siod.data.layouts import Layout
 
 
 def import_(
@@ -22,8 +25,13 @@ def import_(
     *,
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or absent.")],
     format_: Annotated[
-        Literal["voc", "yolo", "coco"] | None,
-        typer.Option("--format", help="What the sources are; found out when not given.", show_default=False),
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="voc|yolo|coco|datumaro:NAME",
+            help="What the sources are; found out when not given. Formats siod does not know, by datumaro's names.",
+            show_default=False,
+        ),
     ] = None,
     defects: Annotated[
         Literal["repair", "refuse"], typer.Option(help="Mend what can be mended, or write nothing if there is any.")
@@ -39,23 +47,41 @@ def import_(
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
     from siod.data.found import read_sources  # noqa: PLC0415
     from siod.data.importing import Wish, import_found  # noqa: PLC0415
-    from siod.data.recognise import recognise  # noqa: PLC0415
 
     refuse_occupied(out)
     writable_parent(out)
     refuse_twice(sources)
     asked = any(option is not None for option in (val, test, group, seed))
     shares = shares_of(val=val, test=test, group=group, seed=seed) if asked else None
-    layouts = [recognise(source, format_) for source in sources]
-    for layout in layouts:
-        for sentence in layout.sentences():
-            typer.echo(sentence)
-    with shown("reading images") as progress:
-        found = read_sources(layouts, defects, unlisted=new_split, progress=progress)
-    _tell(found)
     command = shlex.join(["siod", *sys.argv[1:]])
     wish = Wish(out=out, defects=defects, shares=shares, anew=new_split, link=link, command=command)
-    _show(import_found(found, wish))
+    with tempfile.TemporaryDirectory() as scratch:
+        layouts = [_layout(source, format_, Path(scratch, str(place)), wish) for place, source in enumerate(sources)]
+        for layout in layouts:
+            for sentence in layout.sentences():
+                typer.echo(sentence)
+        with shown("reading images") as progress:
+            found = read_sources(layouts, defects, unlisted=new_split, progress=progress)
+        _tell(found)
+        _show(import_found(found, wish))
+
+
+def _layout(source: Path, format_: str | None, scratch: Path, wish: Wish) -> Layout:
+    """What a source is, found out or as it was said."""
+    from siod.data.layouts import FORMAT_NAMES  # noqa: PLC0415  (keeps --help fast)
+    from siod.data.recognise import recognise  # noqa: PLC0415
+    from siod.data.through_datumaro import PREFIX, read_by_datumaro  # noqa: PLC0415
+
+    if format_ is None:
+        return recognise(source)
+    if not format_.startswith(PREFIX):
+        wanted = next((known for known in FORMAT_NAMES if known == format_), None)
+        if wanted is None:
+            raise UserError(f"--format {format_}: not one of {', '.join(FORMAT_NAMES)}, {PREFIX}NAME")
+        return recognise(source, wanted)
+    if wish.link:
+        raise UserError("--link: what datumaro reads passes through a folder that is deleted; leave it out")
+    return read_by_datumaro(source, format_.removeprefix(PREFIX), scratch)
 
 
 def _tell(found: Found) -> None:

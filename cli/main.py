@@ -44,6 +44,17 @@ from siod.errors import RunError, UserError
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEBUG = "--debug"
 NO_SPACE = ("no space left", "disk is full", "disk quota exceeded")
+# What a place can be that siod was told to write to or to read from.
+PLACES = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ESTALE,
+}
 
 app = typer.Typer(name="siod", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, help="Make, check and count data sets and annotation sets.")
@@ -128,8 +139,8 @@ def _explain(error: Exception) -> int:
         return _say("no space left on the device; free some, or name another place with --runs or --cache", USAGE)
     if isinstance(error, RunError):
         return _say(str(error), FAILED)
-    if isinstance(error, PermissionError):
-        return _say(f"{error.filename}: permission denied; name another place or change its permissions", USAGE)
+    if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
+        return _say(f"{error.filename}: {error.strerror}; name another place, or mend this one", USAGE)
     return _say(f"{type(error).__name__}: {error} (a defect of siod; run again with {DEBUG} for the traceback)", FAILED)
 
 

@@ -26,6 +26,7 @@ from siod.cli.options import (
     consent,
     refuse_autoscale_alone,
     requested,
+    writable_parent,
 )
 from siod.errors import UserError
 
@@ -71,6 +72,8 @@ def train(
         precision=precision,
         device=device,
     )
+    if out is not None:
+        writable_parent(out)
     chosen, name = choose(experiment, study, arm)
     chosen = chosen.with_changes(settings)
     from siod.tuning.single import train_one  # noqa: PLC0415  (keeps --help fast)
@@ -128,4 +131,4 @@ def _read(file: Path) -> Experiment:
         return Experiment.read(file)
     if not isinstance(data, dict) or "identity" not in data:
         return Experiment.parse(data, source=str(file))
-    return Experiment.parse(data.get("experiment"), source=str(file)).with_changes(ANYWHERE)
+    return Experiment.recorded(data, source=str(file)).with_changes(ANYWHERE)

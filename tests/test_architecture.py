@@ -14,6 +14,7 @@ BASE = {
     "siod.errors",
     "siod.files",
     "siod.json_file",
+    "siod.outside",
     "siod.picture",
     "siod.value",
     "siod.types",
@@ -41,6 +42,7 @@ HOMES = {
     "optuna": {"siod.reports.searched", "siod.tuning.best", "siod.tuning.search"},
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.database", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
+    "datumaro": {"siod.data.through_datumaro"},
     "jinja2": {"siod.reports.page"},
     "matplotlib": {
         "siod.reports.drawing",

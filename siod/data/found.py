@@ -66,7 +66,7 @@ class Found:
         kinds: dict[str, list[tuple[Defect, str]]] = {}
         for part in self.parts:
             for defect in part.defects:
-                kinds.setdefault(defect.kind, []).append((defect, str(part.part.annotations)))
+                kinds.setdefault(defect.kind, []).append((defect, part.named()))
         return [_together(group) for group in kinds.values()]
 
     def changes(self) -> Counter[str]:
@@ -78,7 +78,7 @@ class Found:
         places: dict[str, list[str]] = {}
         for part in self.parts:
             for remark in part.remarks:
-                places.setdefault(remark, []).append(str(part.part.annotations))
+                places.setdefault(remark, []).append(part.named())
         own = [f"{', '.join(where)}: {remark}" for remark, where in places.items()]
         return [
             *own,

@@ -55,6 +55,10 @@ class Gathered:
     changes: dict[str, int]
     remarks: tuple[str, ...]
 
+    def named(self) -> str:
+        """What messages call it: its annotations, or the user's source where another tool wrote those."""
+        return str(self.layout.source if self.layout.through else self.part.annotations)
+
 
 def gather(
     layout: Layout, part: Part, scratch: Path, *, defects: Defects, progress: Progress | None = None
@@ -75,13 +79,14 @@ def gather(
     examination = examine(path, part.images, progress=progress)
     reason = examination.beyond_repair()
     if reason is not None or examination.repaired is None:
-        raise UserError(f"{part.annotations}: {reason}")
+        raise UserError(f"{layout.source if layout.through else part.annotations}: {reason}")
     noted = tuple(
         f"{remark.meaning}: {remark.count} times, such as {remark.examples[0]}"
         for remark in examination.remarks
         if remark.kind not in FOR_THE_WHOLE
     )
-    document = {name: _plain(section) for name, section in examination.repaired.items()}
+    document = {name: _plain(section) for name, section in examination.repaired.items() if name != "annotations"}
+    document["annotations"] = [_but_for_outline(entry) for entry in examination.repaired["annotations"]]
     if layout.format == "coco":
         document = with_source_ids(document, examination.renumbered)
     group, document = _without_group(document)
@@ -148,6 +153,14 @@ def _plain(section: Any) -> Any:
     if isinstance(section, list):
         return [msgspec.json.decode(entry) if isinstance(entry, msgspec.Raw) else entry for entry in section]
     return msgspec.json.decode(section) if isinstance(section, msgspec.Raw) else section
+
+
+def _but_for_outline(entry: Any) -> Any:
+    """An annotation as plain data but for its segmentation: most of the memory, and nobody looks at it on the way."""
+    if not isinstance(entry, msgspec.Raw):
+        return entry
+    fields = msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
+    return {name: raw if name == "segmentation" else msgspec.json.decode(raw) for name, raw in fields.items()}
 
 
 def _without_group(document: dict[str, Any]) -> tuple[Sequence[str], dict[str, Any]]:

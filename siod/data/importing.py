@@ -157,7 +157,8 @@ def _names(found: Found, splits: Sequence[Split]) -> list[str]:
 
 def _record(entry: dict[str, Any], name: str, origin: Origin, found: Found) -> dict[str, Any]:
     part = found.parts[origin.part]
-    file, around = origin.file.resolve(), part.layout.folder().resolve().parent
+    file = (part.part.files or {}).get(origin.name, origin.file).resolve()
+    around = part.layout.folder().resolve().parent
     below = file.relative_to(around) if file.is_relative_to(around) else file
     return {**entry, "file_name": name, "source_file": below.as_posix(), "sha256": origin.sha256}
 
@@ -169,7 +170,7 @@ def _account(found: Found, wish: Wish, division: Division | None) -> dict[str, A
     sources = [
         {
             "path": str(layout.source),
-            "format": layout.format,
+            "format": layout.through or layout.format,
             "images": counts[key],
             "infos": _infos(layout, found),
         }

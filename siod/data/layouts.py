@@ -45,6 +45,7 @@ class Part:
         members: The split of each image by its name below ``images`` without suffix, where a list tells; images that no
             list names belong to no split.
         names: Of YOLO's classes.
+        files: The user's file of each image by its name below ``images``, where those are copies.
     """
 
     annotations: Path
@@ -52,6 +53,7 @@ class Part:
     split: Split | None = None
     members: Mapping[str, Split] | None = None
     names: Path | None = None
+    files: Mapping[str, Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,19 @@ class Layout:
         source: What the user named.
         parts: In the order they are read.
         remarks: Sentences about what was passed over.
+        through: What the format is to another tool that made this one of it; empty where none did.
     """
 
     format: Format
     source: Path
     parts: tuple[Part, ...]
     remarks: tuple[str, ...] = ()
+    through: str = ""
 
     def sentences(self) -> list[str]:
         """What was seen, for the user to object to."""
-        head = f"{self.source}: {FORMAT_NAMES[self.format]}"
-        parts = (f"    {self._said(part)}" for part in self.parts)
+        head = f"{self.source}: {self.through or FORMAT_NAMES[self.format]}"
+        parts = () if self.through else (f"    {self._said(part)}" for part in self.parts)
         return [head, *parts, *(f"remark: {text}" for text in self.remarks)]
 
     def folder(self) -> Path:

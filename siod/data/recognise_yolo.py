@@ -155,15 +155,33 @@ def _by_folders(source: Path) -> Layout | None:
     parts = [part for images, labels in found for part in _by_split(images, labels)]
     if not parts:
         return None
-    around = [folder for part in parts for folder in (part.annotations, part.annotations.parent, part.images.parent)]
-    names = _class_file([source, *around])
-    if names is None:
+    lists = _class_lists(source, parts)
+    named = (
+        Part(part.annotations, part.images, part.split, names=names) for part, names in zip(parts, lists, strict=True)
+    )
+    return Layout("yolo", source, tuple(named))
+
+
+def _class_lists(source: Path, parts: list[Part]) -> list[Path]:
+    """The list of classes of each part: its own, that of the source, or the one that all other parts have.
+
+    Raises:
+        UserError: Nothing names the classes of a part.
+    """
+    own = [_class_file([part.annotations, part.annotations.parent, part.images.parent, source]) for part in parts]
+    there = [names for names in own if names is not None]
+    if not there:
         first = parts[0]
         raise UserError(
             f"{source}: looks like YOLO ({first.annotations} with {first.images}), but nothing names the classes; add "
             "classes.txt with a name per line, or data.yaml"
         )
-    return Layout("yolo", source, tuple(Part(part.annotations, part.images, part.split, names=names) for part in parts))
+    if None in own and len({names.read_bytes() for names in there}) > 1:
+        raise UserError(
+            f"{parts[own.index(None)].annotations}: nothing names its classes, and other folders have different lists; "
+            "add its classes.txt with a name per line"
+        )
+    return [there[0] if names is None else names for names in own]
 
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:

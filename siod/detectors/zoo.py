@@ -14,6 +14,7 @@ from siod.detectors.region_head import RegionHead
 from siod.detectors.region_proposals import ProposalNetwork
 from siod.detectors.retinanet import RetinaNet, RetinaNetDetector
 from siod.errors import closest
+from siod.outside import is_same_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,10 +109,10 @@ def add_family(spec: type[DetectorSpec], detector: Callable[[Any, int], Detector
         detector: Called with the settings and the number of classes.
 
     Raises:
-        ValueError: Other settings have that name.
+        ValueError: Other settings have that name. The same class of a module that is loaded anew takes its place.
     """
     name = spec.model_fields["family"].default
-    if name in FAMILIES and FAMILIES[name].spec is not spec:
+    if name in FAMILIES and not is_same_class(FAMILIES[name].spec, spec):
         raise ValueError(f"family {name!r} is taken by {FAMILIES[name].spec.__name__}")
     FAMILIES[name] = Family(spec, detector)
 

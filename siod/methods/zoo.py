@@ -14,6 +14,7 @@ from siod.methods.csd import CSD, CSDMethod
 from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
 from siod.methods.method import Method, MethodSpec
 from siod.methods.teacher_student import TeacherStudent, TeacherStudentMethod
+from siod.outside import is_same_class
 from siod.value import first_problem
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def add_method(spec: type[MethodSpec], method: Callable[[Any, Detector], Method]
         method: Called with the settings and the detector that learns, on its device.
 
     Raises:
-        ValueError: Other settings have that name.
+        ValueError: Other settings have that name. The same class of a module that is loaded anew takes its place.
     """
     name = spec.model_fields["kind"].default
-    if name in METHODS and METHODS[name].spec is not spec:
+    if name in METHODS and not is_same_class(METHODS[name].spec, spec):
         raise ValueError(f"method {name!r} is taken by {METHODS[name].spec.__name__}")
     METHODS[name] = Kind(spec, method)
 

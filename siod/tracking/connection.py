@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     from mlflow.store.entities import PagedList
 
 SERVER_SECONDS = 5.0
+SQLITE_HEAD = b"SQLite format 3\0"
 PACKAGES = {"psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient"}
 """What a database's driver is called by pip where that differs from its module."""
+REMEDIES = {
+    "disk is full": "free some space there, or name another store",
+    "database disk image is malformed": "the file is damaged; put a copy of it back, or name another store",
+    "readonly database": "name a store in a folder that can be written to",
+    "unable to open database file": "name a store in a folder that can be written to",
+    "unsupported uri": "write sqlite:///FOLDER/mlflow.db or http://HOST:PORT",
+}
+"""What to do, by how MLflow or the database says what is wrong."""
 Entry = TypeVar("Entry")
 
 
@@ -90,6 +99,21 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def remedy_of(sentence: str, uri: str) -> str:
+    """What to do about a store that does not open.
+
+    Args:
+        sentence: How it says what is wrong.
+        uri: Of the store.
+
+    Example:
+        >>> remedy_of("database or disk is full", "sqlite:////runs/mlflow.db")
+        'free some space there, or name another store'
+    """
+    known = (remedy for words, remedy in REMEDIES.items() if words in sentence.lower())
+    return next(known, f"name another store, or try 'mlflow db upgrade {shown(uri)}' if MLflow was updated")
+
+
 def sqlite_uri(path: Path) -> str:
     """The address of a SQLite file, whatever its folders are called.
 
@@ -110,6 +134,26 @@ def sqlite_path(uri: str) -> Path:
     if path in {uri, "", ":memory:"}:
         raise UserError(f"tracking store {uri!r}: names no file; write sqlite:///path/to/mlflow.db")
     return Path(unquote(path)).expanduser().resolve()
+
+
+def refuse_damaged(database: Path) -> None:
+    """See that a file is a SQLite database; MLflow would try for a minute and a half to open another.
+
+    Args:
+        database: May be missing or empty: it is made then.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not database.is_file():
+        return
+    with database.open("rb") as opened:
+        head = opened.read(len(SQLITE_HEAD))
+    if head not in {b"", SQLITE_HEAD}:
+        raise UserError(
+            f"tracking store {database}: is no SQLite database, or damaged; put a copy of it back, or move it away and "
+            "run the studies again, which records their finished trials anew"
+        )
 
 
 def refuse_unreachable(uri: str) -> None:

@@ -19,7 +19,17 @@ import msgspec
 from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
-from siod.tracking.connection import all_pages, client_of, explained, refuse_unreachable, shown, sqlite_path, sqlite_uri
+from siod.tracking.connection import (
+    all_pages,
+    client_of,
+    explained,
+    refuse_damaged,
+    refuse_unreachable,
+    remedy_of,
+    shown,
+    sqlite_path,
+    sqlite_uri,
+)
 from siod.tracking.database import child_runs, engine_of
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
 from siod.tracking.records import flatten, uncollected
@@ -317,12 +327,13 @@ class Store:
         """The client, or one sentence about why there is none."""
         if self.uri.startswith(("http://", "https://")):
             refuse_unreachable(self.uri)
+        if self.database is not None:
+            refuse_damaged(self.database)
         try:
             with explained(self.uri):
                 return client_of(self.uri)
         except RunError as error:
-            remedy = f"name another store, or try 'mlflow db upgrade {shown(self.uri)}' if MLflow was updated"
-            raise UserError(f"{error}; {remedy}") from error
+            raise UserError(f"{error}; {remedy_of(str(error), self.uri)}") from error
 
     def _experiment(self, name: str) -> str:
         """Id of the MLflow experiment of a study, created if need be."""

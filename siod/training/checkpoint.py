@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siod.errors import UserError
+from siod.errors import RunError, UserError
 from siod.files import link_or_copy, replacing
 
 if TYPE_CHECKING:
@@ -23,9 +24,19 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Args:
         path: Where it shall stand.
         state: Tensors, numbers, strings, and lists and dictionaries of them.
+
+    Raises:
+        RunError: It cannot be written.
     """
     with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+        try:
+            torch.save({"format": FORMAT, **state}, temporary)
+        except RuntimeError as error:  # torch's writer does not say that the disk is full
+            free = shutil.disk_usage(path.parent).free // 2**20
+            raise RunError(
+                f"{path}: cannot be written ({free} MiB are free there); free some, and the same command goes on from "
+                "the last epoch that was saved"
+            ) from error
 
 
 def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:

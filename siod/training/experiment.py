@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -14,7 +15,13 @@ from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
 from siod.methods.zoo import AnyMethod
+from siod.outside import Brought, brought_by, load_recorded
 from siod.value import Value, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger("siod")
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 """What products are computed in; ``siod.training.arithmetic`` has the table."""
@@ -292,3 +299,34 @@ class Experiment(Value):
         """
         canonical = self.model_dump(mode="json", exclude={"compute"})
         return digest({"experiment": canonical, "data": fingerprint})
+
+    def record(self) -> dict[str, Any]:
+        """What a run writes down of it, as plain data: itself, and what brought its detector or method from outside."""
+        plain = {"experiment": self.model_dump(mode="json")}
+        brought = brought_by(self.detector, self.method)
+        return plain | {"outside": [each.record() for each in brought]} if brought else plain
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any], *, source: str) -> Self:
+        """Read what :meth:`record` made of an experiment; what brought its detector or method is loaded first.
+
+        Args:
+            record: From a run's folder or a checkpoint; other keys are passed over.
+            source: Where it is from, for messages.
+
+        Raises:
+            UserError: It is refused, or a file that brought its detector or method is gone.
+        """
+        for file in load_recorded(record.get("outside", ()), source=source):
+            log.warning("%s: %s, or what it imports, has changed since this run began", source, file)
+        return cls.parse(record.get("experiment"), source=source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as plain data: a worker first loads what brought its detector or method, which travels with it."""
+        return _unpickled, (brought_by(self.detector, self.method), self.model_dump(mode="json"))
+
+
+def _unpickled(brought: tuple[Brought, ...], plain: dict[str, Any]) -> Experiment:
+    for each in brought:
+        each.load()
+    return Experiment.model_validate(plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -372,6 +372,6 @@ def _save(
         "history": history,
         "epoch": len(history),
         "best_ap_s": max(judged, default=-1.0),
-        "experiment": cast("Any", experiment.model_dump(mode="json")),
+        **experiment.record(),
     }
     folder.add(len(history), state, is_best=is_best)

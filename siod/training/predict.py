@@ -95,8 +95,9 @@ def load_trained(checkpoint_file: Path, *, cache_dir: Path, compute: Compute = A
     """
     placement = Placement.of(place(compute, [this_machine()]))
     device = reserved_device(placement)
-    state = checkpoint.load(best_of(checkpoint_file))
-    experiment = Experiment.model_validate(state["experiment"])
+    file = best_of(checkpoint_file)
+    state = checkpoint.load(file)
+    experiment = Experiment.recorded(state, source=str(file))
     # Small copies cannot be made of broken images, which the run may have left out.
     check: Check = "off" if getattr(experiment.data, "longest_px", None) is None else "skip"
     data = prepare(experiment.data, experiment.annotations, cache_dir, check_images=check)

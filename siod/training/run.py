@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from siod.training.context import Context, EpochListener
     from siod.training.experiment import Experiment
 
+log = logging.getLogger("siod")
+
 TEACHERS = "teachers"
 
 
@@ -168,14 +170,42 @@ def carry_out(
 
 
 def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
-    """Write down whose folder this is, or refuse one that belongs to another experiment."""
-    mine = {"identity": experiment.identity(data.fingerprint), "experiment": experiment.model_dump(mode="json")}
+    """Write down whose folder this is, or refuse one that belongs to another experiment.
+
+    A run that ended before its first epoch was saved has learnt nothing and holds no folder.
+    """
+    mine = {"identity": experiment.identity(data.fingerprint), **experiment.record()}
     path = run_dir / results.EXPERIMENT
-    if not path.exists():
+    if not path.exists() or not _has_learnt(run_dir):
+        (run_dir / results.ARITHMETIC).unlink(missing_ok=True)
         write_json(path, mine)
-        return
-    if read_json(path).get("identity") != mine["identity"]:
+    elif read_json(path).get("identity") != mine["identity"]:
         raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
+    else:
+        tell_of_change(run_dir, experiment)
+
+
+def tell_of_change(run_dir: Path, experiment: Experiment) -> None:
+    """Log that what brought a detector or method from outside is not what it was when a run began.
+
+    Args:
+        run_dir: Of a run that is about to go on, or whose result is about to be taken.
+        experiment: As it is now. Code is no part of its identity.
+    """
+    path = run_dir / results.EXPERIMENT
+    began_with = read_json(path).get("outside", []) if path.exists() else []
+    for record in experiment.record().get("outside", []):
+        if record not in began_with:
+            log.warning(
+                "%s: %s has changed since this run began; train it anew if that matters (--fresh, or another --out)",
+                run_dir,
+                record.get("file", record["module"]),
+            )
+
+
+def _has_learnt(run_dir: Path) -> bool:
+    checkpoints = CheckpointFolder(run_dir / "checkpoints").newest_first()
+    return bool(checkpoints) or results.read_result(run_dir) is not None
 
 
 @contextmanager

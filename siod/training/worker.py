@@ -15,7 +15,6 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from siod.errors import RunError
 from siod.training.devices import reserved_device
-from siod.training.experiment import Experiment
 from siod.training.loop import Stopped
 from siod.training.placement import Placement
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from siod.data.source import PreparedData
     from siod.training.context import EpochListener
+    from siod.training.experiment import Experiment
 
 # The controller reads a worker's reports once per poll; at the default of two seconds every epoch would wait for it.
 POLL_SECONDS = "0.2"
@@ -84,7 +84,7 @@ def fit(
     trainer = TorchTrainer(
         _work,
         train_loop_config={
-            "experiment": experiment.model_dump(mode="json"),
+            "experiment": experiment,
             "data": data,
             "run_dir": run_dir,
             "initial_weights": initial_weights,
@@ -123,7 +123,7 @@ def _work(config: dict[str, Any]) -> None:
     """What each worker process runs."""
     from siod.training.run import carry_out  # noqa: PLC0415  (run imports this module)
 
-    experiment = Experiment.model_validate(config["experiment"])
+    experiment: Experiment = config["experiment"]
     place, placement = train.get_context(), Placement.of(experiment.compute)
     torch.set_num_threads(placement.threads)
     device = reserved_device(placement)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement
+from siod.training.run import tell_of_change
 from siod.tuning import cluster
 from siod.tuning.driver import Engine
 from siod.tuning.jobs import ensure_weights, prepare_jobs
@@ -118,5 +119,6 @@ def add_teachers(teachers: Sequence[Job], board: Board) -> None:
 def reuse(job: Job, metrics: dict[str, float], board: Board, recorder: Recorder) -> None:
     """Show and record a job that was trained before."""
     complete_folder(job)
+    tell_of_change(job.run_dir, job.experiment)
     recorder.reuse(job, metrics)
     board.finish(job.name, metrics, state="reused")

@@ -161,6 +161,8 @@ def _join(address: str | None, *, variables: dict[str, str], verbose: bool) -> N
             else "set HOME and RAY_TMPDIR to folders that can be written"
         )
         raise UserError(f"Ray cannot start on this machine ({error}); {remedy}") from error
+    except Exception as error:  # Ray raises bare ones where its own processes do not come up in time
+        raise UserError(f"Ray cannot start ({error}); run again when the machine is less busy") from error
 
 
 def refuse_unshared(folders: Sequence[Path]) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.training import results
+from siod.training.context import STOP_FILE
 from siod.training.devices import this_machine
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement, refuse_unplaceable
+from siod.training.run_lock import HOLDER, LOCK
 from siod.tuning.board import Board
 from siod.tuning.epochs import followed
 from siod.tuning.jobs import ensure_weights, prepare_jobs
@@ -138,5 +140,6 @@ def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> d
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a folder")
-    if out.exists() and any(out.iterdir()) and not (out / results.EXPERIMENT).exists():
+    left_behind = {LOCK, HOLDER, STOP_FILE}  # by a run that failed before it began
+    if out.exists() and {path.name for path in out.iterdir()} - left_behind and not (out / results.EXPERIMENT).exists():
         raise UserError(f"{out}: the folder is not empty and holds no run of siod; name a new one or empty it")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from siod.errors import UserError, closest
+from siod.outside import hiding, load_study_file
 from siod.training.experiment import Experiment
 from siod.tuning.space import Distribution, Search, applicable, combinations, refuse_unreached, refuse_untuned
 from siod.value import Value, first_problem
@@ -234,22 +233,15 @@ def _import_named(name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a Python file that defines STUDY")
-    module_name = f"siod_study_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    with _explained(str(path)):
-        spec.loader.exec_module(module)
-    return module
+    with _explained(str(path), path.absolute().parent):
+        return load_study_file(path)
 
 
 class _explained:  # noqa: N801  (reads as a word: with _explained(path))
     """Turn whatever a study's module raises into one sentence about that module."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, folder: Path | None = None) -> None:
+        self.source, self.folder = source, folder
 
     def __enter__(self) -> None:
         return
@@ -259,6 +251,9 @@ class _explained:  # noqa: N801  (reads as a word: with _explained(path))
             raise UserError(f"{self.source}: {error}") from error
         if isinstance(error, ValidationError):
             raise UserError(f"{self.source}: {first_problem(error)}") from error
+        hidden = hiding(error, self.folder) if isinstance(error, ImportError) and self.folder is not None else None
+        if hidden is not None:
+            raise UserError(f"{self.source}: {error}; {hidden} has the name of an installed module, rename it")
         if isinstance(error, Exception):
             raise UserError(f"{self.source}: cannot be loaded ({type(error).__name__}: {error})") from error
 

@@ -61,6 +61,11 @@ def test_defects_can_be_refused_and_nothing_is_written(siod: Siod, tmp_path: Pat
     assert refused.startswith("blood/Annotations/c0.xml: object 0: the box has no area inside its image")
     assert [path.name for path in tmp_path.iterdir()] == ["blood"]
     assert siod("data", "import", "blood", "blood", "--out", "cells").refusal == "blood: is named twice; name it once"
+    assert siod("data", "import", "blood", "--out", "cells", "--format", "vox").refusal == (
+        "--format vox: not one of voc, yolo, coco, datumaro:NAME"
+    )
+    refused = siod("data", "import", "blood", "--out", "cells", "--format", "datumaro:cvat", "--link").refusal
+    assert refused == "--link: what datumaro reads passes through a folder that is deleted; leave it out"
     refused = siod("data", "import", "blood", "--out", "cells", "--format", "yolo").refusal
     assert refused == (
         "blood: no annotations that siod knows; looked for YOLO (data.yaml, or images with labels and classes.txt)"

@@ -86,6 +86,11 @@ def test_a_full_disk_is_named_however_deep_it_is_wrapped(capsys: pytest.CaptureF
     )
 
 
+def test_a_place_that_cannot_be_used_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command._explain(OSError(30, "Read-only file system", "/mnt/runs")) == 2
+    assert capsys.readouterr().err == "siod: /mnt/runs: Read-only file system; name another place, or mend this one\n"
+
+
 def test_a_defect_is_one_sentence_too_and_says_how_to_see_more(capsys: pytest.CaptureFixture[str]) -> None:
     assert command._explain(KeyError("a\nb")) == 1
     sentence = capsys.readouterr().err

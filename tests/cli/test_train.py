@@ -18,6 +18,8 @@ SCRATCH = ("--set", 'weights={"kind": "none"}', "--set", "recipe.epochs=1")
 
 
 def test_an_arm_of_a_study_is_trained_into_a_folder(siod: Siod, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()  # left behind by a run that failed before it began
     done = siod("train", "--study", "demo", "--arm", "dminer", *SMALL, *SCRATCH, "--seed", 4, "--out", "run")
     assert done.code == 0
     assert done.out.startswith("AP@S ")

@@ -203,6 +203,29 @@ def test_yolo_without_names_of_classes_is_refused_and_with_classes_txt_read(tmp_
     assert imported(tmp_path / "out", root).images == {"train": 1, "val": 1}
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_class_lists_of_several_yolo_folders_are_joined_by_name(tmp_path: Path, *, several: bool) -> None:
+    one, two = tmp_path / "train", tmp_path / "val"
+    yolo(one, "a", "0 .5 .5 .5 .4")
+    yolo(two, "b", "0 .5 .5 .5 .4", "1 .5 .5 .1 .2", shade=1)
+    (one / "classes.txt").write_text("cat\ndog\n")
+    (two / "classes.txt").write_text("dog\ncat\n")
+    found = found_in(one, two) if several else found_in(tmp_path)
+    names = {category["id"]: category["name"] for category in found.joined.categories}
+    boxes = [(entry["image_id"], names[entry["category_id"]]) for entry in found.joined.annotations]
+    assert boxes == [(1, "cat"), (2, "dog"), (2, "cat")]
+
+
+def test_a_yolo_folder_without_a_class_list_takes_no_one_of_several(tmp_path: Path) -> None:
+    for number, name in enumerate(("train", "val", "test")):
+        yolo(tmp_path / name, "a", "0 .5 .5 .5 .4", shade=number)
+    (tmp_path / "train" / "classes.txt").write_text("cat\ndog\n")
+    assert {part.names for part in recognise(tmp_path).parts} == {tmp_path / "train" / "classes.txt"}
+    (tmp_path / "val" / "classes.txt").write_text("dog\ncat\n")
+    with pytest.raises(UserError, match=r"test/labels: nothing names its classes, and other folders have different"):
+        recognise(tmp_path)
+
+
 def roboflow(root: Path) -> None:
     """The group 'pets' above all categories, which no box has; one image has no box, one a box past its edge."""
     categories = [

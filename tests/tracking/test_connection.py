@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from siod.errors import UserError
-from siod.tracking.connection import refuse_unreachable, sqlite_path, sqlite_uri
+from siod.tracking.connection import refuse_unreachable, remedy_of, sqlite_path, sqlite_uri
 from siod.tracking.mlflow import Store
 
 
@@ -66,3 +66,16 @@ def test_a_folder_of_any_name_holds_its_database(tmp_path: Path, folder: str) ->
     assert sqlite_path(sqlite_uri(database)) == database
     Store(sqlite_uri(database)).prepare()
     assert list(tmp_path.rglob("*.db")) == [database]  # MLflow leaves an empty folder of the address's spelling
+
+
+def test_a_store_that_does_not_open_is_told_with_what_helps() -> None:
+    with pytest.raises(UserError, match=r"unsupported URI 'nonsense://x'.*; write sqlite:///FOLDER/mlflow\.db or"):
+        Store("nonsense://x").prepare()
+    assert remedy_of("database or disk is full", "sqlite:////x.db") == "free some space there, or name another store"
+    assert remedy_of("out of date", "sqlite:////x.db").startswith("name another store, or try 'mlflow db upgrade")
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match=r"/mlflow\.db: is no SQLite database, or damaged; put a copy of it back"):
+        Store(sqlite_uri(tmp_path / "mlflow.db")).prepare()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
-from siod.errors import UserError
+from siod.errors import RunError, UserError
 from siod.training.checkpoint import CheckpointFolder, load, save
 
 
@@ -64,6 +65,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         save(tmp_path / "a.pt", {"epoch": lambda: 2})
     assert load(tmp_path / "a.pt")["epoch"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_disk_without_room_is_told_with_what_is_free(tmp_path: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, usual[1]))  # a file may not grow further, as on a full disk
+    try:
+        with pytest.raises(RunError, match=r"a\.pt: cannot be written \(\d+ MiB are free there\); free some"):
+            save(tmp_path / "a.pt", {"weights": torch.zeros(2**20)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_two_epochs_and_the_best_stay(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from siod.errors import UserError
-from siod.tuning.cluster import answer, refuse_unreachable, refuse_unshared
+from siod.tuning.cluster import answer, refuse_unreachable, refuse_unshared, session
 
 ASK = """
 import sys
@@ -124,3 +124,17 @@ def test_a_folder_that_ray_cannot_use_is_told_with_the_remedy(
     told = started.stderr.splitlines()[-1]
     assert told.startswith("siod.errors.UserError: Ray cannot start on this machine (")
     assert told.endswith(sentence)
+
+
+def test_a_machine_too_busy_for_ray_to_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**settings: object) -> None:
+        del settings
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002  (what Ray raises)
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", late)
+    with (
+        pytest.raises(UserError, match=r"Ray cannot start \(.*timed out during startup.*; run again when .* less busy"),
+        session(),
+    ):
+        pass
