@@ -16,6 +16,7 @@ from siod.training.experiment import Compute
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Siod
@@ -235,12 +236,13 @@ def test_predictions_and_pictures_are_made_where_they_are_asked_for(siod: Siod, 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_settings_of_a_study_s_run_are_learnt_by_all_its_trials_and_recorded(
-    siod: Siod, study: str, tmp_path: Path
+    siod: Siod, study: str, tmp_path: Path, new_store: Callable[[Path], str]
 ) -> None:
+    store = Store(new_store(tmp_path / "runs"))
     done = siod("study", "run", study, "--set", "recipe.epochs=1", "--precision", "bf16", "--loader-workers", 0)
     assert done.code == 0, done.err
     assert "each 1 CPU; " in done.err
-    record = Store(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}").read_study("small")
+    record = store.read_study("small")
     assert record.command == (
         "siod study run small.py --set recipe.epochs=1 --set compute.loader_workers=0 --set recipe.precision=bf16"
     )

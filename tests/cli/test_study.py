@@ -18,6 +18,8 @@ from siod.tuning.plan import plan
 from siod.tuning.study import Study, load_study, study_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Siod
 
 MINE = """
@@ -40,11 +42,10 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def recorded(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "mine.py").write_text(MINE)
-    store = Store(f"sqlite:///{folder / 'mlflow.db'}")
-    store.prepare()
+    store = Store(new_store(folder))
     arms = (ArmRecord("base", "base"), ArmRecord("slow", "Slow"))
     run_id = store.start_study(StudyHeader(name="mine", question="Is slower better?", arms=arms, baseline="base"))
     base = store.start_trial(run_id, arm="base", seed=0, identity="a", settings={"seed": 0})
@@ -250,9 +251,9 @@ def test_a_new_study_plans_as_it_is(siod: Siod, tmp_path: Path) -> None:
         0,
         "mine.py: edit it, then 'siod study plan mine.py' and 'siod study run mine.py'\n",
     )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
     study = load_study(str(tmp_path / "mine.py"))
     assert (study.name, len(plan(study)), confounded(study)) == ("mine", 9, {})
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,19 +11,9 @@ from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 
 
-@pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: making its tables takes seconds, copying it does not."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Store(f"sqlite:///{path}").prepare()
-    return path
-
-
 @pytest.fixture
-def store(fresh_database: Path, tmp_path: Path) -> Store:
-    (tmp_path / "runs").mkdir()
-    shutil.copy(fresh_database, tmp_path / "runs" / "mlflow.db")
-    return Store(f"sqlite:///{tmp_path}/runs/mlflow.db")
+def store(new_store: Callable[[Path], str], tmp_path: Path) -> Store:
+    return Store(new_store(tmp_path / "runs"))
 
 
 @pytest.fixture

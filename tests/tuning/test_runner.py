@@ -17,6 +17,8 @@ from siod.tuning.single import train_one
 from siod.tuning.study import Arm, Study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from siod.tracking.records import StudyRecord, TrialRecord
     from siod.tuning.runner import StudyOutcome
 
@@ -31,8 +33,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def store(folders: dict[str, Path]) -> Store:
-    return Store(f"sqlite:///{folders['runs_dir'] / 'mlflow.db'}")
+def store(folders: dict[str, Path], new_store: Callable[[Path], str]) -> Store:
+    return Store(new_store(folders["runs_dir"]))
 
 
 @pytest.fixture(scope="module")

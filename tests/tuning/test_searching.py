@@ -15,6 +15,7 @@ from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from siod.training.experiment import Experiment
@@ -41,8 +42,10 @@ def study(small: Experiment) -> Study:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
+def runs(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    new_store(folder)
+    return folder
 
 
 def run(study: Study, runs: Path) -> StudyOutcome:
@@ -119,7 +122,11 @@ def test_another_search_takes_finished_trials_from_the_first(study: Study, runs:
 
 
 def test_a_search_of_one_arm_fills_the_machine(
-    small: Experiment, tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    small: Experiment,
+    tmp_path: Path,
+    ray_session: None,
+    new_store: Callable[[Path], str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     del ray_session
     study = Study(
@@ -131,8 +138,7 @@ def test_a_search_of_one_arm_fills_the_machine(
         space={"recipe.learning_rate": Choice(values=(4e-3, 2e-3))},
         search=Search(trials=2, sampler="grid"),
     )
-    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    run_study(study, runs_dir=tmp_path, cache_dir=tmp_path / "cache", store_uri=store)
+    run_study(study, runs_dir=tmp_path, cache_dir=tmp_path / "cache", store_uri=new_store(tmp_path))
     said = capsys.readouterr().err
     assert "one.search: 2 trials at once, each 0.5 CPU; " in said
     assert "one: 1 trial at once, each 0.5 CPU; " in said
@@ -151,9 +157,10 @@ def test_a_study_whose_trials_all_fail_alike_is_given_up(small: Experiment, runs
 
 
 def test_a_pruned_trial_of_ray_train_lets_go_of_its_workers(
-    small: Experiment, tmp_path: Path, ray_session: None
+    small: Experiment, tmp_path: Path, ray_session: None, new_store: Callable[[Path], str]
 ) -> None:
     del ray_session
+    new_store(tmp_path)
     # Recall leaves zero at the fourth epoch; the rest is long enough to hear of the end before it comes by itself.
     by_workers = {"recipe.epochs": 9, "recipe.batch_size": 2, "compute.carrier": "ray_train", "compute.workers": 2}
     study = Study(

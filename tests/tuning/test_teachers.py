@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,10 @@ def test_a_plan_counts_teachers(taught: Study, tmp_path: Path, cache_dir: Path) 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_study_trains_its_teacher_before_its_students(
-    taught: Study, tmp_path: Path, cache_dir: Path, ray_session: None
+    taught: Study, tmp_path: Path, cache_dir: Path, ray_session: None, new_store: Callable[[Path], str]
 ) -> None:
     del ray_session
-    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    store = Store(new_store(tmp_path))
     folders = {"runs_dir": tmp_path, "cache_dir": cache_dir}
     outcome = run_study(taught, **folders, store_uri=store.uri, seeds=(0,), arms=("strict", "lenient"), progress=False)
     assert sorted(outcome.finished) == ["lenient/0", "strict/0", "teacher:strict/0"]
@@ -106,7 +107,7 @@ def test_a_study_trains_its_teacher_before_its_students(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_search_of_thresholds_trains_one_teacher(
-    taught: Study, tmp_path: Path, cache_dir: Path, ray_session: None
+    taught: Study, tmp_path: Path, cache_dir: Path, ray_session: None, new_store: Callable[[Path], str]
 ) -> None:
     del ray_session
     searched = taught.model_copy(
@@ -117,7 +118,7 @@ def test_a_search_of_thresholds_trains_one_teacher(
             "search": Search(trials=2, sampler="grid"),
         }
     )
-    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    store = Store(new_store(tmp_path))
     outcome = run_study(searched, runs_dir=tmp_path, cache_dir=cache_dir, store_uri=store.uri, progress=False)
     assert outcome.failed == {}
     search = store.read_study("taught.search")
