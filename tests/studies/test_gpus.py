@@ -9,10 +9,11 @@ import pytest
 
 from siod.training.experiment import Compute
 from siod.training.placement import Node, Placement, fits_at_once, place
+from siod.training.presets import coco_root
 from siod.tuning.plan import Room, place_trials, plan
 from siod.tuning.study import list_studies, load_study
 
-COCO = {study.name: study for study in list_studies() if study.base.data.kind != "digits"}
+COCO = {study.name: study for study in list_studies() if getattr(study.base.data, "root", None) == coco_root()}
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "gpus.md").read_text()
 DIGITS = {study.name: study for study in list_studies() if study.base.data.kind == "digits"}
 

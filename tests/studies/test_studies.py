@@ -15,6 +15,9 @@ NAMES = study_names()
 
 def test_all_studies_are_found() -> None:
     assert NAMES == (
+        "aquarium_modules",
+        "cells_modules",
+        "chess_modules",
         "demo",
         "digits_comining",
         "digits_detectors",
