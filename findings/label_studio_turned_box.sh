@@ -11,7 +11,7 @@
 #
 # Output seen:
 #   200 x 100: exported [80.0, 20.0, 54.6, 27.3], drawn [90.0, 20.0, 44.6, 37.3]
-#   100 x 100: exported [45.0, 20.0, 27.3, 27.3], drawn [45.0, 20.0, 27.3, 27.3]
+#   100 x 100: exported [40.0, 20.0, 27.3, 27.3], drawn [40.0, 20.0, 27.3, 27.3]
 #   images: 2 of 1 file, ids [0, 1]; annotation ids [0, 1]
 set -euo pipefail
 work=$(mktemp -d)
@@ -68,7 +68,7 @@ ids = [[entry["id"] for entry in document[section]] for section in ("images", "a
 print(f"images: {len(document['images'])} of {len(names)} file, ids {ids[0]}; annotation ids {ids[1]}")
 assert seen == {
     200: ([80.0, 20.0, 54.6, 27.3], [90.0, 20.0, 44.6, 37.3]),
-    100: ([45.0, 20.0, 27.3, 27.3], [45.0, 20.0, 27.3, 27.3]),
+    100: ([40.0, 20.0, 27.3, 27.3], [40.0, 20.0, 27.3, 27.3]),
 }, seen
 assert (len(names), ids) == (1, [[0, 1], [0, 1]]), (names, ids)
 PY

@@ -39,18 +39,23 @@ def answers(study: StudyRecord) -> tuple[str, ...]:
     found = {one.arm: one for one in differences(study)}
     told = []
     for name, group in by_group(study).items():
-        told += [*_unlearnt(group, name), _sentence(group, name, found, study)]
+        told += [*unlearnt(group, name), _sentence(group, name, found, study)]
     return tuple(told)
 
 
-def _unlearnt(group: StudyRecord, name: str) -> tuple[str, ...]:
-    """Say that every arm finds what chance finds, if so: differences between them mean nothing then."""
+def unlearnt(group: StudyRecord, name: str) -> tuple[str, ...]:
+    """Say that every arm finds what chance finds, if so: differences between them mean nothing then.
+
+    Args:
+        group: The arms of one group.
+        name: Of the group; empty when the study has none.
+    """
     reached = {row.arm.label: spread for row in aggregate(group) if (spread := _found_at_all(row)) is not None}
     if not reached or max(spread.mean for spread in reached.values()) >= LEARNT:
         return ()
     label, best = max(reached.items(), key=lambda entry: entry[1].mean)
     lead = f"{name}: " if name else ""
-    told = f"the highest AP{heading('ap_s0')} is {percent(best.mean)} ({label}), so what follows compares noise"
+    told = f"the highest AP{heading('ap_s0')} is {percent(best.mean)} ({label}), so differences between arms are noise"
     remedy = "look at losses and detections, then train longer, from pretrained weights, or at a larger size"
     return (f"{lead}No arm learnt anything: {told}; {remedy}.",)
 

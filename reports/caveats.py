@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siod.reports.aggregate import baseline_label, of_status
+from siod.reports.aggregate import baseline_label, by_group, of_status
 from siod.reports.annotations import about_files
+from siod.reports.answer import unlearnt
 from siod.reports.differences import differences
 from siod.reports.numbers import heading
 from siod.reports.table import MISSING
@@ -42,6 +43,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
         Sentences, the gravest first; the last says what the figures are.
     """
     parts = (
+        _unlearnt(study),
         _missing(study),
         _unfinished(study),
         _seeds(study),
@@ -52,6 +54,12 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
         _noted(study),
     )
     return (*(sentence for part in parts for sentence in part), _legend(study))
+
+
+def _unlearnt(study: StudyRecord) -> Iterator[str]:
+    if not study.is_search:
+        for name, group in by_group(study).items():
+            yield from unlearnt(group, name)
 
 
 def _missing(study: StudyRecord) -> Iterator[str]:

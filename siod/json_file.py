@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from siod.errors import UserError
 from siod.files import replacing
 
 if TYPE_CHECKING:
@@ -24,5 +25,12 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read plain data from a JSON file."""
-    return msgspec.json.decode(path.read_bytes())
+    """Read plain data from a JSON file.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is damaged ({error}); put a copy of it back, or delete it") from error

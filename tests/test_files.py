@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from siod.errors import UserError
 from siod.files import comes_true, link_or_copy, replacing
 from siod.json_file import read_json, write_json
 
@@ -107,3 +108,10 @@ def test_what_appears_late_is_waited_for_and_what_never_does_is_not_for_long(tmp
     assert not comes_true((tmp_path / "never").exists, 0.5)
     assert 0.5 <= time.monotonic() - began < 10
     late.join()
+
+
+@pytest.mark.parametrize("content", [b'{"identity": ', b"", b"\xff"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"result\.json: is damaged \(.*\); put a copy of it back, or delete it"):
+        read_json(tmp_path / "result.json")

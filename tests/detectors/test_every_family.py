@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from forked import run_ranks
 from torch import Tensor
 
 from siod.data.annotation_sets import Full
@@ -368,7 +369,7 @@ def test_several_workers_have_the_losses_of_one_and_learn_as_much(
     first = next(iter(runs.values()))
     data = prepare(first.data, first.annotations, tmp_path / "cache")
     (tmp_path / "several").mkdir()
-    torch.multiprocessing.spawn(_one_of, args=(workers, runs, data, tmp_path / "several"), nprocs=workers)
+    run_ranks(_one_of, args=(workers, runs, data, tmp_path / "several"), nprocs=workers)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU)).history
         (together,) = last(tmp_path / "several" / name)["history"]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from forked import run_ranks
 
 from siod.data.loader import train_batches
 from siod.data.source import PreparedData
@@ -305,7 +306,7 @@ def test_several_workers_have_the_losses_of_one(
             runs[f"{asked.spec.kind}-{name}"] = (one, prepared(one), start)
     workers = len(images)
     (tmp_path / "several").mkdir()
-    torch.multiprocessing.spawn(_one_of, args=(workers, runs, tmp_path / "several"), nprocs=workers)
+    run_ranks(_one_of, args=(workers, runs, tmp_path / "several"), nprocs=workers)
     for name, (experiment, data, start) in runs.items():
         (alone,) = run(experiment, data, InProcess(tmp_path / "one" / name, device=CPU), start).history
         (together,) = final(tmp_path / "several" / name)["history"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import run_ranks
 
 from siod.data.source import PreparedData
 from siod.detectors.zoo import build
@@ -33,6 +34,7 @@ def test_one_worker_s_statistics_are_left_alone() -> None:
 
 def _average(rank: int, folder: Path) -> None:
     _join(rank, folder)
+    torch.manual_seed(rank)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
     for layer, value in ((model[0], 1.0), (model[2], 10.0)):
         layer.running_mean.fill_(value + rank)
@@ -44,7 +46,7 @@ def _average(rank: int, folder: Path) -> None:
 
 def test_running_statistics_become_the_mean_over_workers(tmp_path: Path) -> None:
     """1 and 2 become 1.5, 2 and 6 become 4, in every layer its own; weights are not touched."""
-    torch.multiprocessing.spawn(_average, args=(tmp_path,), nprocs=2)
+    run_ranks(_average, args=(tmp_path,), nprocs=2)
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for state in (one, other):
         assert [state[f"{layer}.running_mean"].item() for layer in (0, 2)] == [1.5, 10.5]
@@ -76,7 +78,7 @@ def test_two_workers_judge_what_the_checkpoint_holds_and_resume_to_the_bit(
     taught = plain.with_changes({"method": TEACHER})
     assert plain.detector.norm == "batch"
     runs: Runs = {"plain": (plain, False), "taught": (taught, False), "resumed": (taught, True)}
-    torch.multiprocessing.spawn(_train, args=(runs, small_data, tmp_path), nprocs=2)
+    run_ranks(_train, args=(runs, small_data, tmp_path), nprocs=2)
     for name, (experiment, _) in runs.items():
         state = _final(tmp_path / name)
         detector = build(experiment.detector, num_classes=5).to(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_ranks
 
 from siod.data.source import PreparedData
 from siod.errors import RunError, UserError
@@ -98,7 +99,7 @@ def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch
     one_step = small.with_changes({"detector.norm": "frozen", "recipe.epochs": 1, "recipe.batch_size": 16})
     runs = {"dminer": one_step, "plain": one_step.with_changes({"dminer": None})}
     (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(_one_of_two, args=(runs, small_data, tmp_path / "two"), nprocs=2)
+    run_ranks(_one_of_two, args=(runs, small_data, tmp_path / "two"), nprocs=2)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, small_data, InProcess(tmp_path / "one" / name, device=CPU)).history
         latest = CheckpointFolder(tmp_path / "two" / name / "checkpoints").latest()

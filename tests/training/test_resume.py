@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_ranks
 
 from siod import files
 from siod.data.source import PreparedData
@@ -160,7 +161,7 @@ def told_in(tmp_path_factory: pytest.TempPathFactory) -> ToldIn:
         saved(folder / case / "1", *behind)
     for path in CheckpointFolder(folder / "damaged" / "0").newest_first():
         path.write_bytes(b"")
-    torch.multiprocessing.spawn(_look, args=(folder,), nprocs=2)
+    run_ranks(_look, args=(folder,), nprocs=2)
     return lambda case: (folder / case, [(folder / f"{case}-{rank}").read_text() for rank in range(2)])
 
 
@@ -223,6 +224,6 @@ def test_a_run_goes_on_to_the_bit_when_a_worker_sees_its_checkpoint_late(
     small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
     plain = small.with_changes({"dminer": None})
-    torch.multiprocessing.spawn(_train_and_resume, args=(plain, small_data, tmp_path), nprocs=2)
+    run_ranks(_train_and_resume, args=(plain, small_data, tmp_path), nprocs=2)
     one, other = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
     assert all(torch.equal(one[name], other[name]) for name in one)

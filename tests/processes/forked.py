@@ -1,0 +1,103 @@
+"""Processes that run siod without importing it: forked from one that has torch, Ray and MLflow loaded.
+
+These imports take longer than most of what tests wait for. Other than that a process is like one from a shell: it has
+its own session, environment, arguments and output, and dies of a signal or ends with an exit code. The server that
+forks is the one of Python's multiprocessing; had something else of this process started it before, what is not loaded
+there is imported as ever.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["siod.cli.main", "siod.tuning.runner", "mlflow.store.tracking.sqlalchemy_store"])
+
+
+class Forked:
+    """A program that runs.
+
+    Args:
+        program: Python source, run as a main module.
+        words: Its arguments.
+        folder: Where it runs; here when None.
+        environment: Its environment variables; those of this process when None.
+    """
+
+    def __init__(
+        self, program: str, *words: str, folder: Path | None = None, environment: dict[str, str] | None = None
+    ) -> None:
+        reads, writes = FORKS.Pipe(duplex=False)
+        place, variables = str(folder or Path.cwd()), dict(os.environ if environment is None else environment)
+        self._process = FORKS.Process(target=_run, args=(program, words, place, variables, writes))
+        self._process.start()
+        writes.close()
+        self.output: TextIO = os.fdopen(os.dup(reads.fileno()), encoding="utf-8")
+        reads.close()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """As of :class:`subprocess.Popen`: None while it runs, negative if a signal ended it."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def rest(self, timeout: float = 300.0) -> str:
+        """Wait for its end; returns what it still said on both streams. It is killed when its time is up."""
+        alarm = threading.Timer(timeout, os.killpg, (self.pid, signal.SIGKILL))
+        alarm.start()
+        with self.output:
+            said = self.output.read()
+        self._process.join()
+        alarm.cancel()
+        return said
+
+
+def siod(*words: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> Forked:
+    """The command line with some words."""
+    return Forked("from siod.cli.main import main; main()", *words, folder=folder, environment=environment)
+
+
+def run_ranks(function: Callable[..., None], args: tuple[object, ...], nprocs: int) -> None:
+    """As :func:`torch.multiprocessing.spawn`: a function of a rank and more, in as many processes.
+
+    Args:
+        function: Of a module, called with the rank before the arguments.
+        args: Its other arguments.
+        nprocs: How many processes.
+    """
+    torch.multiprocessing.start_processes(function, args=args, nprocs=nprocs, start_method="forkserver")
+
+
+def _run(program: str, words: tuple[str, ...], folder: str, variables: dict[str, str], output: Connection) -> None:
+    os.setsid()
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  (as in a new process)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["-c", *words]
+    try:
+        exec(program, {"__name__": "__main__"})  # noqa: S102  (as python -c does)
+    finally:
+        atexit._run_exitfuncs()  # a forked process leaves them out
