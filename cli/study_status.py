@@ -9,7 +9,9 @@ import typer
 from siod.cli.options import RUNS, Runs, Tracking, absolute, store_uri
 
 if TYPE_CHECKING:
-    from siod.tracking.records import StudyRecord
+    from pathlib import Path
+
+    from siod.tracking.records import StudyRecord, TrialRecord
 
 
 def status(
@@ -18,20 +20,21 @@ def status(
     runs: Runs = RUNS,
     tracking: Tracking = None,
 ) -> None:
-    """Show where every trial of a study stands, also while it runs and from another machine."""
+    """Show where every trial of a study stands, and its files; also while it runs and from another machine."""
     from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
     from siod.tuning.lock import abandoned  # noqa: PLC0415
 
     store = Store(store_uri(tracking, absolute(runs)))
     name = _name_of(study)
     running = not abandoned(absolute(runs) / "studies" / name)
+    trials = runs / "trials"
     told = []
     if f"{name}.search" in store.list_studies():
-        told += ["search", *lines(store.read_study(f"{name}.search", details=False), running=running), ""]
+        told += ["search", *lines(store.read_study(f"{name}.search", details=False), trials, running=running), ""]
         if name not in store.list_studies():
             typer.echo("\n".join([*told, "no final trial yet"]))
             return
-    typer.echo("\n".join([*told, *lines(store.read_study(name, details=False), running=running)]))
+    typer.echo("\n".join([*told, *lines(store.read_study(name, details=False), trials, running=running)]))
 
 
 def _name_of(study: str) -> str:
@@ -43,11 +46,17 @@ def _name_of(study: str) -> str:
     return load_study(study).name
 
 
-def lines(record: StudyRecord, *, running: bool = True) -> list[str]:
+def _folder(trials: Path, trial: TrialRecord) -> str:
+    folder = trials / trial.identity
+    return f"  {folder}" if folder.is_dir() else ""
+
+
+def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[str]:
     """One line for every trial as the study was declared when it last ran, and what they add up to.
 
     Args:
         record: What became of them.
+        trials: Where the folders of runs are; that of a finished trial is told where it is on this machine.
         running: Whether somebody may be running the study; if not, what looks like it was cut off.
     """
     from siod.tuning.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
@@ -63,7 +72,8 @@ def lines(record: StudyRecord, *, running: bool = True) -> list[str]:
         epoch = str(trial.epoch) if trial is not None and trial.epoch else ""
         value = None if trial is None else trial.metrics.get(record.objective)
         error = f"  {trial.error}" if trial is not None and trial.error else ""
-        written.append(f"{name:<{width}}  {state:<11}  {epoch:>5}  {percent(value):>6}{error}".rstrip())
+        folder = _folder(trials, trial) if trial is not None and state == "finished" else ""
+        written.append(f"{name:<{width}}  {state:<11}  {epoch:>5}  {percent(value):>6}{error}{folder}".rstrip())
     states = [known[place].status for place in names if place in known]
     beside = "".join(f", {states.count(state)} {state}" for state in ("pruned", "failed") if state in states)
     return [*written, f"{states.count('finished')} of {len(names)} finished{beside}"]

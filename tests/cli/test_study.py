@@ -66,11 +66,13 @@ def test_every_study_is_listed_with_its_question(siod: Siod) -> None:
 
 
 def test_status_shows_every_trial_as_it_was_declared_from_the_records(siod: Siod, recorded: Recorded) -> None:
+    folder = Path.cwd() / "runs" / "trials" / "a"
+    folder.mkdir(parents=True)
     done = siod("study", "status", recorded.file, "--tracking", recorded.uri)
     assert done.code == 0
     assert [line.split() for line in done.out.splitlines()] == [
         ["trial", "state", "epoch", "AP@S"],
-        ["base/0", "finished", "2", "20.3"],
+        ["base/0", "finished", "2", "20.3", str(folder)],
         ["slow/0", "failed", "loss", "is", "NaN"],
         ["1", "of", "2", "finished,", "1", "failed"],
     ]

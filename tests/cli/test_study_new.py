@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from siod.tuning.study import load_study
 if TYPE_CHECKING:
     from tests.cli.conftest import Siod
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "own_data.md"
 TINY = ("--backbone", "tiny_resnet18", "--weights", "none")
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 OBJECT = (
@@ -54,18 +56,35 @@ def cells(siod: Siod, tmp_path: Path) -> Path:
     return tmp_path / "cells"
 
 
+# What the commands of docs/own_data.md take beside their words on ten small images.
+SMALLER = {
+    ("study", "new"): TINY,
+    ("study", "run"): ("--set", "recipe.epochs=1", "--seed", "0"),
+}
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_ten_voc_images_go_from_import_to_report(siod: Siod, cells: Path, ray_session: None) -> None:
+def test_the_commands_of_the_page_lead_from_ten_voc_images_to_report_and_boxes(
+    siod: Siod, tmp_path: Path, ray_session: None
+) -> None:
     del ray_session
-    assert siod("study", "new", "cells", "--data", "cells", *TINY).code == 0
-    done = siod("study", "run", "cells.py", "--set", "recipe.epochs=1", "--seed", 0)
-    assert done.code == 0, done.err
-    report = siod("report", "build", "cells.py", "--no-log")
-    assert report.code == 0, report.err
-    assert "SIOD (DMiner)" in report.out
-    page = (cells.parent / "runs" / "reports" / "cells" / "index.html").read_text()
+    draw_voc(tmp_path / "BCCD_Dataset")
+    words: list[str] = []
+    for command in re.findall(r"^\$ siod (.*)$", PAGE.read_text(), flags=re.MULTILINE):
+        words = command.split("#")[0].replace("FOLDER", _trial(tmp_path)).split()
+        done = siod(*words, *SMALLER.get((words[0], words[1]), ()))
+        assert done.code == 0, (command, done.err)
+    assert words[0] == "evaluate"
+    page = (tmp_path / "runs" / "reports" / "cells" / "index.html").read_text()
     assert "Is one box per image and category enough on cells" in page
+    assert "SIOD (DMiner)" in page
+    assert (tmp_path / "found" / "detections.json").is_file()
+
+
+def _trial(folder: Path) -> str:
+    """The folder of a finished trial, once there is one."""
+    return str(next((folder / "runs" / "trials").glob("*/checkpoints/best.pt"), folder).parent.parent)
 
 
 def test_what_was_chosen_is_told_with_the_next_command(siod: Siod, cells: Path) -> None:
