@@ -12,12 +12,16 @@ import numpy as np
 
 from siod.data import coco
 from siod.data.annotation_sets import Keep, kept_rows
+from siod.data.stated_sets import stated_set
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siod.data.coco import CocoDataset
+
+
+SINGLE = "keep-1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,7 @@ def profile(train: CocoDataset, val: CocoDataset) -> Profile:
         box_images=np.concatenate(
             [split.image_index[~split.iscrowd] + offset for split, offset in zip(splits, offsets, strict=True)]
         ),
-        declared_single=crowded is None and _declares_single(train.info()),
+        declared_single=crowded is None and stated_set(train.info()) == SINGLE,
         crowded=crowded,
     )
 
@@ -111,17 +115,6 @@ def _refuse_empty(dataset: CocoDataset) -> None:
         raise UserError(
             f"{dataset.path}: has no boxes, so there is nothing to fit a study to; name a data set with boxes"
         )
-
-
-def _declares_single(info: dict[str, object]) -> bool:
-    """Whether ``siod data annotate`` wrote the file, or one it was imported from, with one box per category."""
-    made = info.get("annotation_set")
-    if isinstance(made, dict):
-        return made.get("policy") == "keep" and made.get("k") == 1
-    imported = info.get("import")
-    sources = imported.get("sources", []) if isinstance(imported, dict) else []
-    infos = [one for source in sources for one in source.get("infos", [])]
-    return any(isinstance(one, dict) and _declares_single(one) for one in infos)
 
 
 def _first_crowded(dataset: CocoDataset) -> tuple[str, str] | None:

@@ -29,18 +29,12 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 # Named values of siod.detectors.zoo by family and backbone; the first is where any other backbone starts from.
 STARTS: Mapping[str, Mapping[str, str]] = {
     "centernet": {DEFAULT_BACKBONE: "CENTERNET_LITE0", "resnet18": "CENTERNET_R18", "tiny_resnet18": "CENTERNET_TINY"},
-    "fcos": {DEFAULT_BACKBONE: "FCOS_LITE0", "resnet50": "FCOS_R50_FPN", "tiny_resnet18": "FCOS_TINY"},
-    "retinanet": {
-        DEFAULT_BACKBONE: "RETINANET_LITE0",
-        "resnet50": "RETINANET_R50_FPN",
-        "tiny_resnet18": "RETINANET_TINY",
-    },
-    "faster_rcnn": {
-        DEFAULT_BACKBONE: "FASTER_RCNN_LITE0",
-        "resnet50": "FASTER_RCNN_R50_C4",
-        "tiny_resnet18": "FASTER_RCNN_TINY",
-    },
+    "fcos": {"resnet50": "FCOS_R50_FPN", "tiny_resnet18": "FCOS_TINY"},
+    "retinanet": {"resnet50": "RETINANET_R50_FPN", "tiny_resnet18": "RETINANET_TINY"},
+    "faster_rcnn": {"resnet50": "FASTER_RCNN_R50_C4", "tiny_resnet18": "FASTER_RCNN_TINY"},
 }
+SMALL_HEAD: Mapping[str, Any] = {"pyramid_channels": 64, "tower_convolutions": 2, "extra_levels": 0}
+"""A quarter of the width and half of the depth that a pyramid on ResNet-50 has: as small as the backbones it is for."""
 
 LEAST_STRIDES, MOST_STRIDES = 1.0, 8.0
 
@@ -86,7 +80,7 @@ def fit_detector(
     starts = STARTS[family]
     named = backbone in starts
     start = FittedDetector(starts[backbone if named else next(iter(starts))])
-    changes: dict[str, Any] = {} if named else {"backbone": backbone}
+    changes = {} if named else _with_backbone(start.spec(), backbone)
     try:
         spec = start.spec().with_changes(changes)
     except UserError as error:
@@ -113,6 +107,12 @@ def top_m(spec: DetectorSpec, input_size: tuple[int, int]) -> int | tuple[int, .
     side = math.sqrt(input_size[0] * input_size[1])
     counts = tuple(max(1, round(side / stride)) for stride in _mined_strides(spec))
     return counts[0] if len(counts) == 1 else counts
+
+
+def _with_backbone(spec: DetectorSpec, backbone: str) -> dict[str, Any]:
+    """What another backbone changes: whose pixels it knows and, on a pyramid, how large the head is."""
+    pixels = {"pixels": "backbone"} if hasattr(spec, "pixels") else {}
+    return {"backbone": backbone} | pixels | (dict(SMALL_HEAD) if isinstance(spec, PyramidSpec) else {})
 
 
 def _mined_strides(spec: DetectorSpec) -> tuple[int, ...]:

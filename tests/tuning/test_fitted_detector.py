@@ -32,6 +32,14 @@ def test_another_backbone_starts_from_the_default_ones_settings() -> None:
     assert (found.name, found.changes) == ("CENTERNET_LITE0", {"backbone": "mobilenet_v2"})
 
 
+def test_a_pyramid_on_a_small_backbone_has_a_small_head() -> None:
+    found = fit_detector("fcos", "efficientnet_lite0", BOXES)
+    assert found.name == "FCOS_R50_FPN"
+    assert found.changes["pixels"] == "backbone"
+    assert found.changes["pyramid_channels"] == 64
+    assert found.spec().backbone == "efficientnet_lite0"
+
+
 def test_centernet_has_neither_anchors_nor_ranges() -> None:
     assert fit_detector("centernet", "tiny_resnet18", BOXES).changes == {}
 
