@@ -1,7 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Two files at a time, in the order of tests/conftest.py; a new worker would run into the crash of the one before.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+FAST := $(addprefix tests/, ops evaluation dminer studies tuning data test_architecture.py test_files.py)
 
-.PHONY: demo test check gpu-check benchmarks clean
+.PHONY: demo test test-fast check gpu-check benchmarks clean
 
 demo: .venv/ready  ## install, run the demo study, build its report
 	$(BIN)/siod study run demo
@@ -9,7 +12,10 @@ demo: .venv/ready  ## install, run the demo study, build its report
 	@echo "Compare the runs in MLflow: $(BIN)/siod ui"
 
 test: .venv/ready  ## the whole test suite, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0  # a new worker would run into the same crash
+	$(BIN)/python -m pytest $(TWO)
+
+test-fast: .venv/ready  ## between two edits, under 90 seconds: see CONTRIBUTING for what it leaves out
+	$(BIN)/python -m pytest $(TWO) -m "not slow and not ray" $(FAST)
 
 check: .venv/ready  ## style and types; types on an installed tree, which is what users get
 	$(BIN)/ruff check .

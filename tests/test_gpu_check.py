@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +41,14 @@ def hangs(setting, report):
     time.sleep(600)
 
 def dies(setting, report):
+    report.figures(ran=1.0)
     os.kill(os.getpid(), signal.SIGSEGV)
 
 def leaves(setting, report):
     os._exit(0)
+
+def goes_on(setting, report):
+    report.figures(ran=1.0)
 """
 
 Lines = dict[str, dict[str, Any]]
@@ -138,66 +145,77 @@ def test_on_a_cpu_the_checks_come_to_what_they_must(on_a_cpu: tuple[int, Lines])
 # What it says of checks that fail.
 
 
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(scope="module")
+def modules() -> Iterator[Any]:
     """The script's modules, which are no package."""
-    monkeypatch.syspath_prepend(str(GPU))
-    import check  # noqa: PLC0415  (beside the script)
-    import kernel_trace  # noqa: PLC0415
-    import parity  # noqa: PLC0415
-    import running  # noqa: PLC0415
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(GPU))
+        import check  # noqa: PLC0415  (beside the script)
+        import kernel_trace  # noqa: PLC0415
+        import parity  # noqa: PLC0415
+        import running  # noqa: PLC0415
 
-    return {"check": check, "kernel_trace": kernel_trace, "parity": parity, "running": running}
+        yield {"check": check, "kernel_trace": kernel_trace, "parity": parity, "running": running}
 
 
-@pytest.fixture
-def outcome(modules: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Exit code and lines of some faulty checks."""
-    (tmp_path / "faulty.py").write_text(FAULTY)
+@pytest.fixture(scope="module")
+def outcome(modules: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Exit code and lines of some faulty checks, each with its cap in seconds."""
+    file = tmp_path_factory.mktemp("faulty") / "faulty.py"
+    file.write_text(FAULTY)
 
-    def run(*functions: str, cap_s: float = 60.0, deadline: float = 600.0) -> tuple[int, Lines]:
-        checks = [modules["running"].Check(name, tmp_path / "faulty.py", name, cap_s, "") for name in functions]
+    def run(caps_s: dict[str, float], deadline: float = 600.0) -> tuple[int, Lines]:
+        checks = [modules["running"].Check(name, file, name, cap_s, "") for name, cap_s in caps_s.items()]
         words = ["--device", "cpu", "--small", "--deadline", str(deadline)]
-        code = modules["check"].main(words, checks)
-        lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        with redirect_stdout(io.StringIO()) as out:
+            code = modules["check"].main(words, checks)
+        lines = [json.loads(line) for line in out.getvalue().splitlines()]
         return code, {line["check"]: line for line in lines}
 
     return run
 
 
-def test_a_check_that_fails_says_why_with_its_figures(outcome: Any) -> None:
-    code, lines = outcome("holds", "fails", "raises")
+@pytest.fixture(scope="module")
+def faults(outcome: Any) -> Lines:
+    """One run of checks that hold and that do not: looking at the machine first takes longer than all of them."""
+    names = ("holds", "fails", "raises", "hangs", "dies", "leaves", "goes_on")
+    code, lines = outcome({name: 6.0 if name == "hangs" else 60.0 for name in names})
     assert code == 1
-    assert lines["holds"]["ok"]
-    assert lines["holds"]["figures"] == {"found": 0.3333, "nothing": "inf"}
-    assert lines["fails"]["figures"] == {"found": 3.0}
-    assert lines["fails"]["why"] == (
+    assert list(lines) == ["machine", *names, "all"]
+    return lines
+
+
+def test_the_checks_that_do_not_hold_are_named_in_the_end(faults: Lines) -> None:
+    assert faults["all"]["failed"] == ["fails", "raises", "hangs", "dies", "leaves"]
+    assert faults["all"]["checks"] == 7
+
+
+def test_a_check_that_fails_says_why_with_its_figures(faults: Lines) -> None:
+    assert faults["holds"]["ok"]
+    assert faults["holds"]["figures"] == {"found": 0.3333, "nothing": "inf"}
+    assert faults["fails"]["figures"] == {"found": 3.0}
+    assert faults["fails"]["why"] == (
         "three is more than two; part 0: KeyError: 0 (faulty.py:12); part 1: KeyError: 1 (faulty.py:12); "
         "part 2: KeyError: 2 (faulty.py:12); and 2 more"
     )
-    assert lines["raises"]["why"] == "ValueError: no such thing (faulty.py:15)"
-    assert lines["all"]["failed"] == ["fails", "raises"]
+    assert faults["raises"]["why"] == "ValueError: no such thing (faulty.py:15)"
 
 
-def test_a_check_that_hangs_is_ended_with_its_processes_and_the_next_one_runs(outcome: Any) -> None:
-    code, lines = outcome("hangs", "holds", cap_s=6.0)
-    assert code == 1
-    assert lines["hangs"]["why"] == "was not done after 6 s and was ended"
-    state = Path(f"/proc/{lines['hangs']['figures']['other']}/stat")
+def test_a_check_that_hangs_is_ended_with_its_processes_and_the_next_one_runs(faults: Lines) -> None:
+    assert faults["hangs"]["why"] == "was not done after 6 s and was ended"
+    state = Path(f"/proc/{faults['hangs']['figures']['other']}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
-    assert lines["holds"]["ok"]
+    assert faults["dies"]["figures"] == {"ran": 1.0}
 
 
-def test_a_check_that_dies_is_told_and_the_next_one_runs(outcome: Any) -> None:
-    code, lines = outcome("dies", "leaves", "holds")
-    assert code == 1
-    assert lines["dies"]["why"] == "the process died of SIGSEGV"
-    assert lines["leaves"]["why"] == "ended before its end"
-    assert lines["all"]["failed"] == ["dies", "leaves"]
+def test_a_check_that_dies_is_told_and_the_next_one_runs(faults: Lines) -> None:
+    assert faults["dies"]["why"] == "the process died of SIGSEGV"
+    assert faults["leaves"]["why"] == "ended before its end"
+    assert faults["goes_on"]["ok"]
 
 
 def test_when_the_time_is_up_the_rest_is_told_as_not_run(outcome: Any) -> None:
-    code, lines = outcome("holds", deadline=5.0)
+    code, lines = outcome({"holds": 60.0}, deadline=5.0)
     assert code == 1
     assert lines["holds"]["why"] == "not run: no time was left for it"
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from ray.cluster_utils import Cluster
 
 from siod.errors import UserError
@@ -89,13 +90,14 @@ def test_a_folder_that_a_node_does_not_share_is_refused_and_a_shared_one_passes(
         assert elsewhere.stdout is not None
         assert any("Ray runtime started" in line for line in elsewhere.stdout)
 
-        def ask(folder: str) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-c", ASK, cluster.address, str(tmp_path / folder)]
-            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        def ask(folder: str) -> tuple[int | None, str]:
+            asking = Forked(ASK, cluster.address, str(tmp_path / folder))
+            said = asking.rest()
+            return asking.returncode, said
 
-        shared, own = ask("both"), ask("own")
-        assert shared.returncode == 0, shared.stderr
-        assert "does not see what this machine writes there; name a folder all nodes share" in own.stderr
+        code, said = ask("both")
+        assert code == 0, said
+        assert "does not see what this machine writes there; name a folder all nodes share" in ask("own")[1]
         assert not list((tmp_path / "own").iterdir())
     finally:
         elsewhere.kill()

@@ -11,8 +11,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING
 import optuna
 import psutil
 import pytest
+from forked import siod
 from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
@@ -36,6 +35,8 @@ from siod.tuning.trial import carry_out
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    from forked import Forked
 
     from siod.tuning.trial import Job
 
@@ -87,17 +88,13 @@ class Place:
     runs: Path
     cache: Path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from siod.cli.main import main; main()", "study", "run", str(self.declared)]
-        command += ["--runs", str(self.runs), "--cache", str(self.cache), *words]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+    def start(self, *words: str) -> Forked:
+        return siod("study", "run", str(self.declared), "--runs", str(self.runs), "--cache", str(self.cache), *words)
 
     def finish(self, *words: str) -> str:
         """Run the study to its end; returns what it said."""
         driver = self.start(*words)
-        said, _ = driver.communicate(timeout=300)
+        said = driver.rest()
         assert driver.returncode == 0, said
         return said
 
@@ -108,33 +105,40 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Place:
+def unbroken(tmp_path_factory: pytest.TempPathFactory, ray_session: None, new_store: Callable[[Path], str]) -> Place:
     del ray_session
     folder = tmp_path_factory.mktemp("unbroken")
     (folder / "tiny.py").write_text(DECLARED % (EPOCHS, ARMS))
     place = Place(folder / "tiny.py", folder / "runs", folder / "cache")
-    study, store = load_study(str(place.declared)), f"sqlite:///{folder / 'mlflow.db'}"
+    study, store = load_study(str(place.declared)), new_store(folder)
     outcome = run_study(study, runs_dir=place.runs, cache_dir=place.cache, store_uri=store, progress=False)
     assert len(outcome.finished) == len(place.results()) == TRIALS
     return place
 
 
-def read_until(driver: subprocess.Popen[str], enough: Callable[[str], bool]) -> str:
+@pytest.fixture
+def place(unbroken: Place, tmp_path: Path, new_store: Callable[[Path], str]) -> Place:
+    """Where the same study has not run yet."""
+    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+    new_store(place.runs)
+    return place
+
+
+def read_until(driver: Forked, enough: Callable[[str], bool]) -> str:
     """What the driver says up to a line."""
-    assert driver.stdout is not None
     said = ""
-    for line in driver.stdout:
+    for line in driver.output:
         said += line
         if enough(line):
             return said
     raise AssertionError(f"the study ended before it could be disturbed:\n{said}")
 
 
-def kill_driver(driver: subprocess.Popen[str]) -> None:
+def kill_driver(driver: Forked) -> None:
     driver.kill()
 
 
-def kill_worker(driver: subprocess.Popen[str]) -> None:
+def kill_worker(driver: Forked) -> None:
     """Kill a process that trains."""
     for process in psutil.Process(driver.pid).children(recursive=True):
         if "ImplicitFunc" in " ".join(process.cmdline()):
@@ -143,7 +147,7 @@ def kill_worker(driver: subprocess.Popen[str]) -> None:
     raise AssertionError("no process trains")
 
 
-def kill_ray(driver: subprocess.Popen[str]) -> None:
+def kill_ray(driver: Forked) -> None:
     """Kill everything that Ray started, at once."""
     for process in psutil.Process(driver.pid).children(recursive=True):
         try:
@@ -152,36 +156,29 @@ def kill_ray(driver: subprocess.Popen[str]) -> None:
             continue
 
 
-def press_ctrl_c(driver: subprocess.Popen[str]) -> None:
+def press_ctrl_c(driver: Forked) -> None:
     driver.send_signal(signal.SIGINT)
 
 
-def press_ctrl_c_twice(driver: subprocess.Popen[str]) -> None:
+def press_ctrl_c_twice(driver: Forked) -> None:
     driver.send_signal(signal.SIGINT)
     time.sleep(0.3)
     driver.send_signal(signal.SIGINT)
 
 
-def settle(driver: subprocess.Popen[str]) -> str:
-    """Wait for the driver's own end; returns what it still said."""
-    said, _ = driver.communicate(timeout=300)
-    return said
-
-
 @pytest.mark.parametrize("round_", range(ROUNDS))
 @pytest.mark.parametrize("kill", [kill_driver, kill_worker, kill_ray, press_ctrl_c, press_ctrl_c_twice])
 def test_a_killed_study_ends_as_an_unbroken_one(
-    unbroken: Place, tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None], round_: int
+    unbroken: Place, place: Place, kill: Callable[[Forked], None], round_: int
 ) -> None:
     chance = random.Random(f"{kill.__name__} {round_}")  # noqa: S311  (moments, not secrets)
     epochs, pause = chance.randrange(TRIALS * EPOCHS - 1), chance.random()
-    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
     driver = place.start()
     lines = iter(range(epochs + 1))
     said = read_until(driver, lambda line: ("started" in line or "epoch" in line) and next(lines) == epochs)
     time.sleep(pause)
     kill(driver)
-    said += settle(driver)
+    said += driver.rest()
     if kill is kill_driver:
         assert driver.returncode == -signal.SIGKILL
         assert abandoned(place.runs / "studies" / "tiny")
@@ -217,11 +214,10 @@ def agree(place: Place, unbroken: Place, said: str, *, store: str = "") -> None:
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
 def test_the_trials_of_a_lost_node_move_to_another(
-    unbroken: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round_: int
+    unbroken: Place, place: Place, monkeypatch: pytest.MonkeyPatch, round_: int
 ) -> None:
     chance = random.Random(f"node {round_}")  # noqa: S311  (moments, not secrets)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
@@ -229,7 +225,7 @@ def test_the_trials_of_a_lost_node_move_to_another(
         said = read_until(driver, lambda line: "epoch" in line)
         time.sleep(chance.random())
         cluster.remove_node(chance.choice(nodes), allow_graceful=False)
-        said += settle(driver)
+        said += driver.rest()
         assert driver.returncode == 0, said
         agree(place, unbroken, said)
     finally:
@@ -267,26 +263,24 @@ class ElsewhereTrained:
         assert not self.ended.is_alive()
 
 
-def test_a_trial_that_another_process_trains_is_waited_for_and_trained_once(unbroken: Place, tmp_path: Path) -> None:
-    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+def test_a_trial_that_another_process_trains_is_waited_for_and_trained_once(unbroken: Place, place: Place) -> None:
     shared = ElsewhereTrained.begin(place)
     driver = place.start()
     said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
     shared.finish()
-    said += settle(driver)
+    said += driver.rest()
     assert driver.returncode == 0, said
     agree(place, unbroken, said)
     log = (shared.job.run_dir / "train.log").read_text()
     assert [log.count(f"epoch {epoch} of {EPOCHS}") for epoch in range(1, EPOCHS + 1)] == [1] * EPOCHS
 
 
-def test_ctrl_c_ends_a_trial_that_waits_and_leaves_alone_who_it_waited_for(unbroken: Place, tmp_path: Path) -> None:
-    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
+def test_ctrl_c_ends_a_trial_that_waits_and_leaves_alone_who_it_waited_for(unbroken: Place, place: Place) -> None:
     shared = ElsewhereTrained.begin(place)
     driver = place.start("--arm", shared.job.arm)
     said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
     press_ctrl_c(driver)
-    said += settle(driver)
+    said += driver.rest()
     assert driver.returncode == INTERRUPTED, said
     assert shared.job.result() is None
     shared.finish()
@@ -314,34 +308,42 @@ def asked(place: Place) -> list[tuple[str, dict[str, float], list[float] | None]
 @pytest.mark.parametrize("round_", range(ROUNDS))
 @pytest.mark.parametrize("kill", [kill_driver, press_ctrl_c])
 def test_a_search_that_is_cut_off_proposes_and_finds_what_an_unbroken_one_does(
-    unbroken_search: Place, tmp_path: Path, kill: Callable[[subprocess.Popen[str]], None], round_: int
+    unbroken_search: Place,
+    tmp_path: Path,
+    new_store: Callable[[Path], str],
+    kill: Callable[[Forked], None],
+    round_: int,
 ) -> None:
     chance = random.Random(f"search {kill.__name__} {round_}")  # noqa: S311  (moments, not secrets)
     events, pause = chance.randrange(10), chance.random()
     place = Place(unbroken_search.declared, tmp_path / "runs", unbroken_search.cache)
+    new_store(place.runs)
     driver = place.start("--max-concurrent", "1")
     lines = iter(range(events + 1))
     said = read_until(driver, lambda line: ("started" in line or "epoch" in line) and next(lines) == events)
     time.sleep(pause)
     kill(driver)
-    said += settle(driver)
+    said += driver.rest()
     said += place.finish("--max-concurrent", "1")
     assert asked(place) == asked(unbroken_search), said
     assert place.results() == unbroken_search.results(), said
 
 
 def test_what_a_lost_tracking_server_missed_is_recorded_by_the_next_call(
-    unbroken: Place, tmp_path: Path, free_port: int, tracking_server: TrackingServer, monkeypatch: pytest.MonkeyPatch
+    unbroken: Place,
+    place: Place,
+    free_port: int,
+    tracking_server: TrackingServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    place = Place(unbroken.declared, tmp_path / "runs", unbroken.cache)
-    with tracking_server(tmp_path / "server", free_port) as uri:
+    with tracking_server(place.runs / "server", free_port) as uri:
         driver = place.start("--tracking", uri)
         said = read_until(driver, lambda line: "epoch" in line)
-    said += settle(driver)
+    said += driver.rest()
     assert driver.returncode == 1, said
     assert place.results() == unbroken.results(), said
     assert re.search(r"not recorded: slow/0: .*; run the study again to record it", said)
-    with tracking_server(tmp_path / "server", free_port) as uri:
+    with tracking_server(place.runs / "server", free_port) as uri:
         said += place.finish("--tracking", uri)
         agree(place, unbroken, said, store=uri)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -101,10 +102,11 @@ def ask(address: str, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     (tmp_path / "four.py").write_text(STUDY)
 
     def run(settings: dict[str, Any], *, at_once: int) -> list[dict[str, Any]]:
-        command = [sys.executable, "-c", ASK, address, str(tmp_path), json.dumps(settings), str(at_once)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-        assert done.returncode == 0, done.stderr
-        told: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+        asking = Forked(ASK, address, str(tmp_path), json.dumps(settings), str(at_once))
+        said = asking.rest()
+        assert asking.returncode == 0, said
+        (line,) = [line for line in said.splitlines() if line.startswith("[{")]
+        told: list[dict[str, Any]] = json.loads(line)
         return told
 
     return run
@@ -170,8 +172,7 @@ with machines() as planned, session() as nodes:
 
 def test_a_session_of_our_own_has_what_was_planned_with_and_does_not_starve_its_trials() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"}
-    done = subprocess.run(
-        [sys.executable, "-c", OWN], env=environment, capture_output=True, text=True, check=False, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "0\n"
+    own = Forked(OWN, environment=environment)
+    said = own.rest()
+    assert own.returncode == 0, said
+    assert said.splitlines()[-1] == "0"
