@@ -26,8 +26,8 @@ CENTERNET_R101 = CenterNet(backbone="resnet101")
 CENTERNET_TINY = CenterNet(
     backbone="tiny_resnet18", base_width=16, upsampling="plain", upsampling_channels=(64, 32), head_channels=32
 )
-# For photographs of 160 to 320 px on processors, from ImageNet weights of a package. Only what has learnt statistics can
-# have them frozen: the backbone.
+# For photographs of 160 to 320 px on processors, from ImageNet weights of a package. Only what has learnt statistics
+# can have them frozen: the backbone.
 CENTERNET_LITE0 = CenterNet(
     backbone="efficientnet_lite0",
     norm="frozen",
