@@ -47,6 +47,11 @@ class Backbone(nn.Module, ABC):
         self.name = name
 
     @property
+    def architecture(self) -> nn.Module:
+        """The module whose entries have the names of the architecture's own."""
+        return self
+
+    @property
     def out_channels(self) -> int:
         """Channels of the last stage."""
         return self.stage_channels[-1]

@@ -36,13 +36,14 @@ def load_backbone_weights(backbone: Backbone, file: Path | None = None) -> None:
     """
     state = _published_weights(backbone.name) if file is None else read_weights(file)
     source = "the published ImageNet weights" if file is None else str(file)
-    if backbone.name in PACKAGED and not _entries(backbone) <= state.keys():
-        state = in_order(backbone, state, source)
+    layers = backbone.architecture
+    if backbone.name in PACKAGED and not _entries(layers) <= state.keys():
+        state = in_order(layers, state, source)
     head = _head(backbone.name)
     state = {entry: value for entry, value in state.items() if entry not in head}
-    _refuse_misfits(backbone, state, source)
+    _refuse_misfits(layers, state, source)
     # Counters of batches are absent from files older than they are, and from frozen normalisation.
-    backbone.load_state_dict(OrderedDict(state), strict=False)
+    layers.load_state_dict(OrderedDict(state), strict=False)
 
 
 def load_packaged_weights(backbone: Backbone) -> None:
@@ -54,18 +55,18 @@ def load_packaged_weights(backbone: Backbone) -> None:
     load_backbone_weights(backbone, packaged_file(backbone.name))
 
 
-def in_order(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def in_order(layers: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Give entries the backbone's names, by their order.
 
     Args:
-        backbone: Whose layers are declared in the order in which they are run.
+        layers: Declared in the order in which they are run.
         state: The same layers' entries in that order; further ones, of a classifier, are left out.
         source: What to call it in an error.
 
     Raises:
         UserError: An entry has another shape than the layer in its place.
     """
-    own = {entry: value for entry, value in backbone.state_dict().items() if not _is_counter(entry)}
+    own = {entry: value for entry, value in layers.state_dict().items() if not _is_counter(entry)}
     given = [(entry, value) for entry, value in state.items() if not _is_counter(entry)]
     if len(given) < len(own):
         raise UserError(f"{source}: has {len(given)} entries where this backbone has {len(own)}; name its own weights")
@@ -78,8 +79,8 @@ def in_order(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> d
     return {entry: weight for entry, (_, weight) in zip(own, given, strict=False)}
 
 
-def _entries(backbone: nn.Module) -> set[str]:
-    return {entry for entry in backbone.state_dict() if not _is_counter(entry)}
+def _entries(layers: nn.Module) -> set[str]:
+    return {entry for entry in layers.state_dict() if not _is_counter(entry)}
 
 
 def _head(name: str) -> frozenset[str]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import torch
 from pydantic import AfterValidator
-from torch import nn
 from torchvision import models
 
 from siod.detectors.backbone import IMAGENET_PIXELS, Backbone, PixelStatistics
 from siod.detectors.efficientnet_lite import LITE_PIXELS, SCALES, EfficientNetLite
+from siod.detectors.norms import possible_norms, with_norm
 from siod.detectors.resnet import LAYOUTS, ResNet
 from siod.detectors.staged import Stage, StagedBackbone, read_stages
 from siod.errors import closest
@@ -28,13 +28,13 @@ class Description(NamedTuple):
     """What is known of a backbone before it is built.
 
     ``pixels`` normalised the images its published weights were learnt from. ``head`` names the entries of the whole
-    model's state that belong to layers after the last stage.
+    model's state that belong to layers after the last stage. ``norms`` are the normalisations it can have.
     """
 
     stages: tuple[Stage, ...]
     pixels: PixelStatistics
     head: frozenset[str]
-    batch_norm: bool
+    norms: tuple[Norm, ...]
 
 
 def _known(name: str) -> str:
@@ -70,8 +70,7 @@ def describe(name: str) -> Description:
     Raises:
         ValueError: No backbone has this name, it needs a package that is absent, or its model gives no such maps.
     """
-    with torch.device("meta"):
-        model = _whole_model(name)
+    model = _model_without_numbers(name)
     try:
         stages = read_stages(model)
     except ValueError as error:
@@ -80,8 +79,16 @@ def describe(name: str) -> Description:
         ) from error
     layers = tuple(f"{path}." for stage in stages for path in stage.layers)
     head = frozenset(entry for entry in model.state_dict() if not entry.startswith(layers))
-    batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    return Description(stages, _pixels(name, model), head, batch_norm)
+    return Description(stages, _pixels(name, model), head, possible_norms(model))
+
+
+def _model_without_numbers(name: str) -> Any:
+    """The model of a name on the meta device."""
+    try:
+        with torch.device("meta"):
+            return _whole_model(name)
+    except NotImplementedError:  # some models work out their widths with tensors
+        return _whole_model(name).to("meta")
 
 
 def _whole_model(name: str) -> Any:
@@ -148,10 +155,10 @@ def refusal(spec: BackboneSpec, *, frozen_stages: int = 0) -> str | None:
     known = describe(spec.backbone)
     if spec.base_width != DEFAULT_WIDTH:
         return f"base_width {spec.base_width} is a ResNet's; leave it out for backbone {spec.backbone}"
-    if spec.norm != "batch" and not known.batch_norm:
+    if spec.norm not in known.norms:
         return (
-            f"norm {spec.norm} replaces batch normalisation, which backbone {spec.backbone} has not; "
-            "set norm to batch, which leaves the backbone as it is"
+            f"norm {spec.norm} cannot replace the normalisation of backbone {spec.backbone}; "
+            f"set norm to {' or '.join(known.norms)}, where batch leaves it as it is"
         )
     if frozen_stages >= len(known.stages):
         return (
@@ -170,8 +177,8 @@ def build_backbone(spec: BackboneSpec) -> Backbone:
     if spec.backbone in LAYOUTS:
         return ResNet(spec.backbone, base_width=spec.base_width, norm=spec.norm)
     known = describe(spec.backbone)
-    model = _whole_model(spec.backbone)
-    return StagedBackbone(spec.backbone, model, known.stages, norm=spec.norm, pixels=known.pixels)
+    model = with_norm(_whole_model(spec.backbone), spec.norm)
+    return StagedBackbone(spec.backbone, model, known.stages, pixels=known.pixels)
 
 
 def freeze_stages(backbone: Backbone, stages: int) -> None:

@@ -46,27 +46,50 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no
         return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
+class StoredNorm(FrozenNorm):
+    """A frozen normalisation in one pass over the maps, where torchvision's makes two."""
+
+    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        """Scale and shift each channel."""
+        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(32, channels), channels)
 
 
-def replace_batch_norm(model: nn.Module, norm: Norm) -> None:
-    """Give every batch normalisation of a model another kind; ``batch`` leaves them.
+def possible_norms(model: nn.Module) -> tuple[Norm, ...]:
+    """What the normalisation of somebody else's model can be; ``batch`` leaves it as it is."""
+    found = {type(module) for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    if not found:
+        return ("batch",)
+    # timm's layers that normalise and rectify in one have no counterpart with groups.
+    return ("batch", "frozen", "group") if found == {nn.BatchNorm2d} else ("batch", "frozen")
+
+
+def with_norm(model: nn.Module, norm: Norm) -> nn.Module:
+    """Give every batch normalisation of a model another kind.
 
     Args:
         model: Changed in place.
         norm: ``frozen`` keeps factors and statistics, ``group`` begins anew.
     """
     if norm == "batch":
-        return
+        return model
     for path, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             model.set_submodule(path, _instead_of(module, norm))
+    return model
 
 
 def _instead_of(old: nn.BatchNorm2d, norm: Norm) -> nn.Module:
     if norm == "group":
         return _group_norm(old.num_features)
-    frozen = FrozenNorm(old.num_features, eps=old.eps)
-    frozen.load_state_dict(old.state_dict())
-    return frozen
+    if type(old) is not nn.BatchNorm2d:
+        from timm.layers import freeze_batch_norm_2d  # noqa: PLC0415  (an optional extra, which has this layer)
+
+        frozen: nn.Module = freeze_batch_norm_2d(old)
+        return frozen
+    stored = StoredNorm(old.num_features, eps=old.eps)
+    stored.load_state_dict(old.state_dict())
+    return stored

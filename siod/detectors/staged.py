@@ -8,14 +8,13 @@ B images of H x W pixels, D channels.
 from __future__ import annotations
 
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 
 from siod.detectors.backbone import Backbone, PixelStatistics
-from siod.detectors.norms import Norm, replace_batch_norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,18 +39,21 @@ class Stage(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A layer as it was run."""
+    """A layer as it was run; versions count how often a tensor was changed in place."""
 
     path: str
-    given: Tensor
-    made: Tensor
+    given: Any
+    given_version: int
+    made: Any
+    made_version: int
 
 
 def read_stages(model: nn.Module) -> tuple[Stage, ...]:
     """Find the stages of a model.
 
     Args:
-        model: A classifier or feature extractor on the meta device; layers that follow the last map are not read.
+        model: A classifier or feature extractor on the meta device; layers after the last map do not matter. It is of
+            no use afterwards.
 
     Returns:
         From the finest to the coarsest, at least three, each at twice the stride of the one before.
@@ -83,38 +85,43 @@ def _layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 def _run_layers(model: nn.Module) -> list[_Run]:
     """Run a model on an image without content."""
     runs: list[_Run] = []
-    handles = [
-        module.register_forward_hook(
-            lambda _, inputs, made, path=path: runs.append(_Run(path, inputs[0], made)) if inputs else None
-        )
-        for path, module in _layers(model)
-    ]
+    versions: dict[str, int] = {}
+
+    def note_version(path: str, inputs: tuple[Any, ...]) -> None:
+        versions[path] = _version(inputs)
+
+    def note_run(path: str, inputs: tuple[Any, ...], made: Any) -> None:
+        runs.append(_Run(path, inputs[0] if inputs else None, versions[path], made, _version((made,))))
+
+    for path, module in _layers(model):
+        module.register_forward_pre_hook(lambda _, inputs, path=path: note_version(path, inputs))
+        module.register_forward_hook(lambda _, inputs, made, path=path: note_run(path, inputs, made))
     try:
         with torch.no_grad():
             model.eval()(torch.empty(1, 3, *PROBE_SIZE_PX, device="meta"))
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"it does not take images of any size ({str(error).splitlines()[0]})") from error
-    finally:
-        for handle in handles:
-            handle.remove()
     return runs
 
 
+def _version(tensors: tuple[Any, ...]) -> int:
+    return tensors[0]._version if tensors and isinstance(tensors[0], Tensor) else 0
+
+
 def _chain(runs: Sequence[_Run]) -> Iterator[_Run]:
-    """The runs from the first on, as long as each makes a map of what the one before made."""
-    before: Tensor | None = None
+    """The runs from the first on, as long as each makes a map of what the one before left."""
+    before: _Run | None = None
     for run in runs:
-        if before is not None and run.given is not before:
-            return
-        if not isinstance(run.made, Tensor) or _stride_px(run.made) is None:
+        follows = before is None or (run.given is before.made and run.given_version == before.made_version)
+        if not follows or _stride_px(run.made) is None:
             return
         yield run
-        before = run.made
+        before = run
 
 
-def _stride_px(made: Tensor) -> int | None:
-    """Pixels between positions, or None where the tensor is no map of the probe."""
-    if made.dim() != len("bdhw"):
+def _stride_px(made: object) -> int | None:
+    """Pixels between positions, or None where it is no map of the probe."""
+    if not isinstance(made, Tensor) or made.dim() != len("bdhw"):
         return None
     height, width = PROBE_SIZE_PX
     stride = height // made.shape[2]
@@ -141,27 +148,29 @@ def _is_pointwise(layer: nn.Module) -> bool:
 
 
 class StagedBackbone(Backbone):
-    """Somebody else's model up to its last stage; parameters keep their names.
+    """Somebody else's model up to its last stage; parameters keep their names, behind ``model.``.
 
     Args:
         name: Of the architecture.
         model: Whose layers to take.
         stages: Of ``read_stages``.
-        norm: What its batch normalisations become.
         pixels: What normalised the images its published weights were learnt from.
     """
 
-    def __init__(
-        self, name: str, model: nn.Module, stages: Sequence[Stage], *, norm: Norm, pixels: PixelStatistics
-    ) -> None:
+    def __init__(self, name: str, model: nn.Module, stages: Sequence[Stage], *, pixels: PixelStatistics) -> None:
         super().__init__(name)
-        replace_batch_norm(model, norm)
+        self.model = nn.Module()
         for stage in stages:
             for path in stage.layers:
-                _place(self, path, model.get_submodule(path))
+                _place(self.model, path, model.get_submodule(path))
         self._layers_of_stages = tuple(stage.layers for stage in stages)
         self.stage_channels = tuple(stage.channels for stage in stages)
         self.pixels = pixels
+
+    @property
+    def architecture(self) -> nn.Module:
+        """The layers."""
+        return self.model
 
     def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
         """Extract the features of all stages but the last, from the finest to C4."""
@@ -176,13 +185,13 @@ class StagedBackbone(Backbone):
 
     def _run(self, stage: int, features: Tensor) -> Tensor:
         for path in self._layers_of_stages[stage]:
-            features = self.get_submodule(path)(features)
+            features = self.model.get_submodule(path)(features)
         return features
 
     def freezable(self) -> tuple[nn.Module, ...]:
         """All stages but the last; the stem is the stage of the finest maps."""
         return tuple(
-            nn.ModuleList([self.get_submodule(path) for path in layers]) for layers in self._layers_of_stages[:-1]
+            nn.ModuleList([self.model.get_submodule(path) for path in layers]) for layers in self._layers_of_stages[:-1]
         )
 
 
