@@ -25,11 +25,11 @@ STUDY = Study(
             "augmentation.input_size": (224, 224),  # the images' proportions
             "evaluation.input_size": (224, 224),
             "evaluation.every_epochs": 6,
-            "recipe.epochs": 6,
+            "recipe.epochs": 4,
             "recipe.batch_size": 4,
         }
     ),
-    arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=24)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),
+    arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=28)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),
     baseline="base",
     factors=("annotations", "method", "dminer"),
     seeds=(0, 1, 2),

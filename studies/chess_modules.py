@@ -20,16 +20,16 @@ from siod.tuning.study import Study
 STUDY = Study(
     name="chess_modules",
     question="Is one box per category enough for chess pieces, and which parts of DMiner close the gap?",
-    base=photographs_centernet(CocoFolder(root=photographs_root("chess"), longest_px=256), size_px=256).with_changes(
+    base=photographs_centernet(CocoFolder(root=photographs_root("chess"), longest_px=224), size_px=224).with_changes(
         {
-            "augmentation.input_size": (192, 256),  # the images' proportions
-            "evaluation.input_size": (192, 256),
+            "augmentation.input_size": (160, 224),  # the images' proportions
+            "evaluation.input_size": (160, 224),
             "evaluation.every_epochs": 12,
             "recipe.epochs": 12,
             "recipe.batch_size": 4,
         }
     ),
-    arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=32)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),
+    arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=28)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),
     baseline="base",
     factors=("annotations", "method", "dminer"),
     seeds=(0, 1, 2),
