@@ -24,9 +24,10 @@ STUDY = Study(
         {
             "augmentation.input_size": (224, 224),  # the images' proportions
             "evaluation.input_size": (224, 224),
-            "evaluation.every_epochs": 6,
-            "recipe.epochs": 4,
+            "evaluation.every_epochs": 3,
+            "recipe.epochs": 6,
             "recipe.batch_size": 4,
+            "recipe.learning_rate": 2e-3,
         }
     ),
     arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=28)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),

@@ -24,9 +24,10 @@ STUDY = Study(
         {
             "augmentation.input_size": (160, 192),  # the images' proportions
             "evaluation.input_size": (160, 192),
-            "evaluation.every_epochs": 12,
-            "recipe.epochs": 12,
+            "evaluation.every_epochs": 4,
+            "recipe.epochs": 8,
             "recipe.batch_size": 4,
+            "recipe.learning_rate": 2e-3,
         }
     ),
     arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=24)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),

@@ -22,11 +22,12 @@ STUDY = Study(
     question="Is one box per category enough for chess pieces, and which parts of DMiner close the gap?",
     base=photographs_centernet(CocoFolder(root=photographs_root("chess"), longest_px=224), size_px=224).with_changes(
         {
-            "augmentation.input_size": (160, 224),  # the images' proportions
-            "evaluation.input_size": (160, 224),
-            "evaluation.every_epochs": 12,
-            "recipe.epochs": 12,
+            "augmentation.input_size": (192, 256),  # the images' proportions
+            "evaluation.input_size": (192, 256),
+            "evaluation.every_epochs": 4,
+            "recipe.epochs": 8,
             "recipe.batch_size": 4,
+            "recipe.learning_rate": 2e-3,
         }
     ),
     arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=28)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),
