@@ -24,8 +24,8 @@ STUDY = Study(
         {
             "augmentation.input_size": (224, 224),  # the images' proportions
             "evaluation.input_size": (224, 224),
-            "evaluation.every_epochs": 3,
-            "recipe.epochs": 6,
+            "evaluation.every_epochs": 2,
+            "recipe.epochs": 4,
             "recipe.batch_size": 4,
             "recipe.learning_rate": 2e-3,
         }

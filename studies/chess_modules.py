@@ -24,8 +24,8 @@ STUDY = Study(
         {
             "augmentation.input_size": (192, 256),  # the images' proportions
             "evaluation.input_size": (192, 256),
-            "evaluation.every_epochs": 4,
-            "recipe.epochs": 8,
+            "evaluation.every_epochs": 5,
+            "recipe.epochs": 10,
             "recipe.batch_size": 4,
             "recipe.learning_rate": 2e-3,
         }
