@@ -22,7 +22,7 @@ STUDY = Study(
     question="Is one box per category enough for animals under water, and which parts of DMiner close the gap?",
     base=photographs_centernet(CocoFolder(root=photographs_root("aquarium"), longest_px=224), size_px=224).with_changes(
         {
-            "augmentation.input_size": (224, 224),  # the images' proportions
+            "augmentation.input_size": (224, 224),
             "evaluation.input_size": (224, 224),
             "evaluation.every_epochs": 2,
             "recipe.epochs": 4,

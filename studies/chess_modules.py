@@ -22,8 +22,8 @@ STUDY = Study(
     question="Is one box per category enough for chess pieces, and which parts of DMiner close the gap?",
     base=photographs_centernet(CocoFolder(root=photographs_root("chess"), longest_px=224), size_px=224).with_changes(
         {
-            "augmentation.input_size": (192, 256),  # the images' proportions
-            "evaluation.input_size": (192, 256),
+            "augmentation.input_size": (160, 224),  # the images' proportions
+            "evaluation.input_size": (160, 224),
             "evaluation.every_epochs": 5,
             "recipe.epochs": 10,
             "recipe.batch_size": 4,
