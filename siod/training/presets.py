@@ -83,7 +83,7 @@ DIGITS_FPN_RECIPE = DIGITS_RECIPE.with_changes({"epochs": 3})
 DIGITS_FPN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=(12, 8, 4)))
 
 # From ImageNet weights a few thousand images, each seen some ten times, are learnt in minutes.
-PHOTOGRAPHS_RECIPE = Recipe(epochs=24, batch_size=8, learning_rate=1e-3, schedule=OneCycle())
+PHOTOGRAPHS_RECIPE = Recipe(epochs=24, batch_size=8, learning_rate=2e-3, schedule=OneCycle())
 # At 256 px 64 x 64 positions.
 PHOTOGRAPHS_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=48))
 
