@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -265,7 +265,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcome(folder: Path, ray_session: None) -> StudyOutcome:
+def outcome(folder: Path, ray_session: None, new_store: Callable[[Path], str]) -> StudyOutcome:
     """The files are gone when the workers start, as they are on other nodes."""
     del ray_session
     study = load_study(str(folder / "mine.py"))
@@ -277,7 +277,7 @@ def outcome(folder: Path, ray_session: None) -> StudyOutcome:
         study,
         runs_dir=folder / "runs",
         cache_dir=folder / "cache",
-        store_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        store_uri=new_store(folder),
         progress=False,
     )
     written(folder, mine=STUDY, peaks_family=FAMILY)

@@ -105,6 +105,7 @@ def test_a_folder_that_a_node_does_not_share_is_refused_and_a_shared_one_passes(
         cluster.shutdown()
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
