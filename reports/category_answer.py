@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A category has enough boxes where an arm reaches so much of the AP@S that all boxes give.
 ENOUGH = 0.95
+# Shares of two categories that are closer than this are called alike.
+UNLIKE = 0.1
 # A category that full supervision hardly learns either has no answer.
 LEARNT = 0.01
 # Differences below half a point are called none.
@@ -86,17 +88,19 @@ def _mean(row: ArmRow, study: StudyRecord) -> float:
 
 def _enough(study: StudyRecord, best: ArmRow, full: ArmRow) -> Iterator[str]:
     own, whole = (by_category(study, row.arm.name) for row in (best, full))
-    told, shares = {}, {}
+    told, shares, by_seed = {}, {}, {}
     for category in own.keys() & whole.keys():
         seeds = sorted(own[category].keys() & whole[category].keys())
         reached, of = (sum(values[category][seed] for seed in seeds) for values in (own, whole))
         if seeds and of / len(seeds) >= LEARNT:
             told[category] = paired(own[category], whole[category], ENOUGH)
             shares[category] = reached / of
+            by_seed[category] = {seed: own[category][seed] / max(whole[category][seed], LEARNT) for seed in seeds}
     found = verdicts(told, shares)
     yes = sorted((one for one in found if one.above), key=lambda one: -one.size)
     no = sorted((one for one in found if one.above is False), key=lambda one: one.size)
     if not (yes and no):
+        yield from _unlike(shares, by_seed, best, full)
         return
     boxes, verb = _boxes(policy_of(study, best.arm))
     certain = all(one.significant() for one in (*yes, *no))
@@ -109,6 +113,23 @@ def _enough(study: StudyRecord, best: ArmRow, full: ArmRow) -> Iterator[str]:
         + f": shares of {full.arm.label}'s {heading(METRIC)} that {best.arm.label} reaches, of which "
         f"{100 * ENOUGH:.0f}% count as enough ({_belief((*yes, *no))})."
     )
+
+
+def _unlike(
+    shares: Mapping[str, float], by_seed: Mapping[str, Mapping[int, float]], best: ArmRow, full: ArmRow
+) -> Iterator[str]:
+    """The two categories that reach most and least of full supervision, where every seed says so."""
+    if not shares:
+        return
+    most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
+    seeds = by_seed[most].keys() & by_seed[least].keys()
+    apart = all(by_seed[most][seed] > by_seed[least][seed] for seed in seeds)
+    if seeds and apart and shares[most] - shares[least] >= UNLIKE:
+        order = "one seed" if len(seeds) == 1 else f"in this order with all {len(seeds)} seeds"
+        yield (
+            f"{best.arm.label} reaches {100 * shares[most]:.0f}% of {full.arm.label}'s {heading(METRIC)} for {most}, "
+            f"but {100 * shares[least]:.0f}% for {least} ({order})."
+        )
 
 
 def _gains(study: StudyRecord, best: ArmRow, baseline: ArmRow) -> Iterator[str]:

@@ -108,6 +108,17 @@ def test_seeds_that_disagree_are_named_and_decide_nothing(cells: StudyRecord, ch
     assert not any(sentence.startswith("One box") for sentence in disagreements(torn))
 
 
+def test_the_shares_that_differ_most_are_told_where_no_category_is_surely_enough(
+    cells: StudyRecord, change: Change
+) -> None:
+    # Of FSOD's 240 DMiner reaches 230, 95.8%, but not 95% with each seed; of RBC's 216 it reaches 159, 73.6%.
+    torn = change(cells, "dminer", 2, diagnosis=diagnosis({"WBC": 0.77, "RBC": 0.57}))
+    torn = change(torn, "dminer", 1, diagnosis=diagnosis({"WBC": 0.75, "RBC": 0.52}))
+    assert disagreements(torn)[0] == (
+        "SIOD (DMiner) reaches 96% of FSOD's AP@S for WBC, but 74% for RBC (in this order with all 3 seeds)."
+    )
+
+
 def test_categories_that_agree_and_those_that_nobody_learns_say_nothing(cells: StudyRecord, change: Change) -> None:
     alike = {"fsod": ((0.5,) * 3,) * 2, "base": ((0.4,) * 3,) * 2, "dminer": ((0.45,) * 3,) * 2}
     assert disagreements(with_figures(cells, change, alike)) == ()
@@ -128,7 +139,9 @@ def test_trials_without_the_record_say_why_there_is_no_table(study: StudyRecord,
     assert none.notes == (
         "No figures by category: these trials did not record them; siod study run made_up --fresh trains them again.",
     )
-    assert markdown_categories((none,), ()) == f"\n## By category\n\n- {none.notes[0]}\n"
+    assert markdown_categories((none,), ()) == "\n## By category\n\n- {}\n".format(
+        none.notes[0].replace("made_up", "made\\_up")
+    )
     assert (latex_categories((none,)), category_rows(study)) == ("", [])
     half = replace(cells, trials=tuple(replace(trial, annotations=None) for trial in cells.trials))
     (bare,) = category_tables(half)
