@@ -86,14 +86,14 @@ def test_it_is_judged_once_after_the_last_epoch(
     first, last = json.loads((tmp_path / "with" / results.HISTORY).read_text())
     assert [name for name in first if name.startswith("test/")] == []
     found = evaluate_files(three_splits / "annotations" / "instances_test.json", tmp_path / "with/detections_test.json")
-    assert {name: told[f"test/{name}"] for name in found.metrics()} == found.metrics()
-    assert {name: last[f"test/{name}"] for name in found.metrics()} == found.metrics()
+    assert {name: told[f"test/{name}"] for name in found.known()} == found.known()
+    assert {name: last[f"test/{name}"] for name in found.known()} == found.known()
     plain = experiment.with_changes({"data.test": "ignore"})
     without = prepare(plain.data, plain.annotations, cache_dir)
     same = train(plain, without, tmp_path / "without", cache_dir=cache_dir)
     # Nothing else of the run depends on it.
     assert same["train/loss"] == told["train/loss"]
-    assert {name: same[name] for name in found.metrics()} == {name: told[name] for name in found.metrics()}
+    assert {name: same[name] for name in found.known()} == {name: told[name] for name in found.known()}
     detections = [(tmp_path / run / "detections.json").read_text() for run in ("with", "without")]
     assert detections[0] == detections[1]
     assert not (tmp_path / "without" / "detections_test.json").exists()
