@@ -109,7 +109,8 @@ def _timm_model(name: str) -> Any:
     import timm  # noqa: PLC0415  (an optional extra)
 
     if not timm.is_model(name):
-        raise ValueError(f"unknown backbone 'timm/{name}'{closest(name, timm.list_models())}")
+        known = (TIMM_PREFIX + model for model in timm.list_models())
+        raise ValueError(f"unknown backbone 'timm/{name}'{closest(TIMM_PREFIX + name, known)}")
     return timm.create_model(name, pretrained=False)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, SerializeAsAny
 
+from siod.detectors.backbones import DEFAULT_WIDTH
 from siod.detectors.centernet import CenterNet, CenterNetDetector
 from siod.detectors.detector import DetectorSpec
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch
@@ -88,6 +89,29 @@ RETINANET_TINY = RetinaNet(
     anchor_strides=3.0,
     pooling_kernels=(3, 3, 3),
     max_detections=100,
+)
+# For photographs as CENTERNET_LITE0: strides 8, 16 and 32, whose ranges part at objects of 64 and 128 px, or whose
+# anchors are 24 to 152 px wide.
+FCOS_LITE0 = FCOS_TINY.with_changes(
+    {
+        "backbone": "efficientnet_lite0",
+        "base_width": DEFAULT_WIDTH,
+        "norm": "frozen",
+        "frozen_stages": 2,
+        "pixels": "backbone",
+        "pyramid_channels": 64,
+        "range_strides": 4.0,
+    }
+)
+RETINANET_LITE0 = RETINANET_TINY.with_changes(
+    {
+        "backbone": "efficientnet_lite0",
+        "base_width": DEFAULT_WIDTH,
+        "norm": "frozen",
+        "frozen_stages": 2,
+        "pixels": "backbone",
+        "pyramid_channels": 64,
+    }
 )
 
 

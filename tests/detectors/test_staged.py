@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from siod.detectors.fcos import FCOS
 from siod.detectors.norms import FrozenNorm
 from siod.detectors.retinanet import RetinaNet
 from siod.detectors.staged import read_stages
-from siod.detectors.zoo import build
+from siod.detectors.zoo import CENTERNET_LITE0, FCOS_LITE0, RETINANET_LITE0, build
 from siod.errors import UserError
 
 SIX_STRIDES = ("vgg11", [(1, 64), (2, 128), (4, 256), (8, 512), (16, 512), (32, 512)])
@@ -153,7 +154,38 @@ def test_group_normalisation_replaces_a_batch_s() -> None:
     torch.testing.assert_close(backbone(images)[:1], backbone(images[:1]), rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_timm_s_models_give_timm_s_features_and_keep_their_rectifiers_when_frozen(tmp_path: Any) -> None:
+    """timm's normalisation of RegNets rectifies too."""
+    timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+    torch.manual_seed(0)
+    theirs = timm.create_model("regnety_002", pretrained=False).eval()
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    images = torch.randn(1, 3, 64, 96)
+    wanted = theirs.forward_intermediates(images, indices=3, intermediates_only=True)
+    for norm in ("batch", "frozen"):
+        backbone = build_backbone(spec_of("timm/regnety_002", norm=norm)).eval()
+        load_backbone_weights(backbone, tmp_path / "weights.pth")
+        for found, expected in zip(backbone.stages(images), wanted, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
+    with pytest.raises(UserError, match=r"norm group cannot replace .* set norm to batch or frozen"):
+        CenterNet.parse({"backbone": "timm/regnety_002", "norm": "group"}, source="settings")
+    with pytest.raises(UserError, match="unknown backbone 'timm/regnety_02'; did you mean 'timm/regnety_0"):
+        CenterNet.parse({"backbone": "timm/regnety_02"}, source="settings")
+
+
+def test_a_model_of_timm_without_timm_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(UserError, match=r"backbone timm/resnet18 needs the package timm; pip install 'siod\[timm\]'"):
+        CenterNet.parse({"backbone": "timm/resnet18"}, source="settings")
+
+
 FAMILIES = [
+    CENTERNET_LITE0,
+    FCOS_LITE0,
+    RETINANET_LITE0,
     spec_of("mobilenet_v2", frozen_stages=1),
     FCOS(backbone="mobilenet_v2", pyramid_channels=32, extra_levels=0, tower_convolutions=1, tower_groups=8),
     RetinaNet(backbone="regnet_y_400mf", pyramid_channels=32, extra_levels=0, tower_convolutions=1),

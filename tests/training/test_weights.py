@@ -10,7 +10,7 @@ import torch
 from siod.detectors.zoo import build
 from siod.errors import UserError
 from siod.training import checkpoint
-from siod.training.experiment import DigitClassifier, Experiment, FromCheckpoint, ImageNet
+from siod.training.experiment import DigitClassifier, Experiment, FromCheckpoint, ImageNet, Packaged
 from siod.training.weights import ensure, load_initial_weights
 
 QUICK = DigitClassifier(crops=128, epochs=1, batch_size=32)
@@ -84,3 +84,8 @@ def test_a_missing_file_of_weights_is_refused_before_training(
     experiment = small.with_changes({"weights": kind(file=tmp_path / "none.pth")})
     with pytest.raises(UserError, match=r"none\.pth: no such file; set weights\.file"):
         ensure(experiment, tmp_path)
+
+
+def test_packaged_weights_that_no_package_has_are_refused_before_training(small: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no package ships weights of backbone tiny_resnet18, only of"):
+        ensure(small.with_changes({"weights": Packaged()}), tmp_path)
