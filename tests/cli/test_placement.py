@@ -143,7 +143,8 @@ def large(siod: Siod) -> tuple[str, ...]:
     """What makes the demo a training of 1.7e10 pixels: 8 images, 500 epochs, 2048 x 2048 pixels."""
     assert siod("data", "digits", "digits", "--images", 8, "--val-images", 3).code == 0
     data = json.dumps({"kind": "coco_folder", "root": "digits"})
-    changes = (f"data={data}", 'weights={"kind": "none"}', "augmentation.input_size=[2048, 2048]", "recipe.epochs=500")
+    sizes = ("augmentation.input_size=[2048, 2048]", "evaluation.input_size=[2048, 2048]")
+    changes = (f"data={data}", 'weights={"kind": "none"}', *sizes, "recipe.epochs=500")
     return tuple(word for change in changes for word in ("--set", change))
 
 
