@@ -14,7 +14,7 @@ from siod.reports.categories import MOST_ROWS, category_tables
 from siod.reports.category_answer import disagreements
 from siod.reports.caveats import caveats
 from siod.reports.latex import latex_categories
-from siod.reports.markdown import markdown_categories
+from siod.reports.markdown import escape, markdown_categories
 from siod.reports.page import render_page
 from siod.reports.rows import as_csv, category_rows
 from siod.reports.table import tabulate
@@ -128,7 +128,7 @@ def test_trials_without_the_record_say_why_there_is_no_table(study: StudyRecord,
     assert none.notes == (
         "No figures by category: these trials did not record them; siod study run made_up --fresh trains them again.",
     )
-    assert markdown_categories((none,), ()) == f"\n## By category\n\n- {none.notes[0]}\n"
+    assert markdown_categories((none,), ()) == f"\n## By category\n\n- {escape(none.notes[0])}\n"
     assert (latex_categories((none,)), category_rows(study)) == ("", [])
     half = replace(cells, trials=tuple(replace(trial, annotations=None) for trial in cells.trials))
     (bare,) = category_tables(half)
