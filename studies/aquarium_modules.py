@@ -2,7 +2,7 @@
 
 Command: SIOD_AQUARIUM=FOLDER siod study run aquarium_modules
 Data: Roboflow's Aquarium Combined, version 2 (CC BY 4.0), exported as YOLO, by siod data import EXPORT --out FOLDER.
-Cost: 15 trials; siod study plan aquarium_modules --measure
+Cost: siod study plan aquarium_modules --measure; not run yet.
 """
 
 from __future__ import annotations
