@@ -183,9 +183,9 @@ def test_several_files_are_counted_side_by_side(siod: Siod, tmp_path: Path, sour
     done = siod("data", "stats", source, "rest.json")
     assert done.out.splitlines() == [
         "file       images   set  instances  per image  per image and category  small / medium / large  hours",
-        "all.json        5  full          7       1.40           0.700 (0.090)               7 / 0 / 0    0.1",
-        "all.json        5  keep          4       0.80           0.400 (0.000)               4 / 0 / 0    0.1",
-        "rest.json       4  full          3       0.75           0.250 (0.042)               3 / 0 / 0    0.1",
+        "all.json        5  full          7       1.40           0.700 (0.090)               7 / 0 / 0    0.0",
+        "all.json        5  keep          4       0.80           0.400 (0.000)               4 / 0 / 0    0.0",
+        "rest.json       4  full          3       0.75           0.250 (0.042)               3 / 0 / 0    0.0",
         "rest.json       4  keep          2       0.50           0.167 (0.014)               2 / 0 / 0    0.0",
         "",
         "category  all.json  keep ratio  rest.json  keep ratio",

@@ -192,7 +192,7 @@ def test_a_teacher_is_trained_once_for_all_that_ask_at_the_same_time(
     assert read_json(teacher / "experiment.json")["experiment"]["method"] == {"kind": "annotated_only"}
     for name in arms:
         (history,) = read_json(tmp_path / name / "history.json")
-        assert {"train/heatmap", "train/strong_heatmap", "mining/pseudo_precision"} <= history.keys()
+        assert {"train/heatmap", "train/strong_heatmap", "mining/pseudo_per_image"} <= history.keys()
 
 
 def test_a_run_that_another_process_trains_is_waited_for_until_a_stop(

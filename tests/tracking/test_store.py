@@ -285,7 +285,7 @@ def test_a_database_without_a_file_is_refused(uri: str) -> None:
 
 def test_a_file_that_is_no_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("these are my notes, not a database" * 100)
-    with pytest.raises(UserError, match="not a database") as caught:
+    with pytest.raises(UserError, match="is no SQLite database, or damaged") as caught:
         Store(f"sqlite:///{tmp_path}/mlflow.db").prepare()
     assert "\n" not in str(caught.value)
 

@@ -52,7 +52,7 @@ def test_the_study_is_the_one_that_was_chosen(tmp_path: Path) -> None:
     assert base.data == CocoFolder(root=tmp_path / "cells", longest_px=160)
     assert (base.annotations, base.weights) == (Keep(k=1), Scratch())
     assert base.augmentation.input_size == base.evaluation.input_size == (128, 160)
-    assert (base.recipe.epochs, base.recipe.batch_size, base.recipe.learning_rate) == (40, 8, 1e-3)
+    assert (base.recipe.epochs, base.recipe.batch_size, base.recipe.learning_rate) == (40, 8, 2e-3)
     assert [arm.name for arm in study.arms] == ["fsod", "base", "dminer"]
     assert (study.seeds, study.baseline, confounded(study)) == ((0, 1, 2), "base", {})
     assert study.experiment(study.arm("fsod"), 0).annotations == Full()
