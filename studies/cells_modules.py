@@ -12,29 +12,26 @@ One box is nearly enough for white cells and not for red ones, where DMiner gain
 from __future__ import annotations
 
 from siod.data.source import CocoFolder
-from siod.dminer.dminer import DMiner
-from siod.dminer.pgcl import PGCL
-from siod.dminer.splg import SPLG
-from siod.methods.pseudo import PseudoBoxes
-from siod.methods.teacher_student import TeacherStudent
-from siod.training.presets import photographs_centernet, photographs_root
+from siod.training.presets import (
+    PHOTOGRAPHS_DMINER,
+    PHOTOGRAPHS_SHORT_RECIPE,
+    PHOTOGRAPHS_TEACHER_STUDENT,
+    photographs_centernet,
+    photographs_root,
+)
 from siod.tuning.arms import module_arms
 from siod.tuning.study import Study
 
 STUDY = Study(
     name="cells_modules",
     question="Is one box per category enough for blood cells, and which parts of DMiner close the gap?",
-    base=photographs_centernet(CocoFolder(root=photographs_root("cells"), longest_px=192), size_px=192).with_changes(
-        {
-            "augmentation.input_size": (160, 192),  # the images' proportions
-            "evaluation.input_size": (160, 192),
-            "evaluation.every_epochs": 4,
-            "recipe.epochs": 8,
-            "recipe.batch_size": 4,
-            "recipe.learning_rate": 2e-3,
-        }
+    base=photographs_centernet(
+        CocoFolder(root=photographs_root("cells"), longest_px=192),
+        input_size=(160, 192),
+        recipe=PHOTOGRAPHS_SHORT_RECIPE,
+        every_epochs=4,
     ),
-    arms=module_arms(DMiner(splg=SPLG(), pgcl=PGCL(top_m=24)), TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))),
+    arms=module_arms(PHOTOGRAPHS_DMINER.with_changes({"pgcl.top_m": 24}), PHOTOGRAPHS_TEACHER_STUDENT),
     baseline="base",
     factors=("annotations", "method", "dminer"),
     seeds=(0, 1, 2),

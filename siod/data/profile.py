@@ -52,11 +52,6 @@ class Profile:
     declared_single: bool
     crowded: tuple[str, str] | None
 
-    @property
-    def hidden_per_image(self) -> float:
-        """Boxes of a training image, on average, that one box per category leaves out."""
-        return (self.train_boxes - self.kept_boxes) / self.train_images
-
     def magnification(self, input_size: tuple[int, int]) -> NDArray[np.float64]:
         """By how much each image is enlarged when it is fitted into an input.
 

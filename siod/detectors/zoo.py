@@ -92,27 +92,16 @@ RETINANET_TINY = RetinaNet(
 )
 # For photographs as CENTERNET_LITE0: strides 8, 16 and 32, whose ranges part at objects of 64 and 128 px, or whose
 # anchors are 24 to 152 px wide.
-FCOS_LITE0 = FCOS_TINY.with_changes(
-    {
-        "backbone": "efficientnet_lite0",
-        "base_width": DEFAULT_WIDTH,
-        "norm": "frozen",
-        "frozen_stages": 2,
-        "pixels": "backbone",
-        "pyramid_channels": 64,
-        "range_strides": 4.0,
-    }
-)
-RETINANET_LITE0 = RETINANET_TINY.with_changes(
-    {
-        "backbone": "efficientnet_lite0",
-        "base_width": DEFAULT_WIDTH,
-        "norm": "frozen",
-        "frozen_stages": 2,
-        "pixels": "backbone",
-        "pyramid_channels": 64,
-    }
-)
+_LITE0 = {
+    "backbone": "efficientnet_lite0",
+    "base_width": DEFAULT_WIDTH,
+    "norm": "frozen",
+    "frozen_stages": 2,
+    "pixels": "backbone",
+    "pyramid_channels": 64,
+}
+FCOS_LITE0 = FCOS_TINY.with_changes({**_LITE0, "range_strides": 4.0})
+RETINANET_LITE0 = RETINANET_TINY.with_changes(_LITE0)
 
 
 class Family(NamedTuple):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from siod.data.derived import SizeCounts
     from siod.data.source import PreparedData
     from siod.training.experiment import Experiment
 
@@ -139,7 +140,11 @@ def _timed(experiment: Experiment, data: PreparedData, run_dir: Path, cache_dir:
     train(experiment, data, run_dir, cache_dir=cache_dir)
     told = read_json(run_dir / HISTORY)[-1]
     batch = experiment.recipe.batch_size
-    trained = len(coco.read(data.train).images) // batch * batch
+    trained = _images(data.train_sizes) // batch * batch
     train_seconds = 1 / told["train/images_per_second"]
     judging = max(0.0, told[EPOCH_SECONDS] - trained * train_seconds)
-    return Timed(train_seconds, judging / len(coco.read(data.val).images))
+    return Timed(train_seconds, judging / _images(data.val_sizes))
+
+
+def _images(sizes: SizeCounts) -> int:
+    return sum(count for _, _, count in sizes)
