@@ -16,18 +16,19 @@ def interruptible(first: Callable[[], object], second: Callable[[], object]) -> 
     """Decide what Ctrl-C does while the context lasts; elsewhere than in the main thread nothing is changed.
 
     Args:
-        first: Called at the first Ctrl-C.
-        second: Called at every further one.
+        first: Called at the first Ctrl-C, in a thread of its own: the main thread may be in the middle of a print,
+            which must not be entered twice.
+        second: Called at every further one, in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    steps = iter((first,))
+    steps = iter((lambda: threading.Thread(target=first, daemon=True).start(),))
 
-    def hear(*_: object) -> None:
+    def answer(*_: object) -> None:
         next(steps, second)()
 
-    before = signal.signal(signal.SIGINT, hear)
+    before = signal.signal(signal.SIGINT, answer)
     try:
         yield
     finally:

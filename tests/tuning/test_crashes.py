@@ -13,6 +13,7 @@ import re
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ from siod.tuning.study import load_study
 from siod.tuning.trial import carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from forked import Forked
@@ -241,7 +242,9 @@ class ElsewhereTrained:
     ended: threading.Thread
 
     @classmethod
-    def begin(cls, place: Place) -> ElsewhereTrained:
+    @contextmanager
+    def begun(cls, place: Place) -> Iterator[ElsewhereTrained]:
+        """Ended when this is left, whatever happened meanwhile."""
         study = load_study(str(place.declared))
         trials = place_trials(plan(study), [this_machine()])
         jobs = prepare_jobs(trials, runs_dir=place.runs, cache_dir=place.cache, baseline=study.baseline)
@@ -255,7 +258,11 @@ class ElsewhereTrained:
         thread = threading.Thread(target=carry_out, args=(jobs[0], listen))
         thread.start()
         assert begun.wait(timeout=120)
-        return cls(jobs[0], go_on, thread)
+        elsewhere = cls(jobs[0], go_on, thread)
+        try:
+            yield elsewhere
+        finally:
+            elsewhere.finish()
 
     def finish(self) -> None:
         self.go_on.set()
@@ -264,10 +271,9 @@ class ElsewhereTrained:
 
 
 def test_a_trial_that_another_process_trains_is_waited_for_and_trained_once(unbroken: Place, place: Place) -> None:
-    shared = ElsewhereTrained.begin(place)
-    driver = place.start()
-    said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
-    shared.finish()
+    with ElsewhereTrained.begun(place) as shared:
+        driver = place.start()
+        said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
     said += driver.rest()
     assert driver.returncode == 0, said
     agree(place, unbroken, said)
@@ -276,14 +282,13 @@ def test_a_trial_that_another_process_trains_is_waited_for_and_trained_once(unbr
 
 
 def test_ctrl_c_ends_a_trial_that_waits_and_leaves_alone_who_it_waited_for(unbroken: Place, place: Place) -> None:
-    shared = ElsewhereTrained.begin(place)
-    driver = place.start("--arm", shared.job.arm)
-    said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
-    press_ctrl_c(driver)
-    said += driver.rest()
-    assert driver.returncode == INTERRUPTED, said
-    assert shared.job.result() is None
-    shared.finish()
+    with ElsewhereTrained.begun(place) as shared:
+        driver = place.start("--arm", shared.job.arm)
+        said = read_until(driver, lambda line: f"{shared.job.name}: waits for another process" in line)
+        press_ctrl_c(driver)
+        said += driver.rest()
+        assert driver.returncode == INTERRUPTED, said
+        assert shared.job.result() is None
     assert shared.job.result() is not None
     said += place.finish()
     agree(place, unbroken, said)

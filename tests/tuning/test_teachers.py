@@ -101,7 +101,7 @@ def test_a_study_trains_its_teacher_before_its_students(
         student = record[arm, 0]
         assert student.started_ms is not None
         assert student.started_ms >= teacher.ended_ms
-        assert "mining/pseudo_precision" in student.metrics
+        assert "mining/pseudo_per_image" in student.metrics
 
 
 @pytest.mark.ray
