@@ -11,7 +11,7 @@ from siod.cli.options import refuse_occupied, writable_parent
 from siod.errors import UserError
 
 if TYPE_CHECKING:
-    from siod.data.check import Examination
+    from siod.data.checking.check import Examination
 
 DEFECTS = 1
 
@@ -33,7 +33,7 @@ def check(
     Remarks tell of what is lawful and worth knowing; they leave the exit code 0.
     """
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
-    from siod.data.check import examine  # noqa: PLC0415
+    from siod.data.checking.check import examine  # noqa: PLC0415
 
     if images is not None and not images.is_dir():
         raise UserError(f"{images}: is no folder; name the folder of the images with --images")

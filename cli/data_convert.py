@@ -32,8 +32,8 @@ def convert(
     """Write a folder of Pascal VOC or YOLO annotations as one COCO file."""
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
     from siod.data.coco import write  # noqa: PLC0415
-    from siod.data.voc import from_voc  # noqa: PLC0415
-    from siod.data.yolo import from_yolo, read_names  # noqa: PLC0415
+    from siod.data.formats.voc import from_voc  # noqa: PLC0415
+    from siod.data.formats.yolo import from_yolo, read_names  # noqa: PLC0415
 
     if (names is None) != (kind == "voc"):
         raise UserError("--names belongs to yolo, which needs it; name data.yaml or a text file with a class per line")

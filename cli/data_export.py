@@ -21,7 +21,7 @@ def export(
 ) -> None:
     """Write a COCO file as a folder of Pascal VOC, YOLO or plain COCO."""
     from siod.data.coco import read  # noqa: PLC0415  (keeps --help fast)
-    from siod.data.export import export as write  # noqa: PLC0415
+    from siod.data.formats.export import export as write  # noqa: PLC0415
 
     if not images.is_dir():
         raise UserError(f"{images}: is no folder; name the folder of the images")

@@ -15,9 +15,9 @@ from siod.cli.splits import Group, Seed, TestShare, ValShare, shares_of
 from siod.errors import UserError
 
 if TYPE_CHECKING:
-    from siod.data.found import Found
-    from siod.data.importing import Imported, Wish
-    from siod.data.layouts import Layout
+    from siod.data.formats.found import Found
+    from siod.data.formats.importing import Imported, Wish
+    from siod.data.formats.layouts import Layout
 
 
 def import_(
@@ -45,8 +45,8 @@ def import_(
 ) -> None:
     """Read Pascal VOC, YOLO or COCO as it comes, check it, and write it as a COCO folder with splits."""
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
-    from siod.data.found import read_sources  # noqa: PLC0415
-    from siod.data.importing import Wish, import_found  # noqa: PLC0415
+    from siod.data.formats.found import read_sources  # noqa: PLC0415
+    from siod.data.formats.importing import Wish, import_found  # noqa: PLC0415
 
     refuse_occupied(out)
     writable_parent(out)
@@ -68,9 +68,9 @@ def import_(
 
 def _layout(source: Path, format_: str | None, scratch: Path, wish: Wish) -> Layout:
     """What a source is, found out or as it was said."""
-    from siod.data.layouts import FORMAT_NAMES  # noqa: PLC0415  (keeps --help fast)
-    from siod.data.recognise import recognise  # noqa: PLC0415
-    from siod.data.through_datumaro import PREFIX, read_by_datumaro  # noqa: PLC0415
+    from siod.data.formats.layouts import FORMAT_NAMES  # noqa: PLC0415  (keeps --help fast)
+    from siod.data.formats.recognise import recognise  # noqa: PLC0415
+    from siod.data.formats.through_datumaro import PREFIX, read_by_datumaro  # noqa: PLC0415
 
     if format_ is None:
         return recognise(source)

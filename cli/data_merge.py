@@ -24,7 +24,7 @@ def merge(
 ) -> None:
     """Put COCO files of one image folder together: ids made anew, categories joined by name."""
     from siod.data.coco import read, write  # noqa: PLC0415  (keeps --help fast)
-    from siod.data.merging import join, shared_names, with_same_images, with_source_ids  # noqa: PLC0415
+    from siod.data.formats.merging import join, shared_names, with_same_images, with_source_ids  # noqa: PLC0415
 
     if len(sources) < 2:  # noqa: PLR2004
         raise UserError(f"{sources[0]}: is alone; name the files to put together")

@@ -22,7 +22,7 @@ def split(
 ) -> None:
     """Divide the images of a COCO file by hash; every entry stays as it is."""
     from siod.data.coco import read  # noqa: PLC0415  (keeps --help fast)
-    from siod.data.split_files import split_file  # noqa: PLC0415
+    from siod.data.formats.split_files import split_file  # noqa: PLC0415
 
     refuse_occupied(out)
     writable_parent(out)

@@ -14,7 +14,7 @@ from siod.errors import UserError
 if TYPE_CHECKING:
     from siod.data.annotation_sets import Policy
     from siod.data.coco import CocoDataset
-    from siod.data.statistics import Cost, Statistics
+    from siod.data.describing.statistics import Cost, Statistics
 
 STDOUT = Path("-")
 
@@ -64,7 +64,7 @@ def stats(
         several = [{"file": str(path), **one.plain()} for path, one in zip(sources, found, strict=True)]
         _write_json(json_out, found[0].plain() if len(found) == 1 else {"files": several})
     if plots is not None:
-        from siod.reports.data_figures import write_figures  # noqa: PLC0415  (keeps --help fast)
+        from siod.reports.figures.data import write_figures  # noqa: PLC0415  (keeps --help fast)
 
         for path in write_figures(found[0].plain(), plots):
             typer.echo(path, err=True)
@@ -78,7 +78,7 @@ def _refuse_for_several(sources: list[Path], options: dict[str, Path | None]) ->
 
 
 def _cost(image: float, box: float) -> Cost:
-    from siod.data.statistics import Cost  # noqa: PLC0415  (keeps --help fast)
+    from siod.data.describing.statistics import Cost  # noqa: PLC0415  (keeps --help fast)
 
     for option, seconds in {"--seconds-image": image, "--seconds-box": box}.items():
         if not 0 <= seconds < float("inf"):
@@ -89,7 +89,7 @@ def _cost(image: float, box: float) -> Cost:
 def _measure(source: Path, kept: Path | None, policy: Policy, **settings: Any) -> Statistics:
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
     from siod.data.coco import read  # noqa: PLC0415
-    from siod.data.statistics import measure  # noqa: PLC0415
+    from siod.data.describing.statistics import measure  # noqa: PLC0415
 
     steps = 2 if kept is None else 3
     with shown(f"reading {source.name}, counting") as progress:
@@ -105,7 +105,7 @@ def _measure(source: Path, kept: Path | None, policy: Policy, **settings: Any) -
 
 
 def _rendered(statistics: Statistics, style: str) -> str:
-    from siod.data import statistics_tables as tables  # noqa: PLC0415  (keeps --help fast)
+    from siod.data.describing import statistics_tables as tables  # noqa: PLC0415  (keeps --help fast)
 
     write = {"markdown": tables.markdown, "latex": tables.latex, "text": tables.text}[style]
     told = [tables.summary(statistics), *tables.remarks(statistics)]
@@ -118,8 +118,8 @@ def _rendered(statistics: Statistics, style: str) -> str:
 
 
 def _side_by_side(paths: list[Path], found: list[Statistics], style: str) -> str:
-    from siod.data import side_by_side  # noqa: PLC0415  (keeps --help fast)
-    from siod.data import statistics_tables as tables  # noqa: PLC0415
+    from siod.data.describing import side_by_side  # noqa: PLC0415  (keeps --help fast)
+    from siod.data.describing import statistics_tables as tables  # noqa: PLC0415
 
     files = dict(zip(side_by_side.labels(paths), found, strict=True))
     write = {"markdown": tables.markdown, "latex": tables.latex, "text": tables.text}[style]

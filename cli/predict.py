@@ -37,7 +37,7 @@ def predict(
     from siod.data.image_list import listed_images  # noqa: PLC0415
     from siod.json_file import write_json  # noqa: PLC0415
     from siod.training.predict import image_files, predict  # noqa: PLC0415
-    from siod.tuning.pictures import draw_detections  # noqa: PLC0415
+    from siod.tuning.trials.pictures import draw_detections  # noqa: PLC0415
 
     paths = [absolute(path) for path in images]
     listed = None if annotations is None else listed_images(absolute(annotations), paths)

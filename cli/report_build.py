@@ -42,8 +42,8 @@ def build(
     if out is not None and not any((out / marker).exists() for marker in MARKERS):
         refuse_occupied(out)
     from siod.reports.build import build_report, write  # noqa: PLC0415  (keeps --help fast)
-    from siod.reports.drawing import Press  # noqa: PLC0415
-    from siod.reports.figures import arms_drawn  # noqa: PLC0415
+    from siod.reports.figures.drawing import Press  # noqa: PLC0415
+    from siod.reports.figures.study import arms_drawn  # noqa: PLC0415
     from siod.reports.index import render_index  # noqa: PLC0415
     from siod.reports.terminal import print_study  # noqa: PLC0415
     from siod.tracking.mlflow import Store  # noqa: PLC0415

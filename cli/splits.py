@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from siod.data.splitting import Shares
+    from siod.data.formats.splitting import Shares
 
 ValShare = Annotated[
     float | None, typer.Option("--val", help="Share of validation images.", show_default="0.2", metavar="SHARE")
@@ -37,7 +37,7 @@ def shares_of(*, val: float | None, test: float | None, group: str | None, seed:
     Raises:
         UserError: Shares that leave nothing, or no regular expression with a group.
     """
-    from siod.data.splitting import Shares  # noqa: PLC0415  (keeps --help fast)
+    from siod.data.formats.splitting import Shares  # noqa: PLC0415  (keeps --help fast)
 
     given = {"val": val, "test": test}
     return Shares(**{name: share for name, share in given.items() if share is not None}, group=group, seed=seed)

@@ -12,7 +12,7 @@ from siod.errors import UserError
 from siod.files import replacing
 
 if TYPE_CHECKING:
-    from siod.tuning.best import Best
+    from siod.tuning.searching.best import Best
 
 
 def best(
@@ -39,7 +39,7 @@ def best(
         raise UserError(
             f"{folder}: the search was not run; run 'siod study run {study}' or name its folder with --runs"
         )
-    from siod.tuning.best import best_of, tuned  # noqa: PLC0415
+    from siod.tuning.searching.best import best_of, tuned  # noqa: PLC0415
 
     found = best_of(loaded, folder, importance=True)
     shown = {loaded.arm(arm).name: found[arm]} if arm is not None and arm in found else {} if arm is not None else found
@@ -67,7 +67,7 @@ def lines(arm: str, found: Best) -> list[str]:
         arm: Its name.
         found: Its best trial.
     """
-    from siod.tuning.board import percent  # noqa: PLC0415
+    from siod.tuning.showing.board import percent  # noqa: PLC0415
 
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     told = [f"{arm}: {percent(found.value)} in trial {found.number} ({counts})"]

@@ -18,7 +18,7 @@ from siod.files import replacing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from siod.tuning.study_file import Draft
+    from siod.tuning.fitting.study_file import Draft
 
 START = '''"""One sentence: what this study decides.
 
@@ -97,9 +97,9 @@ def new(
         typer.echo(f"{path}: edit it, then 'siod study plan {path}' and 'siod study run {path}'")
         return
     from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
-    from siod.tuning.drafting import Wish, draft_study, remarks  # noqa: PLC0415
-    from siod.tuning.fitted_detector import DEFAULT_BACKBONE  # noqa: PLC0415
-    from siod.tuning.study_file import render  # noqa: PLC0415
+    from siod.tuning.fitting.detector import DEFAULT_BACKBONE  # noqa: PLC0415
+    from siod.tuning.fitting.drafting import Wish, draft_study, remarks  # noqa: PLC0415
+    from siod.tuning.fitting.study_file import render  # noqa: PLC0415
 
     wish = Wish(
         name=name,
@@ -156,7 +156,7 @@ def _write(path: Path, text: str) -> None:
 
 def _chosen(path: Path, draft: Draft) -> Iterator[str]:
     """The choices in a few lines."""
-    from siod.tuning.study_file import describe_data  # noqa: PLC0415  (keeps --help fast)
+    from siod.tuning.fitting.study_file import describe_data  # noqa: PLC0415  (keeps --help fast)
 
     fit = draft.fit
     height, width = fit.input_size

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from siod.tuning.estimate import Estimate, Measured
-    from siod.tuning.plan import Room, Trial
+    from siod.tuning.planning.estimate import Estimate, Measured
+    from siod.tuning.planning.plan import Room, Trial
     from siod.tuning.study import Study
-    from siod.tuning.trial import Job
+    from siod.tuning.trials.trial import Job
 
 MIB_PER_GIB, BYTES_PER_MIB = 2**10, 2**20
 
@@ -77,11 +77,11 @@ def plan(
 
     loaded = with_settings(load_study(study), settings)
     from siod.cli.progress import shown  # noqa: PLC0415
-    from siod.tuning.cluster import machines  # noqa: PLC0415
-    from siod.tuning.estimate import estimate, measure_runs  # noqa: PLC0415
-    from siod.tuning.jobs import in_stages, prepare_jobs  # noqa: PLC0415
-    from siod.tuning.plan import Room, place_trials, refuse_hours_without_gpus  # noqa: PLC0415
-    from siod.tuning.plan import plan as plan_trials  # noqa: PLC0415
+    from siod.tuning.planning.estimate import estimate, measure_runs  # noqa: PLC0415
+    from siod.tuning.planning.jobs import in_stages, prepare_jobs  # noqa: PLC0415
+    from siod.tuning.planning.plan import Room, place_trials, refuse_hours_without_gpus  # noqa: PLC0415
+    from siod.tuning.planning.plan import plan as plan_trials  # noqa: PLC0415
+    from siod.tuning.running.cluster import machines  # noqa: PLC0415
 
     if loaded.search is not None:
         loaded, left = _searched(loaded, absolute(runs) / "studies" / loaded.name)
@@ -130,8 +130,8 @@ def _calibrate(
 
     It ends in an evaluation, as every run does: a shape that is evaluated every few epochs takes a little less.
     """
-    from siod.tuning.estimate import shape_of  # noqa: PLC0415
-    from siod.tuning.single import train_one  # noqa: PLC0415
+    from siod.tuning.planning.estimate import shape_of  # noqa: PLC0415
+    from siod.tuning.running.single import train_one  # noqa: PLC0415
 
     unknown = {shape_of(job.experiment): job for job in reversed(jobs) if job.result() is None}
     for shape, job in unknown.items():
@@ -143,8 +143,8 @@ def _calibrate(
 def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Measured]) -> Iterator[str]:
     """One line for each arm, and for each teacher still to train: what is done, what a trial takes, how it is known."""
     from siod.training.phases import total_epochs  # noqa: PLC0415
-    from siod.tuning.board import duration  # noqa: PLC0415
-    from siod.tuning.estimate import shape_of  # noqa: PLC0415
+    from siod.tuning.planning.estimate import shape_of  # noqa: PLC0415
+    from siod.tuning.showing.board import duration  # noqa: PLC0415
 
     width = max(map(len, arms))
     yield f"{'arm':<{width}}  {'done':>7}  {'epochs':>6}  {'a trial':>8}  {'memory':>8}  known from"
@@ -161,7 +161,7 @@ def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Meas
 
 def _summary(found: Estimate, room: Room, trials: Sequence[Trial], planned: int) -> Iterator[str]:
     from siod.training.placement import inventory  # noqa: PLC0415
-    from siod.tuning.board import duration  # noqa: PLC0415
+    from siod.tuning.showing.board import duration  # noqa: PLC0415
 
     yield f"{planned} trials, {planned - len(found.waiting)} finished, {len(found.waiting)} to train"
     yield inventory(room.nodes)
@@ -183,7 +183,7 @@ def _summary(found: Estimate, room: Room, trials: Sequence[Trial], planned: int)
 
 def _searched(study: Study, folder: Path) -> tuple[Study, dict[str, int]]:
     """What the search has still to train by arm; once that is nothing, the study at what it found best."""
-    from siod.tuning.best import best_of, trials_left, tuned  # noqa: PLC0415  (loads Optuna)
+    from siod.tuning.searching.best import best_of, trials_left, tuned  # noqa: PLC0415  (loads Optuna)
 
     left = trials_left(study, folder)
     if any(left.values()):
@@ -203,8 +203,8 @@ def _search_lines(
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
     from siod.training.run import teacher_of  # noqa: PLC0415
-    from siod.tuning.board import duration  # noqa: PLC0415
-    from siod.tuning.estimate import estimate  # noqa: PLC0415
+    from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
+    from siod.tuning.showing.board import duration  # noqa: PLC0415
     from siod.tuning.space import applicable  # noqa: PLC0415
 
     assert study.search is not None  # noqa: S101  (asked for then only)
@@ -246,7 +246,7 @@ def _about_files(jobs: Sequence[Job]) -> Iterator[str]:
 def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool, here: bool) -> Iterator[str]:
     from siod.training.placement import DEVICE_REMEDY  # noqa: PLC0415
     from siod.tuning.arms import confounded  # noqa: PLC0415
-    from siod.tuning.plan import long_trials_on_cpu, refuse_uncomputable  # noqa: PLC0415
+    from siod.tuning.planning.plan import long_trials_on_cpu, refuse_uncomputable  # noqa: PLC0415
 
     long = long_trials_on_cpu(trials) if asks else None
     if long is not None:

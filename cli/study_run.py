@@ -30,7 +30,7 @@ from siod.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from siod.tuning.runner import StudyOutcome
+    from siod.tuning.running.runner import StudyOutcome
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -80,7 +80,7 @@ def run(
     from siod.tuning.settings import with_settings  # noqa: PLC0415
 
     loaded = with_settings(load_study(study), settings)
-    from siod.tuning.runner import run_study  # noqa: PLC0415  (an unknown study is answered before Ray is imported)
+    from siod.tuning.running.runner import run_study  # noqa: PLC0415  (an unknown study is answered before Ray is imported)
 
     outcome = run_study(
         loaded,
@@ -111,7 +111,7 @@ def run(
 
 
 def _tell(outcome: StudyOutcome) -> None:
-    from siod.tuning.board import duration  # noqa: PLC0415
+    from siod.tuning.showing.board import duration  # noqa: PLC0415
 
     counts = [f"{len(outcome.finished)} trained", f"{len(outcome.reused)} reused", f"{len(outcome.failed)} failed"]
     typer.echo(f"study {outcome.study}: {', '.join(counts)} in {duration(outcome.seconds)}")

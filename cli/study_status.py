@@ -22,7 +22,7 @@ def status(
 ) -> None:
     """Show where every trial of a study stands, and its files; also while it runs and from another machine."""
     from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
-    from siod.tuning.lock import abandoned  # noqa: PLC0415
+    from siod.tuning.running.lock import abandoned  # noqa: PLC0415
 
     store = Store(store_uri(tracking, absolute(runs)))
     name = _name_of(study)
@@ -59,7 +59,7 @@ def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[st
         trials: Where the folders of runs are; that of a finished trial is told where it is on this machine.
         running: Whether somebody may be running the study; if not, what looks like it was cut off.
     """
-    from siod.tuning.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
+    from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 
     known = {(trial.arm, trial.seed): trial for trial in record.trials}
     names = {(arm.name, seed): f"{arm.name}/{seed}" for seed in record.seeds for arm in record.arms}

@@ -76,7 +76,7 @@ def train(
         writable_parent(out)
     chosen, name = choose(experiment, study, arm)
     chosen = chosen.with_changes(settings)
-    from siod.tuning.single import train_one  # noqa: PLC0415  (keeps --help fast)
+    from siod.tuning.running.single import train_one  # noqa: PLC0415  (keeps --help fast)
 
     try:
         run_dir, metrics = train_one(
@@ -93,7 +93,7 @@ def train(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues after the last epoch that was saved", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    from siod.tuning.board import metric_label, percent  # noqa: PLC0415
+    from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415
 
     for split, told in (("", ""), ("test/", "on the test split: ")):
         shown = [name for name in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if f"{split}{name}" in metrics]

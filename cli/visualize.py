@@ -66,7 +66,7 @@ def visualize(
 def _draw_scores(trained: Trained, files: Sequence[Path], thresholds: Sequence[float], out: Path) -> int:
     """Draw images of which nothing is known."""
     from siod.training.predict import detections_of  # noqa: PLC0415  (keeps --help fast)
-    from siod.tuning.panels import draw_panels, score_panels  # noqa: PLC0415
+    from siod.tuning.showing.panels import draw_panels, score_panels  # noqa: PLC0415
 
     made = detections_of(trained, files)
     for number, file in enumerate(files, start=1):
@@ -79,8 +79,8 @@ def _draw_scores_of_data(trained: Trained, count: int, thresholds: Sequence[floa
     """Draw validation images, with their instances beside."""
     from siod.data.coco import read  # noqa: PLC0415  (keeps --help fast)
     from siod.training.predict import detections_of  # noqa: PLC0415
-    from siod.tuning.gallery import choose_images, study_gallery  # noqa: PLC0415
-    from siod.tuning.panels import draw_panels, score_panels  # noqa: PLC0415
+    from siod.tuning.showing.panels import draw_panels, score_panels  # noqa: PLC0415
+    from siod.tuning.trials.gallery import choose_images, study_gallery  # noqa: PLC0415
 
     dataset = read(trained.data.val)
     gallery = study_gallery(dataset, choose_images(dataset, count=count))
@@ -95,7 +95,7 @@ def _draw_scores_of_data(trained: Trained, count: int, thresholds: Sequence[floa
 
 def _draw_mining(trained: Trained, count: int, similarities: Sequence[float], out: Path) -> int:
     from siod.training.visualize import mined_images  # noqa: PLC0415  (keeps --help fast)
-    from siod.tuning.panels import LEGEND, draw_panels, mining_panels  # noqa: PLC0415
+    from siod.tuning.showing.panels import LEGEND, draw_panels, mining_panels  # noqa: PLC0415
 
     made = mined_images(trained, count=count, similarities=similarities)
     for image in made:

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.files import replacing
-from siod.reports.categories import category_tables
-from siod.reports.category_answer import disagreements
-from siod.reports.caveats import caveats
-from siod.reports.differences import differences, reading
-from siod.reports.drawing import Press
-from siod.reports.figures import draw_study
-from siod.reports.latex import latex_categories, latex_sweeps, latex_table
-from siod.reports.markdown import markdown_categories, markdown_report
+from siod.reports.analysis.categories import category_tables
+from siod.reports.analysis.differences import differences, reading
+from siod.reports.analysis.test_split import TITLE, on_test_split
+from siod.reports.figures.drawing import Press
+from siod.reports.figures.study import draw_study
 from siod.reports.page import render_page
-from siod.reports.rows import arm_rows, as_csv, as_parquet, category_rows, trial_rows
-from siod.reports.sweeps import sweeps
-from siod.reports.table import tabulate
-from siod.reports.test_split import TITLE, on_test_split
+from siod.reports.sentences.category_answer import disagreements
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.latex import latex_categories, latex_sweeps, latex_table
+from siod.reports.tables.markdown import markdown_categories, markdown_report
+from siod.reports.tables.rows import arm_rows, as_csv, as_parquet, category_rows, trial_rows
+from siod.reports.tables.sweeps import sweeps
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from siod.reports.table import Table
+    from siod.reports.tables.table import Table
     from siod.tracking.records import StudyRecord
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siod.reports.answer import answers
 from siod.reports.page import environment, status_counts
+from siod.reports.sentences.answer import answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from siod.reports.aggregate import by_group, of_status
-from siod.reports.answer import answers
-from siod.reports.categories import category_tables
-from siod.reports.category_answer import disagreements
-from siod.reports.caveats import tagged
-from siod.reports.cost import HEADINGS as COST_HEADINGS
-from siod.reports.cost import costs
-from siod.reports.differences import HEADINGS, differences, reading
-from siod.reports.gallery import draw_gallery, gallery_data, shown_arms
-from siod.reports.numbers import MINUS, percent
-from siod.reports.sweeps import sweeps
-from siod.reports.table import MISSING, tabulate
-from siod.reports.test_split import TITLE, on_test_split
+from siod.reports.analysis.aggregate import by_group, of_status
+from siod.reports.analysis.categories import category_tables
+from siod.reports.analysis.cost import HEADINGS as COST_HEADINGS
+from siod.reports.analysis.cost import costs
+from siod.reports.analysis.differences import HEADINGS, differences, reading
+from siod.reports.analysis.gallery import draw_gallery, gallery_data, shown_arms
+from siod.reports.analysis.numbers import MINUS, percent
+from siod.reports.analysis.test_split import TITLE, on_test_split
+from siod.reports.sentences.answer import answers
+from siod.reports.sentences.category_answer import disagreements
+from siod.reports.sentences.caveats import tagged
+from siod.reports.tables.sweeps import sweeps
+from siod.reports.tables.table import MISSING, tabulate
 from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from siod.reports.drawing import Drawing
-    from siod.reports.table import Table
+    from siod.reports.figures.drawing import Drawing
+    from siod.reports.tables.table import Table
     from siod.tracking.records import StudyRecord, TrialRecord
 
 TEMPLATES = Path(__file__).parent / "templates"

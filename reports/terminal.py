@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from siod.reports.categories import category_tables
-from siod.reports.category_answer import disagreements
-from siod.reports.caveats import caveats
-from siod.reports.differences import HEADINGS, differences, reading
-from siod.reports.sweeps import sweeps
-from siod.reports.table import tabulate
-from siod.reports.test_split import TITLE, on_test_split
+from siod.reports.analysis.categories import category_tables
+from siod.reports.analysis.differences import HEADINGS, differences, reading
+from siod.reports.analysis.test_split import TITLE, on_test_split
+from siod.reports.sentences.category_answer import disagreements
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.sweeps import sweeps
+from siod.reports.tables.table import tabulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siod.reports.differences import Difference
-    from siod.reports.table import Cell, Line, Table
+    from siod.reports.analysis.differences import Difference
+    from siod.reports.tables.table import Cell, Line, Table
     from siod.tracking.records import StudyRecord
 
 UNBOUNDED = 10_000

@@ -52,7 +52,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One Ray on this machine for all tests that need one; what asks for a session of its own finds this one."""
-    from siod.tuning.cluster import session  # noqa: PLC0415  (most tests do without Ray)
+    from siod.tuning.running.cluster import session  # noqa: PLC0415  (most tests do without Ray)
 
     with session():
         yield

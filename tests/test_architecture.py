@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,22 +40,27 @@ MAY_IMPORT = {
 }
 
 HOMES = {
-    "ray": {"siod.training.worker", "siod.tuning.driver", "siod.tuning.watch", "siod.tuning.cluster"},
-    "optuna": {"siod.reports.searched", "siod.tuning.best", "siod.tuning.search"},
+    "ray": {
+        "siod.training.worker",
+        "siod.tuning.running.driver",
+        "siod.tuning.running.watch",
+        "siod.tuning.running.cluster",
+    },
+    "optuna": {"siod.reports.analysis.searched", "siod.tuning.searching.best", "siod.tuning.searching.search"},
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.database", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
-    "datumaro": {"siod.data.through_datumaro"},
+    "datumaro": {"siod.data.formats.through_datumaro"},
     "jinja2": {"siod.reports.page"},
     "matplotlib": {
-        "siod.reports.drawing",
-        "siod.reports.error_figures",
-        "siod.reports.figures",
-        "siod.reports.gallery_figure",
-        "siod.reports.point_figures",
-        "siod.reports.search_figures",
-        "siod.reports.data_figures",
+        "siod.reports.figures.drawing",
+        "siod.reports.figures.errors",
+        "siod.reports.figures.study",
+        "siod.reports.figures.gallery",
+        "siod.reports.figures.points",
+        "siod.reports.figures.search",
+        "siod.reports.figures.data",
     },
-    "pyarrow": {"siod.reports.rows"},
+    "pyarrow": {"siod.reports.tables.rows"},
     "pycocotools": set(),
 }
 
@@ -132,3 +138,26 @@ def test_no_module_is_named_for_nothing() -> None:
 def test_no_module_passes_four_hundred_lines() -> None:
     lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
     assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        own = {name if name in MODULES else name.rpartition(".")[0] for name in imported(path)}
+        graph[module] = {name for name in own if name in MODULES} - {module}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def room_of(module: str) -> str:
+    """The folder inside a package that a module lies in; a module beside the folders is a room of its own."""
+    parts = module.split(".")
+    return ".".join(parts[:3]) if len(parts) > 3 else module
+
+
+def test_rooms_of_a_package_import_each_other_one_way() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        own = {name if name in MODULES else name.rpartition(".")[0] for name in imported(path)}
+        rooms = {room_of(name) for name in own if name in MODULES and package_of(name) == package_of(module)}
+        graph.setdefault(room_of(module), set()).update(rooms - {package_of(module), room_of(module)})
+    assert list(TopologicalSorter(graph).static_order())

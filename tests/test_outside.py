@@ -23,7 +23,7 @@ from siod.training.run import tell_of_change
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
-    from siod.tuning.runner import StudyOutcome
+    from siod.tuning.running.runner import StudyOutcome
 
 FAMILY = """
 from typing import Literal
@@ -271,7 +271,7 @@ def outcome(folder: Path, ray_session: None, new_store: Callable[[Path], str]) -
     study = load_study(str(folder / "mine.py"))
     for path in folder.glob("*.py"):
         path.unlink()
-    from siod.tuning.runner import run_study  # noqa: PLC0415  (most tests here do without Ray)
+    from siod.tuning.running.runner import run_study  # noqa: PLC0415  (most tests here do without Ray)
 
     made = run_study(
         study,

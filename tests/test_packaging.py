@@ -15,8 +15,12 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setupto
 
 
 def test_every_package_on_disk_is_listed() -> None:
-    on_disk = {"siod"} | {f"siod.{path.parent.name}" for path in (ROOT / "siod").glob("*/__init__.py")}
-    on_disk |= {f"siod.{folder}" for folder in ("cli", "reports", "studies")}
+    roots = {"siod": "siod", "cli": "siod.cli", "reports": "siod.reports", "studies": "siod.studies"}
+    on_disk = {
+        ".".join((package, *path.parent.relative_to(ROOT / folder).parts))
+        for folder, package in roots.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
     assert set(SETTINGS["packages"]) == on_disk
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from siod.data import coco
 from siod.data.cached import made_once, sha256_of, state_of
-from siod.data.check import examine
+from siod.data.checking.check import examine
 from siod.data.derived import SizeCounts, SplitFile, derived_set, usable
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
 from siod.data.images import broken_images, refuse_broken
@@ -35,7 +35,7 @@ class CocoFolder(Value):
 
     ``annotations/instances_{train,val}2017.json`` with ``{train,val}2017/``, perhaps inside ``images/``; or
     the same without the year. Annotation files with defects are refused, or repaired copies used
-    (``siod.data.check``); COCO2017 itself has two boxes without area among its training annotations. With
+    (``siod.data.checking.check``); COCO2017 itself has two boxes without area among its training annotations. With
     ``longest_px`` the detector looks at copies of all images shrunk to that longest side, made once in the cache
     (``siod.data.resized``); annotations and detections stay in the frame of the images themselves. Where the folder
     has ``instances_test`` too, a run is judged by it once, when it has ended, unless ``test`` is ``ignore``.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siod.evaluation.matches import Outcome
+from siod.evaluation.engine.matches import Outcome
 
 if TYPE_CHECKING:
     from siod.evaluation.result import ScoreAwareTable

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siod.evaluation.matches import MatchList, list_matches
+from siod.evaluation.engine.matches import MatchList, list_matches
 from siod.evaluation.protocol import RECALLS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from siod.evaluation.judging import Judgement
+    from siod.evaluation.engine.judging import Judgement
     from siod.evaluation.protocol import Figure, Protocol
 
 ABSENT = -1.0

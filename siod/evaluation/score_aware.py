@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from siod.evaluation.arrays import BoxFormat, refuse
 from siod.evaluation.coco_json import source_name
 from siod.evaluation.columns import DetectionColumns
+from siod.evaluation.engine.judging import judge
+from siod.evaluation.engine.matches import MatchList, Outcome
 from siod.evaluation.ground_truth import GroundTruth
-from siod.evaluation.judging import judge
-from siod.evaluation.matches import MatchList, Outcome
 from siod.evaluation.protocol import COCO_AREA_RANGES, COCO_IOU_THRESHOLDS, COCO_MAX_DETECTIONS, Mode, Protocol
 from siod.evaluation.result import Curves, ScoreAwareTable
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from siod.data.loader import eval_batches
+from siod.data.loading.loader import eval_batches
 from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
 from siod.training.arithmetic import multiplying
 from siod.training.distributed import gather_objects

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from siod.data.loader import train_batches
-from siod.data.loader_processes import own_loader_processes
+from siod.data.loading.loader import train_batches
+from siod.data.loading.loader_processes import own_loader_processes
 from siod.detectors.zoo import build
 from siod.errors import RunError
 from siod.methods.method import Moment

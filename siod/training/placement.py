@@ -1,6 +1,7 @@
 """Where a run is carried out: one decision, taken once, from what it asks for and from what the machines offer.
 
-Pure: nothing is started or looked for here. ``siod.training.devices`` and ``siod.tuning.cluster`` say what there is.
+Pure: nothing is started or looked for here. ``siod.training.devices`` and ``siod.tuning.running.cluster`` say what
+there is.
 """
 
 from __future__ import annotations

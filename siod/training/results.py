@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from siod.files import comes_true
 from siod.json_file import read_json, write_json
-from siod.training.distributed import gather_objects
-from siod.training.evaluate import concatenate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from siod.training.context import Context
-    from siod.training.loop import Trained
 
 RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
 ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
@@ -36,25 +31,6 @@ def read_arithmetic(run_dir: Path) -> list[dict[str, Any]]:
     """What :func:`note_arithmetic` wrote; nothing for a run of before that was written down."""
     path = run_dir / ARITHMETIC
     return read_json(path) if path.exists() else []
-
-
-def finish(trained: Trained, context: Context) -> None:
-    """Write history, detections and, last of all, the result of a run; all workers call this.
-
-    Args:
-        trained: What the loop returned on this worker.
-        context: This worker's place.
-    """
-    shards = gather_objects(trained.detections, context.world_size)
-    on_test = trained.test_detections
-    test_shards = [] if on_test is None else gather_objects(on_test, context.world_size)
-    if context.rank != 0:
-        return
-    if test_shards:
-        write_json(context.run_dir / TEST_DETECTIONS, concatenate(test_shards).coco_results())
-    write_json(context.run_dir / HISTORY, trained.history)
-    write_json(context.run_dir / DETECTIONS, concatenate(shards).coco_results())
-    write_json(context.run_dir / RESULT, summary(trained.history))
 
 
 def summary(history: list[dict[str, float]]) -> dict[str, float]:

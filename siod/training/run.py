@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,14 @@ from siod.training.context import STOP_FILE, InProcess, request_stop, stop_reque
 from siod.training.devices import reserved_device, this_machine
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import alone_in
+from siod.training.work import carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from siod.data.source import PreparedData
-    from siod.training.context import Context, EpochListener
+    from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
 
 log = logging.getLogger("siod")
@@ -148,27 +148,6 @@ def _pass_on_stop(asked: Path, training: Path, epoch: int, metrics: Mapping[str,
         request_stop(training)
 
 
-def carry_out(
-    experiment: Experiment,
-    data: PreparedData,
-    context: Context,
-    initial_weights: Path | None,
-    teacher: Path | None = None,
-) -> None:
-    """Run the loop on one worker and let rank 0 write what it leaves behind.
-
-    Args:
-        experiment: What to learn.
-        data: Its prepared files.
-        context: This worker's place.
-        initial_weights: From ``siod.training.weights.ensure``.
-        teacher: From :func:`ensure_teacher`.
-    """
-    with _log_file(context):
-        trained = loop.run(experiment, data, context, initial_weights=initial_weights, teacher=teacher)
-        results.finish(trained, context)
-
-
 def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
     """Write down whose folder this is, or refuse one that belongs to another experiment.
 
@@ -206,23 +185,3 @@ def tell_of_change(run_dir: Path, experiment: Experiment) -> None:
 def _has_learnt(run_dir: Path) -> bool:
     checkpoints = CheckpointFolder(run_dir / "checkpoints").newest_first()
     return bool(checkpoints) or results.read_result(run_dir) is not None
-
-
-@contextmanager
-def _log_file(context: Context) -> Iterator[None]:
-    """Send the log of rank 0 to ``train.log`` in the run folder."""
-    if context.rank != 0:
-        yield
-        return
-    logger = logging.getLogger("siod")
-    handler = logging.FileHandler(context.run_dir / "train.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()

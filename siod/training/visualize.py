@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from siod.data.coco import read
-from siod.data.loader import plain_training_images
+from siod.data.loading.loader import plain_training_images
 from siod.dminer.dminer import DMiner, mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG

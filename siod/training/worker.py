@@ -17,6 +17,7 @@ from siod.errors import RunError
 from siod.training.devices import reserved_device
 from siod.training.loop import Stopped
 from siod.training.placement import Placement
+from siod.training.work import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,8 +122,6 @@ def _tune_callbacks() -> list[UserCallback]:
 
 def _work(config: dict[str, Any]) -> None:
     """What each worker process runs."""
-    from siod.training.run import carry_out  # noqa: PLC0415  (run imports this module)
-
     experiment: Experiment = config["experiment"]
     place, placement = train.get_context(), Placement.of(experiment.compute)
     torch.set_num_threads(placement.threads)

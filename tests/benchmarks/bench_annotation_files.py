@@ -110,7 +110,7 @@ def pycocotools_way(source: Path, out: Path) -> None:  # noqa: ARG001  (pycocoto
 def check_way(source: Path, out: Path) -> None:
     """Look for every defect and write the repaired copy."""
     from siod.data import coco  # noqa: PLC0415
-    from siod.data.check import examine  # noqa: PLC0415
+    from siod.data.checking.check import examine  # noqa: PLC0415
 
     coco.write(out, examine(source).repaired or {})
 
@@ -136,7 +136,7 @@ def measure(name: str, source: Path, out: Path) -> tuple[float, float]:
 def carry_out(name: str, source: Path, out: Path) -> None:
     """One way in this process; prints seconds and mebibytes last."""
     if "siod" in name:
-        import siod.data.check  # noqa: F401, PLC0415  (imports do not count)
+        import siod.data.checking.check  # noqa: F401, PLC0415  (imports do not count)
     before = resident("VmRSS")
     began = time.process_time()
     WAYS[name](source, out)

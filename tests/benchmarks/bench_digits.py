@@ -17,7 +17,7 @@ import torch
 
 from siod.data.annotation_sets import Keep
 from siod.data.digits import Digits, digit_crops, write_digits
-from siod.data.loader import train_batches
+from siod.data.loading.loader import train_batches
 from siod.data.source import prepare
 from siod.data.transforms import CENTERNET_AUGMENTATION, Augmentation
 

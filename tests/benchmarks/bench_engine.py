@@ -33,9 +33,9 @@ from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training.experiment import Experiment, Scratch
 from siod.training.presets import digits_centernet
 from siod.training.run import train
-from siod.tuning.estimate import estimate
-from siod.tuning.jobs import prepare_jobs
-from siod.tuning.plan import plan
+from siod.tuning.planning.estimate import estimate
+from siod.tuning.planning.jobs import prepare_jobs
+from siod.tuning.planning.plan import plan
 from siod.tuning.study import Arm, Study
 
 IN_PROCESS, RAY_TRAIN, BARE = 8, 3, 4

@@ -33,10 +33,10 @@ from torchvision.transforms import v2
 from siod.data import coco
 from siod.data.annotation_sets import Full
 from siod.data.images import decode_rgb
-from siod.data.loader import Packed, TrainImages, largest, train_batches
-from siod.data.order import EpochShares, Share
+from siod.data.loading.loader import Packed, TrainImages, largest, train_batches
+from siod.data.loading.order import EpochShares, Share
+from siod.data.loading.table import train_table
 from siod.data.source import CocoFiles, PreparedData, prepare
-from siod.data.table import train_table
 from siod.data.transforms import (
     CENTERNET_AUGMENTATION,
     SHORT_EDGE_AUGMENTATION,
@@ -51,7 +51,7 @@ from siod.data.transforms import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from siod.data.order import Key
+    from siod.data.loading.order import Key
 
 BATCH, BOXES, ROUNDS = 16, 7, 5
 WIDTH, HEIGHT = 640, 480

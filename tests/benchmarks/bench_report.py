@@ -37,8 +37,8 @@ import resource, sys, time
 start = time.perf_counter()
 from pathlib import Path
 from siod.reports.build import build_report
-from siod.reports.drawing import Press
-from siod.reports.figures import arms_drawn
+from siod.reports.figures.drawing import Press
+from siod.reports.figures.study import arms_drawn
 press = Press()
 from siod.tracking.mlflow import Store
 record = Store(sys.argv[1]).read_study("many", curves=arms_drawn)

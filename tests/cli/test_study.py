@@ -14,7 +14,7 @@ from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training.experiment import Experiment
 from siod.tuning.arms import confounded
-from siod.tuning.plan import plan
+from siod.tuning.planning.plan import plan
 from siod.tuning.study import Study, load_study, study_names
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from siod.data import coco
-from siod.data.check import KINDS, Examination, examine
+from siod.data.checking.check import KINDS, Examination, examine
 from siod.errors import UserError
 
 

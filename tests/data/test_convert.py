@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from siod.data import coco
-from siod.data.convert import Conversion
-from siod.data.voc import from_voc
-from siod.data.yolo import from_yolo, read_names
+from siod.data.formats.convert import Conversion
+from siod.data.formats.voc import from_voc
+from siod.data.formats.yolo import from_yolo, read_names
 from siod.errors import UserError
 
 VOC = """<annotation><filename>{name}</filename><size>{size}</size>{objects}</annotation>"""

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from siod.data import coco
-from siod.data.export import export
-from siod.data.found import read_sources
-from siod.data.layouts import Format
-from siod.data.recognise import recognise
+from siod.data.formats.export import export
+from siod.data.formats.found import read_sources
+from siod.data.formats.layouts import Format
+from siod.data.formats.recognise import recognise
 from siod.errors import UserError
 
 SIZE = (40, 30)

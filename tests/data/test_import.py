@@ -11,12 +11,12 @@ from PIL import Image
 
 from siod.data import coco
 from siod.data.annotation_sets import Full
-from siod.data.convert import Defects
-from siod.data.found import Found, read_sources
-from siod.data.importing import Imported, Wish, import_found
-from siod.data.recognise import recognise
+from siod.data.formats.convert import Defects
+from siod.data.formats.found import Found, read_sources
+from siod.data.formats.importing import Imported, Wish, import_found
+from siod.data.formats.recognise import recognise
+from siod.data.formats.splitting import Shares
 from siod.data.source import CocoFolder, prepare
-from siod.data.splitting import Shares
 from siod.errors import UserError
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"

@@ -20,8 +20,8 @@ from PIL import Image
 from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, WholeImages
 from siod.data.digits import Digits
-from siod.data.loader import eval_batches, train_batches
-from siod.data.loader_processes import own_loader_processes
+from siod.data.loading.loader import eval_batches, train_batches
+from siod.data.loading.loader_processes import own_loader_processes
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, prepare
 from siod.data.transforms import Augmentation, ShortEdge
 from siod.errors import RunError, UserError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from siod.data.merging import join, shared_names, with_same_images, with_source_ids
+from siod.data.formats.merging import join, shared_names, with_same_images, with_source_ids
 from siod.errors import UserError
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.data.order import SORTED_BATCHES, EpochShares, Key, Share, share_of
+from siod.data.loading.order import SORTED_BATCHES, EpochShares, Key, Share, share_of
 from siod.data.transforms import SHORT_EDGE_AUGMENTATION, Geometry, ShortEdge, draw_geometry
 
 IMAGES = 6_000

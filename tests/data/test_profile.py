@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from siod.data import coco
-from siod.data.profile import Profile, profile
+from siod.data.describing.profile import Profile, profile
 from siod.errors import UserError
 
 # Two cats and a dog in a wide image, one cat in a high one, and a crowd, which does not count.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.data.salvage import MOST_LEVELS, UnreadableError, as_utf8, decoded, loads
+from siod.data.checking.salvage import MOST_LEVELS, UnreadableError, as_utf8, decoded, loads
 
 
 def read(text: str) -> tuple[object, list[tuple[str, str]]]:

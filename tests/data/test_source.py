@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, Policy
 from siod.data.digits import Digits
+from siod.data.loading.table import Pixels, val_table
 from siod.data.resized import clear
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, Source, prepare
-from siod.data.table import Pixels, val_table
 from siod.errors import UserError
 
 SMALL = Digits(train_images=24, val_images=8, seed=3)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siod.data import coco
-from siod.data.split_files import split_file
-from siod.data.splitting import Shares, divide, group_keys, split_of
+from siod.data.formats.split_files import split_file
+from siod.data.formats.splitting import Shares, divide, group_keys, split_of
 from siod.errors import UserError
 
 CAT, DOG = frozenset({"cat"}), frozenset({"dog"})

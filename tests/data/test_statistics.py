@@ -9,9 +9,17 @@ import pytest
 
 from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, annotate
+from siod.data.describing.statistics import PAPER_COST, Cost, measure
+from siod.data.describing.statistics_tables import (
+    CATEGORY_COLUMNS,
+    SET_COLUMNS,
+    category_rows,
+    latex,
+    markdown,
+    remarks,
+    set_rows,
+)
 from siod.data.stated_sets import stated_in
-from siod.data.statistics import PAPER_COST, Cost, measure
-from siod.data.statistics_tables import CATEGORY_COLUMNS, SET_COLUMNS, category_rows, latex, markdown, remarks, set_rows
 from siod.errors import UserError
 
 

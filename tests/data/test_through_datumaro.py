@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from siod.data.found import read_sources
-from siod.data.importing import Wish, import_found
-from siod.data.splitting import Shares
-from siod.data.through_datumaro import read_by_datumaro
+from siod.data.formats.found import read_sources
+from siod.data.formats.importing import Wish, import_found
+from siod.data.formats.splitting import Shares
+from siod.data.formats.through_datumaro import read_by_datumaro
 from siod.errors import UserError
 
 if TYPE_CHECKING:
-    from siod.data.layouts import Layout
+    from siod.data.formats.layouts import Layout
 
 KITTI = "{} 0.0 0 0.0 {} {} {} {} 0 0 0 0 0 0 0\n"
 

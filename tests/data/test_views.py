@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from siod.data.loading.views import between, draw_views, move_boxes
 from siod.data.transforms import CENTERNET_AUGMENTATION, Augmentation, warp_boxes
-from siod.data.views import between, draw_views, move_boxes
 
 WEAK = Augmentation(input_size=(64, 96), flip=0.5)
 STRONG = CENTERNET_AUGMENTATION.with_changes({"input_size": (96, 64), "shift_border_px": 8})

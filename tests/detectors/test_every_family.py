@@ -18,7 +18,7 @@ from torch import Tensor
 
 from siod.data.annotation_sets import Full
 from siod.data.digits import Digits
-from siod.data.loader import train_batches
+from siod.data.loading.loader import train_batches
 from siod.data.source import PreparedData, prepare
 from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.detector import Detector, DetectorSpec

@@ -10,7 +10,7 @@ from scenes import FULL, TINY, Files, fresh, jpeg_folder, scene_batch
 from timing import step_ms, wait
 from training import Trainee, declared
 
-from siod.data.loader import train_batches
+from siod.data.loading.loader import train_batches
 from siod.data.transforms import CENTERNET_AUGMENTATION
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from reporting import Report, Setting
 
-    from siod.data.loader import Batches
+    from siod.data.loading.loader import Batches
     from siod.data.source import PreparedData
     from siod.types import Batch
 

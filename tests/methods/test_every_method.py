@@ -13,7 +13,7 @@ import pytest
 import torch
 from forked import run_ranks
 
-from siod.data.loader import train_batches
+from siod.data.loading.loader import train_batches
 from siod.data.source import PreparedData
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, FASTER_RCNN_TINY, FCOS_TINY, RETINANET_TINY

@@ -10,7 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from siod.data.loader import train_batches
+from siod.data.loading.loader import train_batches
 from siod.data.source import PreparedData
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, build

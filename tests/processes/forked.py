@@ -22,7 +22,7 @@ from typing import TextIO
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["siod.cli.main", "siod.tuning.runner", "mlflow.store.tracking.sqlalchemy_store"])
+FORKS.set_forkserver_preload(["siod.cli.main", "siod.tuning.running.runner", "mlflow.store.tracking.sqlalchemy_store"])
 
 
 class Forked:

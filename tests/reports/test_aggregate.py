@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.reports.aggregate import Spread, aggregate, curve
+from siod.reports.analysis.aggregate import Spread, aggregate, curve
 from siod.tracking.records import ArmRecord, StudyRecord, TrialRecord
 
 Change = Callable[..., StudyRecord]

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from siod.reports.answer import answers
-from siod.reports.caveats import caveats
-from siod.reports.cost import costs
-from siod.reports.differences import differences
+from siod.reports.analysis.cost import costs
+from siod.reports.analysis.differences import differences
 from siod.reports.page import status_counts
+from siod.reports.sentences.answer import answers
+from siod.reports.sentences.caveats import caveats
 from siod.tracking.records import ArmRecord, StudyRecord
 
 Change = Callable[..., StudyRecord]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from siod.reports.caveats import caveats
 from siod.reports.page import render_page
-from siod.reports.table import tabulate
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import FoundBox, StudyRecord
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 
 def page(study: StudyRecord) -> str:
-    from siod.reports.figures import draw_study  # noqa: PLC0415  (slow; only where Chromium is)
+    from siod.reports.figures.study import draw_study  # noqa: PLC0415  (slow; only where Chromium is)
 
     few = replace(study, trials=tuple(replace(one, history={}) for one in study.trials))
     return render_page(study, tabulate(study), caveats(study), draw_study(few))

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from siod.reports.annotations import about_files, policy_of
-from siod.reports.categories import MOST_ROWS, category_tables
-from siod.reports.category_answer import disagreements
-from siod.reports.caveats import caveats
-from siod.reports.latex import latex_categories
-from siod.reports.markdown import escape, markdown_categories
+from siod.reports.analysis.annotations import about_files, policy_of
+from siod.reports.analysis.categories import MOST_ROWS, category_tables
 from siod.reports.page import render_page
-from siod.reports.rows import as_csv, category_rows
-from siod.reports.table import tabulate
+from siod.reports.sentences.category_answer import disagreements
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.latex import latex_categories
+from siod.reports.tables.markdown import escape, markdown_categories
+from siod.reports.tables.rows import as_csv, category_rows
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import Annotations, BoxCounts, Diagnosis, StudyRecord
 
 Change = Callable[..., StudyRecord]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from siod.reports.differences import differences, reading
+from siod.reports.analysis.differences import differences, reading
 from siod.tracking.records import StudyRecord
 
 Change = Callable[..., StudyRecord]

@@ -6,8 +6,8 @@ from dataclasses import replace
 import matplotlib as mpl
 import pytest
 
-from siod.reports.drawing import STYLE, Drawing
-from siod.reports.error_figures import draw_errors
+from siod.reports.figures.drawing import STYLE, Drawing
+from siod.reports.figures.errors import draw_errors
 from siod.tracking.records import Diagnosis, StudyRecord
 
 Change = Callable[..., StudyRecord]

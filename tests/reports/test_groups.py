@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from siod.reports.analysis.differences import differences
+from siod.reports.analysis.numbers import MINUS
 from siod.reports.build import build_report
-from siod.reports.caveats import caveats
-from siod.reports.differences import differences
-from siod.reports.latex import latex_table
-from siod.reports.markdown import markdown_table
-from siod.reports.numbers import MINUS
-from siod.reports.table import APART, tabulate
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.latex import latex_table
+from siod.reports.tables.markdown import markdown_table
+from siod.reports.tables.table import APART, tabulate
 from siod.reports.terminal import print_study
 from siod.tracking.records import ArmRecord, StudyRecord
 

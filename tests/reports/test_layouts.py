@@ -8,16 +8,16 @@ from dataclasses import replace
 import matplotlib as mpl
 import pytest
 
-from siod.reports.aggregate import leading
-from siod.reports.caveats import caveats
-from siod.reports.drawing import STYLE
-from siod.reports.figures import draw_study
+from siod.reports.analysis.aggregate import leading
+from siod.reports.figures.drawing import STYLE
+from siod.reports.figures.points import draw_sweeps
+from siod.reports.figures.study import draw_study
 from siod.reports.index import render_index
-from siod.reports.latex import latex_sweeps, latex_table
-from siod.reports.markdown import markdown_report, markdown_table
-from siod.reports.point_figures import draw_sweeps
-from siod.reports.sweeps import sweeps
-from siod.reports.table import APART, Cell, tabulate
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.latex import latex_sweeps, latex_table
+from siod.reports.tables.markdown import markdown_report, markdown_table
+from siod.reports.tables.sweeps import sweeps
+from siod.reports.tables.table import APART, Cell, tabulate
 from siod.tracking.records import ArmRecord, StudyRecord
 
 Change = Callable[..., StudyRecord]

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from siod.errors import UserError
+from siod.reports.analysis.gallery import draw_gallery
 from siod.reports.build import build_report
-from siod.reports.caveats import caveats
-from siod.reports.drawing import PRINTED, Press, arm_colours
-from siod.reports.figures import draw_study, title_of
-from siod.reports.gallery import draw_gallery
+from siod.reports.figures.drawing import PRINTED, Press, arm_colours
+from siod.reports.figures.study import draw_study, title_of
 from siod.reports.page import render_page
-from siod.reports.table import tabulate
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import ArmRecord, FoundBox, StudyRecord
 
 NASTY = "<script>alert('x')</script> & \"q\""

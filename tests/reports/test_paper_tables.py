@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from siod.reports.caveats import caveats
-from siod.reports.latex import latex_sweeps, latex_table
-from siod.reports.markdown import markdown_report
-from siod.reports.sweeps import sweeps
-from siod.reports.table import tabulate
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.latex import latex_sweeps, latex_table
+from siod.reports.tables.markdown import markdown_report
+from siod.reports.tables.sweeps import sweeps
+from siod.reports.tables.table import tabulate
 from siod.reports.terminal import terminal_table
 from siod.tracking.records import StudyRecord, TrialRecord
-from siod.tuning.recorder import header_of
+from siod.tuning.running.recorder import header_of
 from siod.tuning.study import load_study, study_names
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "report"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from siod.reports.rows import arm_rows, as_csv, as_parquet, trial_rows
+from siod.reports.tables.rows import arm_rows, as_csv, as_parquet, trial_rows
 from siod.tracking.records import StudyRecord
 
 

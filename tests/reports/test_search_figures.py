@@ -8,11 +8,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from siod.reports.drawing import STYLE, Drawing
-from siod.reports.figures import draw_study
-from siod.reports.search_figures import draw_search
-from siod.reports.searched import importance, searched
-from siod.reports.table import tabulate
+from siod.reports.analysis.searched import importance, searched
+from siod.reports.figures.drawing import STYLE, Drawing
+from siod.reports.figures.search import draw_search
+from siod.reports.figures.study import draw_study
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import SEARCH, ArmRecord, StudyRecord, TrialRecord
 
 RATE, WORD, FIXED = "recipe.learning_rate", "augmentation.kind", "recipe.epochs"

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from siod.reports.caveats import caveats
-from siod.reports.differences import differences, reading
-from siod.reports.latex import escape as latex_escape
-from siod.reports.latex import latex_table
-from siod.reports.markdown import markdown_report, markdown_table
-from siod.reports.numbers import heading, percent, signed_percent
-from siod.reports.table import Cell, tabulate
+from siod.reports.analysis.differences import differences, reading
+from siod.reports.analysis.numbers import heading, percent, signed_percent
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.latex import escape as latex_escape
+from siod.reports.tables.latex import latex_table
+from siod.reports.tables.markdown import markdown_report, markdown_table
+from siod.reports.tables.table import Cell, tabulate
 from siod.reports.terminal import print_study
 from siod.tracking.records import ArmRecord, StudyRecord
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from siod.reports.analysis.test_split import on_test_split
 from siod.reports.build import build_report
-from siod.reports.table import tabulate
-from siod.reports.test_split import on_test_split
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import ArmRecord, StudyRecord, TrialRecord
 
 

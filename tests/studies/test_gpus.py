@@ -10,7 +10,7 @@ import pytest
 from siod.training.experiment import Compute
 from siod.training.placement import Node, Placement, fits_at_once, place
 from siod.training.presets import coco_root
-from siod.tuning.plan import Room, place_trials, plan
+from siod.tuning.planning.plan import Room, place_trials, plan
 from siod.tuning.study import list_studies, load_study
 
 COCO = {study.name: study for study in list_studies() if getattr(study.base.data, "root", None) == coco_root()}

@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from siod.tuning.arms import confounded
-from siod.tuning.plan import plan
+from siod.tuning.planning.plan import plan
 from siod.tuning.study import list_studies, load_study, study_names
 
 NAMES = study_names()

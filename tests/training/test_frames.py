@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from siod.cli.main import app
 from siod.data import coco
 from siod.data.digits import Digits, write_digits
-from siod.data.loader import eval_batches
+from siod.data.loading.loader import eval_batches
 from siod.data.source import CocoFolder, PreparedData, prepare
 from siod.evaluation.score_aware import evaluate_files
 from siod.training.context import InProcess

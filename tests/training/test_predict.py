@@ -60,7 +60,7 @@ def test_what_is_no_image_is_named(run_dir: Path, tmp_path: Path, cache_dir: Pat
 
 
 def test_boxes_are_drawn_over_the_image(tmp_path: Path) -> None:
-    from siod.tuning.pictures import FOUND_COLOUR, draw_detections  # noqa: PLC0415
+    from siod.tuning.trials.pictures import FOUND_COLOUR, draw_detections  # noqa: PLC0415
 
     Image.new("RGB", (60, 40), "black").save(tmp_path / "black.png")
     draw_detections(tmp_path / "black.png", [([10, 20, 30, 15], "")], tmp_path / "drawn.png")

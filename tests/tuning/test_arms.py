@@ -11,7 +11,7 @@ from siod.errors import UserError
 from siod.training.experiment import Experiment
 from siod.training.presets import DIGITS_DMINER
 from siod.tuning.arms import confounded, grid, sweep
-from siod.tuning.recorder import header_of
+from siod.tuning.running.recorder import header_of
 from siod.tuning.study import Arm, Study
 
 SIMILARITY = "dminer.splg.min_similarity"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.tuning.board import Board, duration, makespan, metric_label, percent
+from siod.tuning.showing.board import Board, duration, makespan, metric_label, percent
 
 
 class Clock:

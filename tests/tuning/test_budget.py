@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from siod.errors import UserError
-from siod.tuning.budget import Pace, study_seconds, within
-from siod.tuning.fitting import Fit, fit
+from siod.tuning.fitting.budget import Pace, study_seconds, within
+from siod.tuning.fitting.recipe import Fit, fit
 from tests.tuning.test_fitting import data
 
 PROFILE = data([30], train=200)

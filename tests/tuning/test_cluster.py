@@ -12,12 +12,12 @@ from forked import Forked
 from ray.cluster_utils import Cluster
 
 from siod.errors import UserError
-from siod.tuning.cluster import answer, refuse_unreachable, refuse_unshared, session
+from siod.tuning.running.cluster import answer, refuse_unreachable, refuse_unshared, session
 
 ASK = """
 import sys
 from pathlib import Path
-from siod.tuning.cluster import refuse_unshared, session
+from siod.tuning.running.cluster import refuse_unshared, session
 with session(sys.argv[1]):
     refuse_unshared([Path(sys.argv[2])])
 """
@@ -50,7 +50,7 @@ def test_words_are_left_to_ray() -> None:
 
 
 def test_a_node_says_when_it_does_not_see_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("siod.tuning.cluster.VISIBLE_SECONDS", 0.0)
+    monkeypatch.setattr("siod.tuning.running.cluster.VISIBLE_SECONDS", 0.0)
     assert answer(tmp_path / "token", "node") == " does not see what this machine writes there"
 
 
@@ -119,7 +119,7 @@ def test_a_folder_that_ray_cannot_use_is_told_with_the_remedy(
     folder = tmp_path / value
     if not value.startswith("/proc"):
         folder.mkdir()
-    code = "from siod.tuning.cluster import session\nwith session(): pass"
+    code = "from siod.tuning.running.cluster import session\nwith session(): pass"
     started = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {name: str(folder)}, capture_output=True, text=True, check=False
     )

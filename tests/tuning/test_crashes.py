@@ -26,12 +26,12 @@ from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
 from siod.training.devices import this_machine
-from siod.tuning.jobs import prepare_jobs
-from siod.tuning.lock import abandoned
-from siod.tuning.plan import place_trials, plan
-from siod.tuning.runner import run_study
+from siod.tuning.planning.jobs import prepare_jobs
+from siod.tuning.planning.plan import place_trials, plan
+from siod.tuning.running.lock import abandoned
+from siod.tuning.running.runner import run_study
 from siod.tuning.study import load_study
-from siod.tuning.trial import carry_out
+from siod.tuning.trials.trial import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from forked import Forked
 
-    from siod.tuning.trial import Job
+    from siod.tuning.trials.trial import Job
 
     TrackingServer = Callable[[Path, int], AbstractContextManager[str]]
 

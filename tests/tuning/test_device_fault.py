@@ -15,9 +15,9 @@ import torch
 
 from siod.errors import RunError
 from siod.json_file import read_json, write_json
-from siod.tuning.board import Board
-from siod.tuning.device_fault import LAST_WORDS, forget_last_words, is_device_fault, last_words
-from siod.tuning.watch import MOST_FAILURES_ALIKE, Watch
+from siod.tuning.running.watch import MOST_FAILURES_ALIKE, Watch
+from siod.tuning.showing.board import Board
+from siod.tuning.trials.device_fault import LAST_WORDS, forget_last_words, is_device_fault, last_words
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
@@ -43,7 +43,7 @@ def test_only_what_outlives_the_error_ends_the_process(error: Exception, lost: b
 DIE = """
 import sys, torch
 from pathlib import Path
-from siod.tuning.device_fault import end_process
+from siod.tuning.trials.device_fault import end_process
 try:
     raise torch.AcceleratorError(sys.argv[2])
 except torch.AcceleratorError as error:

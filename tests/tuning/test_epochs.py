@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING
 
-from siod.tuning.epochs import followed
+from siod.tuning.trials.epochs import followed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from siod.data.annotation_sets import Full
 from siod.training.experiment import Experiment
 from siod.training.placement import Node, placed
 from siod.training.presets import DIGITS_DMINER, digits_centernet
-from siod.tuning.estimate import Measured, estimate, measure_runs, shape_of
+from siod.tuning.planning.estimate import Measured, estimate, measure_runs, shape_of
 
 MIB = 2**20
 

@@ -7,7 +7,7 @@ import pytest
 
 from siod.detectors import zoo
 from siod.errors import UserError
-from siod.tuning.fitted_detector import STARTS, fit_detector, top_m
+from siod.tuning.fitting.detector import STARTS, fit_detector, top_m
 
 # Squares of 10, 20, ..., 100 px.
 BOXES = np.repeat(np.arange(10.0, 101.0, 10.0)[:, None], 2, axis=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siod.data.profile import Profile
+from siod.data.describing.profile import Profile
 from siod.errors import UserError
-from siod.tuning.fitting import choose_size, fit, input_size, refuse_several, sizes
+from siod.tuning.fitting.recipe import choose_size, fit, input_size, refuse_several, sizes
 
 
 def data(

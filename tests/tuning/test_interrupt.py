@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from siod.tuning.interrupt import interruptible
+from siod.tuning.running.interrupt import interruptible
 
 
 class Interrupting(io.RawIOBase):

@@ -9,8 +9,8 @@ import pytest
 
 from siod.data.digits import Digits
 from siod.errors import UserError
-from siod.tuning.jobs import prepare_jobs
-from siod.tuning.plan import plan
+from siod.tuning.planning.jobs import prepare_jobs
+from siod.tuning.planning.plan import plan
 from siod.tuning.study import Arm, Study
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from siod.errors import UserError
-from siod.tuning.lock import abandoned, alone
+from siod.tuning.running.lock import abandoned, alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HOLDER = """
 import sys
 from pathlib import Path
-from siod.tuning.lock import alone
+from siod.tuning.running.lock import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

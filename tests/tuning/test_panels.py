@@ -10,7 +10,7 @@ from PIL import Image
 
 from siod.dminer.mining_quality import MiningCounts
 from siod.training.visualize import Found, MinedImage
-from siod.tuning.panels import (
+from siod.tuning.showing.panels import (
     MOST_NAMED,
     RIGHT_COLOUR,
     SIDE_PX,
@@ -21,7 +21,7 @@ from siod.tuning.panels import (
     mining_panels,
     score_panels,
 )
-from siod.tuning.pictures import FOUND_COLOUR, GAP_PX
+from siod.tuning.trials.pictures import FOUND_COLOUR, GAP_PX
 
 
 def test_a_threshold_keeps_what_scores_as_much_with_the_best_on_top() -> None:

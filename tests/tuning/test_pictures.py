@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from siod.tracking.records import Gallery, GalleryImage, TrueBox
-from siod.tuning.pictures import CELL_PX, FOUND_COLOUR, GAP_PX, TRUE_COLOUR, draw_predictions
+from siod.tuning.trials.pictures import CELL_PX, FOUND_COLOUR, GAP_PX, TRUE_COLOUR, draw_predictions
 
 
 def gallery(folder: Path, count: int) -> Gallery:

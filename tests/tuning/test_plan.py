@@ -10,7 +10,7 @@ from siod.data.source import CocoFolder
 from siod.errors import UserError
 from siod.training.experiment import Compute
 from siod.training.placement import Node, Placement
-from siod.tuning.plan import (
+from siod.tuning.planning.plan import (
     Room,
     Trial,
     concurrency,

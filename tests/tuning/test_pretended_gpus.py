@@ -41,10 +41,10 @@ from pathlib import Path
 
 from ray import tune
 
-from siod.tuning.cluster import session
-from siod.tuning.driver import _resources
-from siod.tuning.jobs import prepare_jobs
-from siod.tuning.plan import place_trials, plan
+from siod.tuning.running.cluster import session
+from siod.tuning.running.driver import _resources
+from siod.tuning.planning.jobs import prepare_jobs
+from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.settings import with_settings
 from siod.tuning.study import load_study
 
@@ -161,7 +161,7 @@ def test_a_plan_says_what_a_run_then_does(address: str, tmp_path: Path) -> None:
 
 OWN = """
 import os, ray
-from siod.tuning.cluster import machines, session
+from siod.tuning.running.cluster import machines, session
 with machines() as planned, session() as nodes:
     assert nodes == planned, (nodes, planned)
     print(ray.get(ray.remote(

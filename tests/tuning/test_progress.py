@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from siod.tuning.board import Board
-from siod.tuning.progress import FRAME_LINES, render, shown, summary
+from siod.tuning.showing.board import Board
+from siod.tuning.showing.progress import FRAME_LINES, render, shown, summary
 
 
 def a_board(trials: int = 3) -> Board:

@@ -12,15 +12,15 @@ from filelock import FileLock
 from siod.errors import UserError
 from siod.json_file import read_json
 from siod.tracking.mlflow import Store
-from siod.tuning.runner import run_study
-from siod.tuning.single import train_one
+from siod.tuning.running.runner import run_study
+from siod.tuning.running.single import train_one
 from siod.tuning.study import Arm, Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from siod.tracking.records import StudyRecord, TrialRecord
-    from siod.tuning.runner import StudyOutcome
+    from siod.tuning.running.runner import StudyOutcome
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

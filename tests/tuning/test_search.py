@@ -10,10 +10,10 @@ import pytest
 
 from siod.data.source import prepare
 from siod.errors import UserError
-from siod.tuning.best import Best, best_of, trials_left, tuned
-from siod.tuning.search import Campaign, database_url, derived, searched
+from siod.tuning.searching.best import Best, best_of, trials_left, tuned
+from siod.tuning.searching.search import Campaign, database_url, derived, searched
 from siod.tuning.space import Choice, Float, Int, Search
-from siod.tuning.trial import Job
+from siod.tuning.trials.trial import Job
 
 if TYPE_CHECKING:
     from siod.data.source import PreparedData

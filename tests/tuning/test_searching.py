@@ -9,8 +9,8 @@ from ray.util import placement_group_table
 
 from siod.cli.study_status import lines
 from siod.tracking.mlflow import Store
-from siod.tuning.best import best_of, tuned
-from siod.tuning.runner import run_study
+from siod.tuning.running.runner import run_study
+from siod.tuning.searching.best import best_of, tuned
 from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from siod.training.experiment import Experiment
-    from siod.tuning.runner import StudyOutcome
+    from siod.tuning.running.runner import StudyOutcome
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The third learns nothing and is far behind after its first epoch; the fourth is infinite after its first step.

@@ -13,10 +13,10 @@ from siod.data.annotation_sets import Full, Keep
 from siod.data.source import CocoFolder
 from siod.training.experiment import Scratch
 from siod.tuning.arms import confounded
-from siod.tuning.fitted_detector import fit_detector
-from siod.tuning.fitting import fit
+from siod.tuning.fitting.detector import fit_detector
+from siod.tuning.fitting.recipe import fit
+from siod.tuning.fitting.study_file import Draft, render
 from siod.tuning.study import load_study
-from siod.tuning.study_file import Draft, render
 from tests.tuning.test_fitting import data
 
 PROFILE = data([50, 60, 70])

@@ -16,12 +16,12 @@ from siod.methods.pseudo import PseudoBoxes
 from siod.methods.teacher_student import TeacherStudent
 from siod.tracking.mlflow import Store
 from siod.training.experiment import Experiment
-from siod.tuning.jobs import in_stages, prepare_jobs, teachers_of
-from siod.tuning.plan import plan
-from siod.tuning.runner import run_study
+from siod.tuning.planning.jobs import in_stages, prepare_jobs, teachers_of
+from siod.tuning.planning.plan import plan
+from siod.tuning.running.runner import run_study
 from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
-from siod.tuning.trial import Job
+from siod.tuning.trials.trial import Job
 
 TAUGHT = TeacherStudent(pseudo=PseudoBoxes(min_score=0.2))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from siod.tuning.watch import why_it_died
+from siod.tuning.running.watch import why_it_died
 
 
 def test_a_process_that_ended_without_a_word_may_have_ended_for_many_reasons(tmp_path: Path) -> None:

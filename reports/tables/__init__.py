@@ -1,0 +1,1 @@
+"""The paper-style tables in every format."""

@@ -1,0 +1,1 @@
+"""Defects of annotation files: found, told, repaired."""

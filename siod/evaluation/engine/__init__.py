@@ -1,0 +1,1 @@
+"""One pass over detections: ranked, paired, matched, counted."""

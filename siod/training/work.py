@@ -1,0 +1,80 @@
+"""What one worker of a run does, whichever carrier it has: the loop, and what rank 0 leaves behind."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from siod.json_file import write_json
+from siod.training import loop, results
+from siod.training.distributed import gather_objects
+from siod.training.evaluate import concatenate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from siod.data.source import PreparedData
+    from siod.training.context import Context
+    from siod.training.experiment import Experiment
+
+
+def carry_out(
+    experiment: Experiment,
+    data: PreparedData,
+    context: Context,
+    initial_weights: Path | None,
+    teacher: Path | None = None,
+) -> None:
+    """Run the loop on one worker and let rank 0 write what it leaves behind.
+
+    Args:
+        experiment: What to learn.
+        data: Its prepared files.
+        context: This worker's place.
+        initial_weights: From ``siod.training.weights.ensure``.
+        teacher: From ``siod.training.run.ensure_teacher``.
+    """
+    with _log_file(context):
+        trained = loop.run(experiment, data, context, initial_weights=initial_weights, teacher=teacher)
+        finish(trained, context)
+
+
+def finish(trained: loop.Trained, context: Context) -> None:
+    """Write history, detections and, last of all, the result of a run; all workers call this.
+
+    Args:
+        trained: What the loop returned on this worker.
+        context: This worker's place.
+    """
+    shards = gather_objects(trained.detections, context.world_size)
+    on_test = trained.test_detections
+    test_shards = [] if on_test is None else gather_objects(on_test, context.world_size)
+    if context.rank != 0:
+        return
+    if test_shards:
+        write_json(context.run_dir / results.TEST_DETECTIONS, concatenate(test_shards).coco_results())
+    write_json(context.run_dir / results.HISTORY, trained.history)
+    write_json(context.run_dir / results.DETECTIONS, concatenate(shards).coco_results())
+    write_json(context.run_dir / results.RESULT, results.summary(trained.history))
+
+
+@contextmanager
+def _log_file(context: Context) -> Iterator[None]:
+    """Send the log of rank 0 to ``train.log`` in the run folder."""
+    if context.rank != 0:
+        yield
+        return
+    logger = logging.getLogger("siod")
+    handler = logging.FileHandler(context.run_dir / "train.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()

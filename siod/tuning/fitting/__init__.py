@@ -1,0 +1,1 @@
+"""A study that fits somebody's data and machine."""

@@ -1,0 +1,169 @@
+"""Put the files of planned trials in place: data, initial weights, and one folder per identity."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from siod.data import coco
+from siod.data.source import prepare
+from siod.errors import UserError
+from siod.training import weights
+from siod.training.input_sizes import refuse_unfit_inputs, refuse_vanishing_images
+from siod.training.run import teacher_of
+from siod.training.scales import refuse_other_scale
+from siod.tuning.trials.gallery import choose_images
+from siod.tuning.trials.trial import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from siod.data.source import Check, PreparedData
+    from siod.tuning.planning.plan import Trial
+
+TEACHER = "teacher"
+
+
+def prepare_jobs(
+    trials: Sequence[Trial],
+    *,
+    runs_dir: Path,
+    cache_dir: Path,
+    baseline: str,
+    check_images: Check = "refuse",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Job, ...]:
+    """Prepare the data of all trials and name their folders.
+
+    Args:
+        trials: What is planned.
+        runs_dir: Trials train in ``trials/<identity>`` below it.
+        cache_dir: Where generated data and derived sets are kept.
+        baseline: The arm whose validation images make the gallery.
+        check_images: What to do with images that do not decode.
+        progress: Called with the number of images made or checked and of all.
+
+    Returns:
+        One job per trial, in the same order.
+
+    Raises:
+        UserError: The data is missing or refused, or does not fit what an arm does with it.
+    """
+    prepared: dict[str, PreparedData] = {}
+    # Seeds share their arm's data.
+    one_of_arm = {trial.arm.name: trial for trial in trials}
+    keys = {name: _data_key(trial) for name, trial in one_of_arm.items()}
+    for trial in one_of_arm.values():
+        key = keys[trial.arm.name]
+        if key not in prepared:
+            prepared[key] = prepare(
+                trial.experiment.data,
+                trial.experiment.annotations,
+                cache_dir,
+                check_images=check_images,
+                progress=progress,
+            )
+        _refuse_unfit(trial, prepared[key])
+    reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
+    shown = prepared[keys[reference.arm.name]]
+    ids = choose_images(coco.read(shown.val))
+    jobs = []
+    for trial in trials:
+        data = prepared[keys[trial.arm.name]]
+        identity = trial.experiment.identity(data.fingerprint)
+        jobs.append(
+            Job(
+                arm=trial.arm.name,
+                experiment=trial.experiment,
+                data=data,
+                identity=identity,
+                run_dir=runs_dir / "trials" / identity,
+                cache_dir=cache_dir,
+                gallery_ids=ids if data.val == shown.val else (),
+            )
+        )
+    return tuple(jobs)
+
+
+def _refuse_unfit(trial: Trial, data: PreparedData) -> None:
+    """Refuse before it is paid for what cannot train or would be judged at another scale."""
+    experiment = trial.experiment
+    longest_px = None if data.copies is None else data.copies.longest_px
+    try:
+        refuse_unfit_inputs(experiment)
+        refuse_vanishing_images(experiment, data.train_sizes, data.val_sizes + data.test_sizes)
+        refuse_other_scale(
+            experiment.augmentation,
+            experiment.evaluation,
+            data.train_sizes,
+            data.val_sizes,
+            longest_px=longest_px,
+            can_shrink=experiment.data.kind != "digits",
+        )
+    except UserError as error:
+        raise UserError(f"{trial.arm.name}: {error}") from error
+
+
+def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The teachers that the methods of some jobs label with, as jobs of their own.
+
+    Args:
+        jobs: Of a study, or the bases of a search.
+
+    Returns:
+        Each teacher once, named ``teacher:ARM`` after the first arm that needs it; one that is among the jobs is that
+        job.
+    """
+    known = {job.identity: job for job in jobs}
+    found: dict[str, Job] = {}
+    arms: dict[str, str] = {}
+    for job in jobs:
+        teacher = teacher_of(job.experiment)
+        if teacher is None:
+            continue
+        identity = teacher.identity(job.data.fingerprint)
+        # Seeds of one teacher share a name.
+        arm = arms.setdefault(teacher.model_copy(update={"seed": 0}).identity(job.data.fingerprint), job.arm)
+        made = replace(job, arm=f"{TEACHER}:{arm}", experiment=teacher, identity=identity, gallery_ids=(), number=None)
+        made = replace(made, run_dir=(job.run_dir.parent / identity))
+        found.setdefault(identity, known.get(identity, made))
+    return tuple(found.values())
+
+
+def in_stages(jobs: Sequence[Job]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """Split jobs into those that others wait for, and the others.
+
+    Args:
+        jobs: To be trained.
+
+    Returns:
+        Teachers that have no result yet, those that are none of the jobs among them; then the other jobs.
+    """
+    teachers = tuple(teacher for teacher in teachers_of(jobs) if teacher.result() is None)
+    first = {teacher.identity for teacher in teachers}
+    return teachers, tuple(job for job in jobs if job.identity not in first)
+
+
+def _data_key(trial: Trial) -> str:
+    experiment = trial.experiment
+    return experiment.data.model_dump_json() + experiment.annotations.model_dump_json()
+
+
+def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float], None] | None = None) -> None:
+    """Have the initial weights of all jobs ready, so that no two trials wait for the same download or pretraining.
+
+    Args:
+        jobs: What is about to run.
+        progress: Called after each epoch of a pretraining with epoch, epochs and accuracy.
+    """
+    for job in jobs:
+        weights.ensure(job.experiment, job.cache_dir, progress=progress)
+
+
+def forget(jobs: Sequence[Job]) -> None:
+    """Delete the folders of jobs, so that they train again from the start."""
+    for job in jobs:
+        if job.run_dir.exists():
+            shutil.rmtree(job.run_dir)

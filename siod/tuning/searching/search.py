@@ -1,0 +1,355 @@
+"""The search of a study: which settings to train next, which trials to end early, which were best (knows Optuna).
+
+Each arm has an Optuna study of its own, named ``<study>/<arm>``, in one database. All that a search needs to
+continue stands there and in the trials' folders: a search that was cut off finds its unfinished trials, trains them
+to their end, and asks on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from siod.errors import UserError
+from siod.tracking.connection import sqlite_uri
+from siod.training.phases import total_epochs
+from siod.training.placement import Placement
+from siod.tuning.planning.jobs import teachers_of
+from siod.tuning.space import Choice, Float, Search, applicable, combinations, own_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from siod.tuning.space import Distribution
+    from siod.tuning.study import Study
+    from siod.tuning.trials.trial import Job
+
+DATABASE = "optuna.db"
+CHANGES, GPU_HOURS = "changes", "gpu_hours"
+SECONDS_PER_HOUR = 3600.0
+# Random trials before a model of the objective is worth asking.
+FEWEST_STARTUP, MOST_STARTUP = 4, 10
+REDUCTION = 3
+
+
+@dataclass
+class Searched:
+    """An arm in a search: its part of the space, and a job at its own settings.
+
+    Args:
+        base: The job.
+        space: By dotted path.
+        study: Its Optuna study.
+        budget: How many trials it may ask for.
+        unfinished: Trials that an earlier call began and that have not ended.
+        sampler: Of the proposal with a number. Every proposal has its own, so that it follows from its number and
+            from what is known by then, whether or not the search was cut off in between.
+    """
+
+    base: Job
+    space: dict[str, Distribution]
+    study: optuna.Study
+    budget: int
+    unfinished: list[FrozenTrial]
+    sampler: Callable[[int], optuna.samplers.BaseSampler]
+
+    def gpu_hours(self) -> float:
+        """What its ended trials have used."""
+        return sum(float(trial.user_attrs.get(GPU_HOURS, 0.0)) for trial in self.study.get_trials(deepcopy=False))
+
+    def ask(self) -> optuna.Trial:
+        """Propose a trial."""
+        self.study.sampler = self.sampler(self.asked())
+        return self.study.ask()
+
+    def resume(self) -> optuna.Trial:
+        """Take up a trial that has not ended."""
+        frozen = self.unfinished.pop(0)
+        self.study.sampler = self.sampler(frozen.number)
+        # The only way to a trial that was begun by a process that is gone.
+        return optuna.Trial(self.study, frozen._trial_id)  # noqa: SLF001
+
+    def asked(self) -> int:
+        """How many trials were asked for, waiting ones left out."""
+        return sum(trial.state != TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
+
+
+@dataclass
+class Campaign:
+    """All searches of a study.
+
+    Args:
+        study: Has a space.
+        arms: By name, those with something to tune.
+        clock: Seconds that never run backwards.
+    """
+
+    study: Study
+    arms: dict[str, Searched]
+    clock: Callable[[], float] = time.monotonic
+    _trials: dict[str, optuna.Trial] = field(default_factory=dict)
+    _open: dict[str, str] = field(default_factory=dict)
+    _twins: dict[str, list[Job]] = field(default_factory=dict)
+    _asked_at: dict[str, float] = field(default_factory=dict)
+    _began: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self._began = self.clock()
+
+    @classmethod
+    def open(cls, study: Study, bases: Mapping[str, Job], folder: Path) -> Campaign:
+        """Open or create the searches.
+
+        Args:
+            study: With space and search.
+            bases: A prepared job of each arm at its own settings, by the arm's name.
+            folder: Of the study; the database is made there unless the search names another.
+
+        Raises:
+            UserError: The database cannot be opened, or belongs to another space.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        search = search_of(study)
+        storage = storage_of(database_url(study, folder))
+        arms = {}
+        for index, (name, base) in enumerate(bases.items()):
+            space = applicable(study.space, base.experiment)
+            if space:
+                arms[name] = _open_arm(f"{study.name}/{name}", search, base, space, storage, index)
+        return cls(study, arms)
+
+    def may_ask(self, name: str) -> bool:
+        """Whether ``arm/number`` is or can be one of its trials."""
+        arm, _, number = name.rpartition("/")
+        return arm in self.arms and int(number) < max(self.arms[arm].budget, self.arms[arm].asked())
+
+    def is_left(self) -> bool:
+        """Whether anything is left to train."""
+        return any(arm.unfinished or (arm.asked() < arm.budget and not self._spent(arm)) for arm in self.arms.values())
+
+    def teachers(self) -> tuple[Job, ...]:
+        """The teachers that are the same for all trials of an arm; others are trained by the trial that asks."""
+        return teachers_of(
+            [arm.base for arm in self.arms.values() if all(path.startswith("method.") for path in arm.space)]
+        )
+
+    def past(self) -> Iterator[tuple[str, str, float | None]]:
+        """Name, state (``complete``, ``pruned``, ``fail``) and objective of the trials that ended before."""
+        for name, arm in self.arms.items():
+            for trial in arm.study.get_trials(deepcopy=False):
+                if trial.state.is_finished():
+                    value = trial.values[0] if trial.values else None
+                    yield f"{name}/{trial.number}", trial.state.name.lower(), value
+
+    def ask(self) -> Job | None:
+        """The next job to train, from the arm that has had the fewest; None when all budgets are spent.
+
+        What is proposed while it is being trained already is not trained twice: it ends as the other does.
+        """
+        while (job := self._proposed()) is not None:
+            twin = next((name for name, identity in self._open.items() if identity == job.identity), None)
+            if twin is None:
+                self._open[job.name] = job.identity
+                return job
+            self._twins.setdefault(twin, []).append(job)
+        return None
+
+    def _proposed(self) -> Job | None:
+        for searched in self.arms.values():
+            if searched.unfinished:
+                return self._job(searched, searched.resume())
+        hours = search_of(self.study).hours
+        if hours is not None and self.clock() - self._began > hours * SECONDS_PER_HOUR:
+            return None
+        left = [(searched.asked(), name) for name, searched in self.arms.items() if not self._spent(searched)]
+        open_arms = [(asked, name) for asked, name in left if asked < self.arms[name].budget]
+        if not open_arms:
+            return None
+        searched = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
+        return self._job(searched, searched.ask())
+
+    def _spent(self, searched: Searched) -> bool:
+        limit = search_of(self.study).gpu_hours
+        return limit is not None and searched.gpu_hours() >= limit
+
+    def _job(self, searched: Searched, trial: optuna.Trial) -> Job:
+        changes = {path: _suggest(trial, path, distribution) for path, distribution in searched.space.items()}
+        trial.set_user_attr(CHANGES, changes)
+        job = derived(searched.base, changes, trial.number)
+        self._trials[job.name] = trial
+        self._asked_at[job.name] = self.clock()
+        return job
+
+    def changes_of(self, job: Job) -> dict[str, Any]:
+        """The settings that were proposed for a job."""
+        changes: dict[str, Any] = self._trials[job.name].user_attrs[CHANGES]
+        return changes
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Hear of an epoch; whether the trial should end after the present one."""
+        search, trial = search_of(self.study), self._trials[job.name]
+        value = metrics.get(self.study.objective)
+        # A trial that continues tells its last epoch again; there is no public view of what it told before.
+        told = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
+        if search.pruner == "none" or value is None or epoch in told:
+            return False
+        trial.report(value, epoch)
+        return epoch >= search.grace_epochs and trial.should_prune()
+
+    def finish(self, job: Job, metrics: Mapping[str, float]) -> None:
+        """A trial has its result; one whose cost could not be told (see :mod:`siod.training.cost`) is not scored."""
+        cost = search_of(self.study).cost
+        values = [metrics.get(name) for name in (self.study.objective, *([] if cost is None else [f"cost/{cost}"]))]
+        known = [value for value in values if value is not None]
+        if len(known) == len(values):
+            self._tell(job, known, TrialState.COMPLETE)
+        else:
+            self.fail(job)
+
+    def prune(self, job: Job) -> None:
+        """A trial was ended early."""
+        self._tell(job, None, TrialState.PRUNED)
+
+    def fail(self, job: Job) -> None:
+        """A trial failed; it counts against the budget and is never scored."""
+        self._tell(job, None, TrialState.FAIL)
+
+    def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
+        self._open.pop(job.name, None)
+        placement = Placement.of(job.experiment.compute)
+        hours = (self.clock() - self._asked_at[job.name]) / SECONDS_PER_HOUR
+        self._trials[job.name].set_user_attr(GPU_HOURS, hours * placement.workers * placement.gpus)
+        for each in (job, *self._twins.pop(job.name, ())):
+            self.arms[each.arm].study.tell(self._trials.pop(each.name), values, state=state)
+
+
+def searched(study: Study) -> Study:
+    """The search as a study of its own, in which a trial's number stands in place of its seed."""
+    numbers = tuple(range(search_of(study).trials))
+    return study.model_copy(update={"name": f"{study.name}.search", "seeds": numbers, "space": {}, "search": None})
+
+
+def derived(base: Job, changes: Mapping[str, Any], number: int) -> Job:
+    """A job with other settings, on the same data.
+
+    Args:
+        base: At the arm's own settings.
+        changes: By dotted path; none of them touches the data.
+        number: Of the trial in its search.
+    """
+    experiment = base.experiment.with_changes(changes)
+    identity = experiment.identity(base.data.fingerprint)
+    run_dir = base.run_dir.parent / identity
+    return replace(base, experiment=experiment, identity=identity, run_dir=run_dir, number=number)
+
+
+def database_url(study: Study, folder: Path) -> str:
+    """Where the search of a study is kept, as ``optuna-dashboard`` takes it."""
+    return search_of(study).storage or sqlite_uri(folder / DATABASE)
+
+
+def search_of(study: Study) -> Search:
+    """How a study is searched.
+
+    Raises:
+        UserError: It is not.
+    """
+    if study.search is None:
+        raise UserError(f"study {study.name!r} has no search; set search and space")
+    return study.search
+
+
+def storage_of(url: str) -> optuna.storages.BaseStorage:
+    """Open the database of a search, and quieten Optuna.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.storages.RDBStorage(url)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"search.storage {url!r} cannot be opened ({reason}); name a database that can") from error
+
+
+def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
+    name: str,
+    search: Search,
+    base: Job,
+    space: dict[str, Distribution],
+    storage: optuna.storages.BaseStorage,
+    index: int,
+) -> Searched:
+    directions = (
+        [StudyDirection.MAXIMIZE] if search.cost is None else [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    )
+    found = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    declared = {path: distribution.model_dump(mode="json") for path, distribution in space.items()}
+    if found.user_attrs.get("space", declared) != declared:
+        raise UserError(
+            f"search {name!r}: was begun with another space; rename the study, or delete the search from its database"
+        )
+    found.set_user_attr("space", declared)
+    trials = found.get_trials(deepcopy=False)
+    found.pruner = _pruner(search, total_epochs(base.experiment))
+    if search.sampler == "grid":
+        for parameters in combinations(space):
+            found.enqueue_trial(parameters, skip_if_exists=True)
+    elif search.own_first and not trials and (own := own_settings(space, base.experiment)) is not None:
+        found.enqueue_trial(own)
+    unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    first = search.seed + 10_007 * index
+    budget = budget_of(search, space)
+    return Searched(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
+
+
+def budget_of(search: Search, space: Mapping[str, Distribution]) -> int:
+    """How many trials an arm may ask for.
+
+    Args:
+        search: How it is searched.
+        space: Of the arm.
+    """
+    return min(search.trials, len(combinations(space))) if search.sampler == "grid" else search.trials
+
+
+def _sampler(search: Search, *, seed: int) -> optuna.samplers.BaseSampler:
+    startup = min(MOST_STARTUP, max(FEWEST_STARTUP, search.trials // 4))
+    if search.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+    if search.sampler == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+    if search.sampler == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=startup)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(search: Search, epochs: int) -> optuna.pruners.BasePruner:
+    if search.pruner == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=search.grace_epochs, reduction_factor=REDUCTION)
+    if search.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=search.grace_epochs, max_resource=max(epochs, search.grace_epochs), reduction_factor=REDUCTION
+        )
+    if search.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=FEWEST_STARTUP, n_warmup_steps=search.grace_epochs)
+    return optuna.pruners.NopPruner()
+
+
+def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Any:
+    if isinstance(distribution, Choice):
+        return trial.suggest_categorical(path, list(distribution.values))
+    if isinstance(distribution, Float):
+        value = trial.suggest_float(
+            path, distribution.low, distribution.high, log=distribution.log, step=distribution.step
+        )
+        return value if distribution.step is None else round(value, 12)
+    return trial.suggest_int(path, distribution.low, distribution.high, log=distribution.log, step=distribution.step)

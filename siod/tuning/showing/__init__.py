@@ -1,0 +1,1 @@
+"""A running study on a terminal, and images side by side."""

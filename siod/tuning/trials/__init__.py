@@ -1,0 +1,1 @@
+"""What one trial does in its own process, and what it leaves behind."""
