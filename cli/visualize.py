@@ -12,6 +12,7 @@ from siod.cli.options import CACHE, Cache, PlainDevice, absolute, asked_device, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siod.data.source import PreparedData
     from siod.training.predict import Trained
 
 Threshold = Annotated[
@@ -44,19 +45,20 @@ def visualize(
     """Draw detections at several score thresholds and, without IMAGES, what SPLG and PGCL find in training images."""
     refuse_occupied(out)
     writable_parent(out)
-    from siod.training.predict import image_files, load_trained  # noqa: PLC0415  (keeps --help fast)
+    from siod.training.predict import data_of, image_files, load_trained  # noqa: PLC0415  (keeps --help fast)
 
-    files = image_files([absolute(path) for path in images]) if images else None
+    files = image_files([absolute(path) for path in images]) if images else ()
     trained = load_trained(absolute(checkpoint), cache_dir=absolute(cache), compute=asked_device(device))
+    data = data_of(trained.experiment, cache_dir=absolute(cache)) if not files else None
     out.mkdir(exist_ok=True)
     thresholds = sorted(set(threshold))
-    if files is not None:
+    if data is None:
         drawn = _draw_scores(trained, files, thresholds, out)
         typer.echo(f"{drawn} pictures: {out}; what the miners find is drawn for images of the data set alone")
         return
-    drawn = _draw_scores_of_data(trained, count, thresholds, out)
+    drawn = _draw_scores_of_data(trained, data, count, thresholds, out)
     if trained.experiment.detector.mined_levels():
-        drawn += _draw_mining(trained, count, sorted(set(similarity)), out)
+        drawn += _draw_mining(trained, data, count, sorted(set(similarity)), out)
     else:
         family = trained.experiment.detector.family
         typer.echo(f"no mining pictures: this {family} was trained without detector.mining_branch", err=True)
@@ -75,16 +77,18 @@ def _draw_scores(trained: Trained, files: Sequence[Path], thresholds: Sequence[f
     return len(files)
 
 
-def _draw_scores_of_data(trained: Trained, count: int, thresholds: Sequence[float], out: Path) -> int:
+def _draw_scores_of_data(
+    trained: Trained, data: PreparedData, count: int, thresholds: Sequence[float], out: Path
+) -> int:
     """Draw validation images, with their instances beside."""
     from siod.data.coco import read  # noqa: PLC0415  (keeps --help fast)
     from siod.training.predict import detections_of  # noqa: PLC0415
     from siod.tuning.showing.panels import draw_panels, score_panels  # noqa: PLC0415
     from siod.tuning.trials.gallery import choose_images, study_gallery  # noqa: PLC0415
 
-    dataset = read(trained.data.val)
+    dataset = read(data.val)
     gallery = study_gallery(dataset, choose_images(dataset, count=count))
-    files = [trained.data.val_images / image.file for image in gallery.images]
+    files = [data.val_images / image.file for image in gallery.images]
     made = detections_of(trained, files)
     for place, (image, file) in enumerate(zip(gallery.images, files, strict=True)):
         truth = [(box[:4], gallery.categories[box.label]) for box in image.ground_truth]
@@ -93,12 +97,12 @@ def _draw_scores_of_data(trained: Trained, count: int, thresholds: Sequence[floa
     return len(files)
 
 
-def _draw_mining(trained: Trained, count: int, similarities: Sequence[float], out: Path) -> int:
+def _draw_mining(trained: Trained, data: PreparedData, count: int, similarities: Sequence[float], out: Path) -> int:
     from siod.training.visualize import mined_images  # noqa: PLC0415  (keeps --help fast)
     from siod.tuning.showing.panels import LEGEND, draw_panels, mining_panels  # noqa: PLC0415
 
-    made = mined_images(trained, count=count, similarities=similarities)
+    made = mined_images(trained, data, count=count, similarities=similarities)
     for image in made:
-        panels = mining_panels(image, trained.data.category_names)
+        panels = mining_panels(image, trained.category_names)
         draw_panels(image.file, panels, out / f"mining_{image.file.stem}.png", legend=LEGEND)
     return len(made)

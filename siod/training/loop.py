@@ -31,6 +31,7 @@ from siod.training.step import DetectorAndMiners, normalised, refuse_nonfinite
 from siod.training.weights import load_initial_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch.optim.lr_scheduler import LRScheduler
@@ -151,6 +152,11 @@ def _run(
         log.info("resuming after epoch %d of %d", len(history), total_epochs(experiment))
         context.report(len(history), history[-1])
     judged: Judged | None = None
+    about = {
+        "category_ids": list(data.category_ids),
+        "category_names": list(data.category_names),
+        **experiment.record(),
+    }
     for phase in phases(experiment):
         start = max(len(history) + 1, phase.first_epoch)
         if start > phase.last_epoch:
@@ -170,7 +176,7 @@ def _run(
                 metrics |= judged.metrics
             history = [*history, metrics | epoch_cost(began, memory)]
             log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
-            _save(folder, learner, history, experiment, context)
+            _save(folder, learner, history, about, context)
             context.report(epoch, history[-1])
             if not last and agree(stop_requested(context.run_dir), context.world_size, context.device):
                 raise Stopped(f"stopped after epoch {epoch} of {total_epochs(experiment)}; run again to continue")
@@ -361,9 +367,10 @@ def _save(
     folder: checkpoint.CheckpointFolder,
     learner: Learner,
     history: list[dict[str, float]],
-    experiment: Experiment,
+    about: Mapping[str, Any],
     context: Context,
 ) -> None:
+    """Save an epoch on rank 0; ``about`` is what the file says of its run beside what is learnt."""
     if context.rank != 0:
         return
     judged = [metrics["ap_s"] for metrics in history if "ap_s" in metrics]
@@ -372,6 +379,6 @@ def _save(
         "history": history,
         "epoch": len(history),
         "best_ap_s": max(judged, default=-1.0),
-        **experiment.record(),
+        **about,
     }
     folder.add(len(history), state, is_best=is_best)

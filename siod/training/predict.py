@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 from siod.data.coco import ImageRecord
 from siod.data.images import BrokenImageError
 from siod.data.resized import shrink_images
-from siod.data.source import prepare
+from siod.data.source import PreparedData, SmallCopies, prepare
 from siod.detectors.zoo import build
 from siod.errors import UserError
 from siod.json_file import write_json
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from siod.data.source import Check, PreparedData
+    from siod.data.source import Check
     from siod.detectors.detector import Detector
     from siod.training.evaluate import DetectionArrays
 
@@ -64,19 +64,21 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint's detector, what it was trained by, and on what.
+    """A checkpoint's detector, what it was trained by, and what it tells apart.
 
     Args:
         detector: In evaluation mode, on its device.
         experiment: Of the run.
-        data: Of the run.
+        category_ids: The data set's id of each label, ascending.
+        category_names: By label.
         device: Where it is.
         loader_workers: Processes that decode images for it.
     """
 
     detector: Detector
     experiment: Experiment
-    data: PreparedData
+    category_ids: tuple[int, ...]
+    category_names: tuple[str, ...]
     device: torch.device = CPU
     loader_workers: int = 0
 
@@ -86,11 +88,12 @@ def load_trained(checkpoint_file: Path, *, cache_dir: Path, compute: Compute = A
 
     Args:
         checkpoint_file: Of a run's ``checkpoints``, or the run's folder for its best one.
-        cache_dir: Where the run's data set is.
+        cache_dir: Where the run's data set is; asked for its categories where a checkpoint of an earlier version does
+            not name them.
         compute: What it may use of this machine; where the run was trained does not matter.
 
     Raises:
-        UserError: It is no checkpoint, or the data set is not there.
+        UserError: It is no checkpoint.
         RunError: A GPU is asked for that is not there.
     """
     placement = Placement.of(place(compute, [this_machine()]))
@@ -98,11 +101,31 @@ def load_trained(checkpoint_file: Path, *, cache_dir: Path, compute: Compute = A
     file = best_of(checkpoint_file)
     state = checkpoint.load(file)
     experiment = Experiment.recorded(state, source=str(file))
+    categories = state if "category_names" in state else vars(data_of(experiment, cache_dir=cache_dir))
+    ids, names = tuple(categories["category_ids"]), tuple(categories["category_names"])
+    detector = _detector(state, experiment, num_classes=len(names)).to(device)
+    return Trained(detector, experiment, ids, names, device, placement.loader_workers)
+
+
+def data_of(experiment: Experiment, *, cache_dir: Path) -> PreparedData:
+    """The files of a run that was trained.
+
+    Args:
+        experiment: Of the run.
+        cache_dir: Where its data set is.
+
+    Raises:
+        UserError: The data set is not there.
+    """
     # Small copies cannot be made of broken images, which the run may have left out.
-    check: Check = "off" if getattr(experiment.data, "longest_px", None) is None else "skip"
-    data = prepare(experiment.data, experiment.annotations, cache_dir, check_images=check)
-    detector = _detector(state, experiment, data).to(device)
-    return Trained(detector, experiment, data, device, placement.loader_workers)
+    check: Check = "off" if _longest_px(experiment) is None else "skip"
+    return prepare(experiment.data, experiment.annotations, cache_dir, check_images=check)
+
+
+def _longest_px(experiment: Experiment) -> int | None:
+    """Longest side of the small copies that a run looked at, if it did."""
+    longest: int | None = getattr(experiment.data, "longest_px", None)
+    return longest
 
 
 def best_of(path: Path) -> Path:
@@ -156,7 +179,7 @@ def predict(
     Args:
         checkpoint_file: Of a run's ``checkpoints``, or the run's folder for its best one.
         files: Of :func:`image_files`.
-        cache_dir: Where the data set is that names the categories.
+        cache_dir: As for :func:`load_trained`.
         compute: What it may use of this machine.
         records: As for :func:`detections_of`.
         progress: Likewise.
@@ -190,9 +213,8 @@ def detections_of(
     Raises:
         UserError: An image cannot be read, or is not of the size that its record states.
     """
-    data = trained.data
     categories = [
-        {"id": number, "name": name} for number, name in zip(data.category_ids, data.category_names, strict=True)
+        {"id": number, "name": name} for number, name in zip(trained.category_ids, trained.category_names, strict=True)
     ]
     if records is None:
         records = [_record(place, file) for place, file in enumerate(files, start=1)]
@@ -213,12 +235,21 @@ def _found(
     """Let the detector look at images as if they were its validation set, whose files are kept in ``folder``."""
     annotations = folder / "images.json"
     write_json(annotations, {"images": to_builtins(records), "annotations": [], "categories": categories})
-    copies = trained.data.copies
-    if copies is not None:
-        copies = replace(copies, val=folder / "copies")
-        shrink_images(records, ROOT, copies.val, copies.longest_px, progress=progress)
-    # The name of the folder stands for its content: what is remembered of other images must not be used.
-    data = replace(trained.data, val=annotations, val_images=ROOT, fingerprint=str(folder), copies=copies)
+    longest_px, copies = _longest_px(trained.experiment), None
+    if longest_px is not None:
+        copies = SmallCopies(longest_px, train=folder / "copies", val=folder / "copies")
+        shrink_images(records, ROOT, copies.val, longest_px, progress=progress)
+    data = PreparedData(
+        train=annotations,
+        train_full=annotations,
+        train_images=ROOT,
+        val=annotations,
+        val_images=ROOT,
+        fingerprint=str(folder),  # stands for its content: what is remembered of other images must not be used
+        category_names=trained.category_names,
+        category_ids=trained.category_ids,
+        copies=copies,
+    )
     evaluation, precision = trained.experiment.evaluation, trained.experiment.evaluated_in()
     # Processes are worth their start where there are batches to hand out.
     loaders = min(trained.loader_workers, len(records) // evaluation.batch_size)
@@ -249,9 +280,9 @@ def _record(number: int, file: Path) -> ImageRecord:
     return ImageRecord(number, file.relative_to(ROOT).as_posix(), width, height)
 
 
-def _detector(state: dict[str, Any], experiment: Experiment, data: PreparedData) -> Detector:
+def _detector(state: dict[str, Any], experiment: Experiment, *, num_classes: int) -> Detector:
     """The detector that was judged: the trained one, or the teacher of a method that keeps one."""
-    detector = build(experiment.detector, num_classes=len(data.category_names))
+    detector = build(experiment.detector, num_classes=num_classes)
     judged = getattr(experiment.method, "judged", "")
     detector.load_state_dict(state["method"]["teacher"] if judged == "teacher" else state["model"])
     return detector.eval()

@@ -13,6 +13,7 @@ from siod.training import loop, results, weights
 from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
 from siod.training.devices import reserved_device, this_machine
+from siod.training.fitness import refuse_unfit
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import alone_in
 from siod.training.work import carry_out
@@ -56,13 +57,15 @@ def train(
         The final metrics (``siod.training.results.summary``).
 
     Raises:
-        UserError: The folder belongs to another experiment or is in use, or weights are missing.
+        UserError: The folder belongs to another experiment or is in use, weights are missing, or the experiment cannot
+            learn from these images.
         RunError: The run failed or was stopped, or who holds the folder gives no sign of life.
     """
     finished = results.read_result(run_dir)
     if finished is not None:
         _claim(run_dir, experiment, data)
         return finished
+    refuse_unfit(experiment, data)
     experiment = placed(experiment, (this_machine(),))
     run_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(run_dir, wait):

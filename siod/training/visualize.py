@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from siod.data.source import PreparedData
     from siod.dminer.dminer import Mining
     from siod.dminer.mining_quality import MiningCounts
     from siod.training.predict import Trained
@@ -63,13 +64,16 @@ class MinedImage:
     found: tuple[Found, ...]
 
 
-def mined_images(trained: Trained, *, count: int, similarities: Sequence[float]) -> tuple[MinedImage, ...]:
+def mined_images(
+    trained: Trained, data: PreparedData, *, count: int, similarities: Sequence[float]
+) -> tuple[MinedImage, ...]:
     """Let the miners look at training images through a trained detector.
 
     Settings that are not asked for are those of the run, or the paper's where it had no miner.
 
     Args:
         trained: A detector with dense features.
+        data: Of its run, as :func:`siod.training.predict.data_of` finds it.
         count: How many images, spread evenly over those with an annotation and, where there are any, with a hidden
             instance.
         similarities: Least similarities that SPLG is shown with, in [-1, 1].
@@ -87,19 +91,17 @@ def mined_images(trained: Trained, *, count: int, similarities: Sequence[float])
             f"this {trained.experiment.detector.family} was trained without detector.mining_branch and has no "
             "features to mine in; name a checkpoint of one that has it"
         )
-    places = _telling(trained, count)
+    places = _telling(data, count)
     evaluation = trained.experiment.evaluation
-    batches = plain_training_images(
-        trained.data, places, input_size=evaluation.input_size, short_edge=evaluation.short_edge
-    )
-    files = {image.id: image.file_name for image in read(trained.data.train).images}
+    batches = plain_training_images(data, places, input_size=evaluation.input_size, short_edge=evaluation.short_edge)
+    files = {image.id: image.file_name for image in read(data.train).images}
     made = []
     for batch in batches:
         (image_id,), (target,) = batch.image_ids, batch.targets
         made.append(
             MinedImage(
                 image_id=image_id,
-                file=trained.data.train_images / files[image_id],
+                file=data.train_images / files[image_id],
                 annotated=_boxes(batch, target.boxes_xyxy, target.labels),
                 hidden=_boxes(batch, target.hidden_boxes_xyxy, target.hidden_labels),
                 found=_mined(trained, batch, similarities),
@@ -108,14 +110,14 @@ def mined_images(trained: Trained, *, count: int, similarities: Sequence[float])
     return tuple(made)
 
 
-def _telling(trained: Trained, count: int) -> list[int]:
+def _telling(data: PreparedData, count: int) -> list[int]:
     """Places of the images that show most: with something to learn from, and something that was hidden."""
-    learnt, full = read(trained.data.train), read(trained.data.train_full)
+    learnt, full = read(data.train), read(data.train_full)
     kept = {learnt.images[index].id: len(learnt.rows_of_image(index)) for index in range(len(learnt.images))}
     whole = {full.images[index].id: len(full.rows_of_image(index)) for index in range(len(full.images))}
     annotated = [place for place, image in enumerate(learnt.images) if kept[image.id]]
     if not annotated:
-        raise UserError(f"{trained.data.train_images}: no training image has an annotation; nothing can be mined")
+        raise UserError(f"{data.train_images}: no training image has an annotation; nothing can be mined")
     hiding = [place for place in annotated if whole.get(learnt.images[place].id, 0) > kept[learnt.images[place].id]]
     chosen = hiding or annotated
     return [chosen[number * len(chosen) // count] for number in range(count)] if len(chosen) > count else chosen

@@ -132,6 +132,26 @@ def test_predict_takes_ids_from_the_users_file_and_agrees_with_the_run(
     assert len(list((tmp_path / "found").glob("*.png"))) == 5
 
 
+def test_predicting_does_not_ask_for_the_data_set_of_the_run(run_dir: Path, data: PreparedData, tmp_path: Path) -> None:
+    files = [data.val_images / "000001.jpg"]
+    made = predict(run_dir, files, cache_dir=tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+    categories = made.document["categories"]
+    assert [one["id"] for one in categories] == list(data.category_ids)
+    assert [one["name"] for one in categories] == list(data.category_names)
+
+
+def test_a_checkpoint_of_before_it_named_its_categories_asks_the_data_set(
+    run_dir: Path, data: PreparedData, cache_dir: Path, tmp_path: Path
+) -> None:
+    state = torch.load(run_dir / "checkpoints" / "best.pt", weights_only=True)
+    earlier = {name: value for name, value in state.items() if not name.startswith("category_")}
+    assert len(earlier) == len(state) - 2
+    torch.save(earlier, tmp_path / "earlier.pt")
+    trained = load_trained(tmp_path / "earlier.pt", cache_dir=cache_dir)
+    assert (trained.category_ids, trained.category_names) == (data.category_ids, data.category_names)
+
+
 def test_predict_tells_how_far_it_is(run_dir: Path, data: PreparedData, cache_dir: Path) -> None:
     told: list[tuple[int, int]] = []
     files = [data.val_images / "000001.jpg", data.val_images / "000002.jpg"]
@@ -141,7 +161,7 @@ def test_predict_tells_how_far_it_is(run_dir: Path, data: PreparedData, cache_di
 
 
 def test_miners_are_shown_on_the_users_images(run_dir: Path, data: PreparedData, cache_dir: Path) -> None:
-    (shown,) = mined_images(load_trained(run_dir, cache_dir=cache_dir), count=1, similarities=[0.6])
+    (shown,) = mined_images(load_trained(run_dir, cache_dir=cache_dir), data, count=1, similarities=[0.6])
     assert shown.file == data.train_images / coco.read(data.train).images[0].file_name
     learnt, full = coco.read(data.train), coco.read(data.train_full)
     for boxes, dataset in ((shown.annotated, learnt), (shown.annotated + shown.hidden, full)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ from siod.training.visualize import Box, mined_images
 def trained(spec: DetectorSpec, small: Experiment, data: PreparedData) -> Trained:
     torch.manual_seed(0)
     detector = build(spec, num_classes=len(data.category_names)).eval()
-    return Trained(detector, small.with_changes({"detector": spec, "dminer": None}), data)
+    experiment = small.with_changes({"detector": spec, "dminer": None})
+    return Trained(detector, experiment, data.category_ids, data.category_names)
 
 
 def boxes_of(path: Path, image_id: int) -> set[tuple[float, ...]]:
@@ -45,7 +47,7 @@ def rounded(boxes: tuple[tuple[Box, int], ...]) -> set[tuple[float, ...]]:
 def test_every_family_shows_where_its_miners_look(
     spec: DetectorSpec, small: Experiment, small_data: PreparedData
 ) -> None:
-    made = mined_images(trained(spec, small, small_data), count=2, similarities=(-1.0, 1.0))
+    made = mined_images(trained(spec, small, small_data), small_data, count=2, similarities=(-1.0, 1.0))
     assert len(made) == 2
     for image in made:
         assert rounded(image.annotated) == boxes_of(small_data.train, image.image_id)
@@ -67,7 +69,7 @@ def test_every_family_shows_where_its_miners_look(
 def test_cells_are_squares_of_the_detectors_stride_in_the_image_file(
     small: Experiment, small_data: PreparedData
 ) -> None:
-    (image,) = mined_images(trained(CENTERNET_TINY, small, small_data), count=1, similarities=(-1.0,))
+    (image,) = mined_images(trained(CENTERNET_TINY, small, small_data), small_data, count=1, similarities=(-1.0,))
     size_px = small_data_size(small_data, image.image_id)
     cells = image.found[0].positions["splg"]
     # The input is the image itself, padded: cells are whole, in rows and columns of four pixels.
@@ -82,14 +84,14 @@ def small_data_size(data: PreparedData, image_id: int) -> int:
 
 def test_a_detector_without_features_to_mine_in_says_so(small: Experiment, small_data: PreparedData) -> None:
     with pytest.raises(UserError, match=r"trained without detector\.mining_branch"):
-        mined_images(trained(FASTER_RCNN_TINY, small, small_data), count=1, similarities=())
+        mined_images(trained(FASTER_RCNN_TINY, small, small_data), small_data, count=1, similarities=())
 
 
 def test_settings_of_the_run_are_shown(small: Experiment, small_data: PreparedData) -> None:
     plain = trained(CENTERNET_TINY, small, small_data)
     mining = DMiner().with_changes({"splg.min_similarity": 0.25, "pgcl.top_m": 7})
-    own = Trained(plain.detector, plain.experiment.with_changes({"dminer": mining}), plain.data)
-    (image,) = mined_images(own, count=1, similarities=())
+    own = replace(plain, experiment=plain.experiment.with_changes({"dminer": mining}))
+    (image,) = mined_images(own, small_data, count=1, similarities=())
     assert [found.title for found in image.found] == ["PGCL, the best 7", "SPLG at 0.25, and PGCL"]
     assert len(image.found[0].positions["pgcl"]) == 7
 

@@ -33,11 +33,17 @@ def test_another_backbone_starts_from_the_default_ones_settings() -> None:
 
 
 def test_a_pyramid_on_a_small_backbone_has_a_small_head() -> None:
-    found = fit_detector("fcos", "efficientnet_lite0", BOXES)
+    found = fit_detector("fcos", "mobilenet_v2", BOXES)
     assert found.name == "FCOS_R50_FPN"
     assert found.changes["pixels"] == "backbone"
     assert found.changes["pyramid_channels"] == 64
-    assert found.spec().backbone == "efficientnet_lite0"
+    assert found.spec().backbone == "mobilenet_v2"
+
+
+@pytest.mark.parametrize(("family", "name"), [("fcos", "FCOS_LITE0"), ("retinanet", "RETINANET_LITE0")])
+def test_the_default_backbone_has_a_pyramid_of_its_own(family: str, name: str) -> None:
+    found = fit_detector(family, "efficientnet_lite0", BOXES)
+    assert (found.name, found.spec().frozen_stages) == (name, 2)
 
 
 def test_centernet_has_neither_anchors_nor_ranges() -> None:

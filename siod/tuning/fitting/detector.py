@@ -29,8 +29,12 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 # Named values of siod.detectors.zoo by family and backbone; the first is where any other backbone starts from.
 STARTS: Mapping[str, Mapping[str, str]] = {
     "centernet": {DEFAULT_BACKBONE: "CENTERNET_LITE0", "resnet18": "CENTERNET_R18", "tiny_resnet18": "CENTERNET_TINY"},
-    "fcos": {"resnet50": "FCOS_R50_FPN", "tiny_resnet18": "FCOS_TINY"},
-    "retinanet": {"resnet50": "RETINANET_R50_FPN", "tiny_resnet18": "RETINANET_TINY"},
+    "fcos": {"resnet50": "FCOS_R50_FPN", DEFAULT_BACKBONE: "FCOS_LITE0", "tiny_resnet18": "FCOS_TINY"},
+    "retinanet": {
+        "resnet50": "RETINANET_R50_FPN",
+        DEFAULT_BACKBONE: "RETINANET_LITE0",
+        "tiny_resnet18": "RETINANET_TINY",
+    },
     "faster_rcnn": {"resnet50": "FASTER_RCNN_R50_C4", "tiny_resnet18": "FASTER_RCNN_TINY"},
 }
 SMALL_HEAD: Mapping[str, Any] = {"pyramid_channels": 64, "tower_convolutions": 2, "extra_levels": 0}

@@ -10,9 +10,8 @@ from siod.data import coco
 from siod.data.source import prepare
 from siod.errors import UserError
 from siod.training import weights
-from siod.training.input_sizes import refuse_unfit_inputs, refuse_vanishing_images
+from siod.training.fitness import refuse_unfit
 from siod.training.run import teacher_of
-from siod.training.scales import refuse_other_scale
 from siod.tuning.trials.gallery import choose_images
 from siod.tuning.trials.trial import Job
 
@@ -65,7 +64,10 @@ def prepare_jobs(
                 check_images=check_images,
                 progress=progress,
             )
-        _refuse_unfit(trial, prepared[key])
+        try:
+            refuse_unfit(trial.experiment, prepared[key])
+        except UserError as error:
+            raise UserError(f"{trial.arm.name}: {error}") from error
     reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
     shown = prepared[keys[reference.arm.name]]
     ids = choose_images(coco.read(shown.val))
@@ -85,25 +87,6 @@ def prepare_jobs(
             )
         )
     return tuple(jobs)
-
-
-def _refuse_unfit(trial: Trial, data: PreparedData) -> None:
-    """Refuse before it is paid for what cannot train or would be judged at another scale."""
-    experiment = trial.experiment
-    longest_px = None if data.copies is None else data.copies.longest_px
-    try:
-        refuse_unfit_inputs(experiment)
-        refuse_vanishing_images(experiment, data.train_sizes, data.val_sizes + data.test_sizes)
-        refuse_other_scale(
-            experiment.augmentation,
-            experiment.evaluation,
-            data.train_sizes,
-            data.val_sizes,
-            longest_px=longest_px,
-            can_shrink=experiment.data.kind != "digits",
-        )
-    except UserError as error:
-        raise UserError(f"{trial.arm.name}: {error}") from error
 
 
 def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:
