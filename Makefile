@@ -12,7 +12,7 @@ demo: .venv/ready  ## install, run the demo study, build its report
 	@echo "Compare the runs in MLflow: $(BIN)/siod ui"
 
 test: .venv/ready  ## the whole test suite, two files at a time
-	$(BIN)/python -m pytest $(TWO)
+	$(BIN)/python -m pytest $(TWO) --durations 60 --durations-min 5
 
 test-fast: .venv/ready  ## between two edits, under 90 seconds: see CONTRIBUTING for what it leaves out
 	$(BIN)/python -m pytest $(TWO) -m "not slow and not ray" $(FAST)
