@@ -2,8 +2,8 @@
 
 Command: SIOD_AQUARIUM=FOLDER siod study run aquarium_modules
 Data: Roboflow's Aquarium Combined, version 2 (CC BY 4.0), exported as YOLO, by siod data import EXPORT --out FOLDER.
-Cost: 15 trials and 3 teachers of 30 epochs, a quarter of an hour of a core each, twice that with a teacher; not run yet.
-With 12 epochs and all boxes AP@S is 1.4 (seed 0, 2026-11-27, a core of an Intel Xeon server): docs/findings.md.
+Cost: 15 trials and 3 teachers of 30 epochs, a quarter of an hour of a core each, twice that with a teacher; not run
+yet. With 12 epochs and all boxes AP@S is 1.4 (seed 0, 2026-11-27, a core of an Intel Xeon server): docs/findings.md.
 """
 
 from __future__ import annotations
