@@ -44,7 +44,7 @@ def import_(
     link: Annotated[bool, typer.Option("--link", help="Symbolic links to the images instead of copies.")] = False,
 ) -> None:
     """Read Pascal VOC, YOLO or COCO as it comes, check it, and write it as a COCO folder with splits."""
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.formats.found import read_sources  # noqa: PLC0415
     from siod.data.formats.importing import Wish, import_found  # noqa: PLC0415
 
@@ -60,7 +60,7 @@ def import_(
         for layout in layouts:
             for sentence in layout.sentences():
                 typer.echo(sentence)
-        with shown("reading images") as progress:
+        with progress_bar("reading images") as progress:
             found = read_sources(layouts, defects, unlisted=new_split, progress=progress)
         _tell(found)
         _show(import_found(found, wish))

@@ -87,12 +87,12 @@ def _cost(image: float, box: float) -> Cost:
 
 
 def _measure(source: Path, kept: Path | None, policy: Policy, **settings: Any) -> Statistics:
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.coco import read  # noqa: PLC0415
     from siod.data.describing.statistics import measure  # noqa: PLC0415
 
     steps = 2 if kept is None else 3
-    with shown(f"reading {source.name}, counting") as progress:
+    with progress_bar(f"reading {source.name}, counting") as progress:
         dataset = read(source)
         progress(1, steps)
         chosen: Policy | CocoDataset = policy

@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def shown(label: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show progress on standard error while the block runs.
 
     Args:

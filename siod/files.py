@@ -62,7 +62,7 @@ def link_or_copy(source: Path, path: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def comes_true(condition: Callable[[], bool], seconds: float | None = None) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float | None = None) -> bool:
     """Wait for something to be seen that another machine has written.
 
     Args:

@@ -123,7 +123,7 @@ def run(
     refuse_missing(experiment, context.device, available(context.device))
     memory = PeakMemory(context.device)
     if context.rank == 0:
-        results.note_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)
+        results.record_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)
     detector = _build_detector(experiment, data, context, initial_weights and require(initial_weights))
     with multiplying(detector, experiment.recipe.precision), repeatable(experiment.compute.deterministic):
         return _run(experiment, detector, data, context, teacher=teacher, memory=memory)

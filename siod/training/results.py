@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from siod.files import comes_true
+from siod.files import wait_until
 from siod.json_file import read_json, write_json
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detect
 ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
 
 
-def note_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
+def record_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
     """Write down how a run computes; a run that went on elsewhere has an entry for each place, in order.
 
     Args:
@@ -28,7 +28,7 @@ def note_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
 
 
 def read_arithmetic(run_dir: Path) -> list[dict[str, Any]]:
-    """What :func:`note_arithmetic` wrote; nothing for a run of before that was written down."""
+    """What :func:`record_arithmetic` wrote; nothing for a run of before that was written down."""
     path = run_dir / ARITHMETIC
     return read_json(path) if path.exists() else []
 
@@ -60,7 +60,7 @@ def read_result(run_dir: Path) -> dict[str, float] | None:
     return read_json(path) if path.exists() else None
 
 
-def result_seen(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+def wait_for_result(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
     """The final metrics of a run that has ended, perhaps on another machine whose files appear here late.
 
     Args:
@@ -70,5 +70,5 @@ def result_seen(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -
     Returns:
         As :func:`read_result`; None when the result does not appear.
     """
-    comes_true(lambda: (run_dir / RESULT).exists() or give_up())
+    wait_until(lambda: (run_dir / RESULT).exists() or give_up())
     return read_result(run_dir)

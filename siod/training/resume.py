@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from siod.errors import RunError, UserError
-from siod.files import comes_true
+from siod.files import wait_until
 from siod.training import checkpoint
 from siod.training.distributed import gather_objects, of_first
 
@@ -64,7 +64,7 @@ def require(path: Path) -> Path:
     Raises:
         RunError: It does not appear.
     """
-    if not comes_true(path.exists):
+    if not wait_until(path.exists):
         raise RunError(f"{path}: does not appear on this machine; put it on storage all nodes share")
     return path
 

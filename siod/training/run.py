@@ -14,7 +14,7 @@ from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
 from siod.training.devices import reserved_device, this_machine
 from siod.training.placement import Placement, placed
-from siod.training.run_lock import alone_in
+from siod.training.run_lock import locked
 from siod.training.work import carry_out
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def train(
         return finished
     experiment = placed(experiment, (this_machine(),))
     run_dir.mkdir(parents=True, exist_ok=True)
-    with alone_in(run_dir, wait):
+    with locked(run_dir, wait):
         _claim(run_dir, experiment, data)
         finished = results.read_result(run_dir)
         if finished is not None:  # by the process that was waited for
@@ -84,7 +84,7 @@ def train(
             from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
 
             fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
-    result = results.result_seen(run_dir, give_up=lambda: stop_requested(run_dir))
+    result = results.wait_for_result(run_dir, give_up=lambda: stop_requested(run_dir))
     if result is None and stop_requested(run_dir):
         raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
     if result is None:
@@ -161,10 +161,10 @@ def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
     elif read_json(path).get("identity") != mine["identity"]:
         raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
     else:
-        tell_of_change(run_dir, experiment)
+        warn_if_changed(run_dir, experiment)
 
 
-def tell_of_change(run_dir: Path, experiment: Experiment) -> None:
+def warn_if_changed(run_dir: Path, experiment: Experiment) -> None:
     """Log that what brought a detector or method from outside is not what it was when a run began.
 
     Args:

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 300.0
 
 
 @contextmanager
-def alone_in(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
+def locked(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
     """Keep other trainers out of a run's folder for as long as the context lasts.
 
     Args:

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from siod.tuning.showing.board import Board
-from siod.tuning.showing.progress import FRAME_LINES, render, shown, summary
+from siod.tuning.showing.progress import FRAME_LINES, live_display, render, summary
 
 
 def a_board(trials: int = 3) -> Board:
@@ -54,7 +54,7 @@ def test_a_study_that_just_fits_is_listed_whole() -> None:
 def test_off_a_terminal_every_event_is_one_plain_line() -> None:
     board = a_board()
     console = Console(file=io.StringIO(), width=40)
-    with shown(board, console=console):
+    with live_display(board, console=console):
         board.doing("preparing the data")
         board.fail("base/1", "[red]a sentence longer than forty columns is not wrapped[/red]")
     assert isinstance(console.file, io.StringIO)
@@ -67,7 +67,7 @@ def test_off_a_terminal_every_event_is_one_plain_line() -> None:
 def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
     board = a_board()
     console = Console(file=io.StringIO(), width=80, height=30, force_terminal=True)
-    with shown(board, console=console):
+    with live_display(board, console=console):
         board.begin("base/0")
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()

@@ -20,7 +20,7 @@ from siod.tuning.fitting.detector import fit_detector
 from siod.tuning.fitting.pace import measure_pace
 from siod.tuning.fitting.recipe import fit, refuse_several
 from siod.tuning.fitting.study_file import Draft, render
-from siod.tuning.planning.plan import Room, place_trials, plan
+from siod.tuning.planning.plan import Capacity, place_trials, plan
 from siod.tuning.showing.board import duration
 from siod.tuning.study import Study, load_study
 
@@ -154,6 +154,6 @@ def _loaded(draft: Draft) -> Study:
 def _pace(draft: Draft, node: Node, cache_dir: Path, progress: Progress | None) -> Pace:
     study = _loaded(draft)
     trials = place_trials(plan(study, seeds=study.seeds[:1]), (node,))
-    slots = Room((node,)).slots(trials, len(trials) * len(study.seeds))
+    slots = Capacity((node,)).slots(trials, len(trials) * len(study.seeds))
     arms = {trial.arm.name: trial.experiment for trial in trials}
     return measure_pace(arms, slots=slots, cache_dir=cache_dir, progress=progress)

@@ -162,7 +162,7 @@ def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float],
         weights.ensure(job.experiment, job.cache_dir, progress=progress)
 
 
-def forget(jobs: Sequence[Job]) -> None:
+def delete_folders(jobs: Sequence[Job]) -> None:
     """Delete the folders of jobs, so that they train again from the start."""
     for job in jobs:
         if job.run_dir.exists():

@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
-from siod.files import comes_true
+from siod.files import wait_until
 from siod.training.devices import this_machine
 from siod.training.placement import Node
 
@@ -229,7 +229,7 @@ def _check_answer(name: str, reference: ray.ObjectRef[str], folder: Path) -> Non
 
 
 def _appears(path: Path) -> bool:
-    return comes_true(path.exists, VISIBLE_SECONDS)
+    return wait_until(path.exists, VISIBLE_SECONDS)
 
 
 def _nodes() -> tuple[Node, ...]:

@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def study_lock(folder: Path) -> Iterator[None]:
     """Keep other drivers away from a study for as long as the context lasts.
 
     Args:

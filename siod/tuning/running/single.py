@@ -15,9 +15,9 @@ from siod.training.phases import total_epochs
 from siod.training.placement import Placement, refuse_unplaceable
 from siod.training.run_lock import HOLDER, LOCK
 from siod.tuning.planning.jobs import ensure_weights, prepare_jobs
-from siod.tuning.planning.plan import Trial, confirm_cpu, place_trials, refuse_uncomputable, told_placements
+from siod.tuning.planning.plan import Capacity, Trial, confirm_cpu, place_trials, refuse_uncomputable
 from siod.tuning.showing.board import Board
-from siod.tuning.showing.progress import shown
+from siod.tuning.showing.progress import live_display
 from siod.tuning.study import Arm
 from siod.tuning.trials.epochs import followed
 from siod.tuning.trials.trial import Job, carry_out
@@ -74,7 +74,7 @@ def train_one(
         if out is None or results.read_result(out) is None:
             confirm_cpu([trial], confirm)
         board = Board.of("train", {trial.name: total_epochs(experiment)})
-        stack.enter_context(shown(board) if progress else nullcontext())
+        stack.enter_context(live_display(board) if progress else nullcontext())
         board.doing("preparing the data")
         (job,) = prepare_jobs(
             [trial],
@@ -90,7 +90,7 @@ def train_one(
             if not autoscale:
                 _refuse_unplaceable(trial, nodes)
             refuse_uncomputable([trial], here=address is None or experiment.compute.in_process())
-            board.place(told_placements([trial], 1, nodes, autoscale=autoscale))
+            board.place(Capacity(nodes, autoscale=autoscale).describe([trial], 1))
         return job.run_dir, _train(job, board, address, autoscale=autoscale)
 
 
@@ -113,7 +113,7 @@ def _refuse_unplaceable(trial: Trial, nodes: Sequence[Node]) -> None:
 
 
 def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> dict[str, float]:
-    def hear(epoch: int, metrics: Mapping[str, float]) -> None:
+    def show_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         board.epoch(job.name, epoch, metrics)
 
     if job.result() is not None:
@@ -121,13 +121,13 @@ def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> d
         board.finish(job.name, metrics, state="reused")
         return metrics
     with ExitStack() as stack:
-        listener: EpochListener = hear
+        listener: EpochListener = show_epoch
         if not job.experiment.compute.in_process():
             from siod.tuning.running.cluster import session  # noqa: PLC0415
 
             board.doing("starting Ray")
             stack.enter_context(session(address, autoscale=autoscale))
-            listener = stack.enter_context(followed(job.run_dir / f".epochs.{os.getpid()}", hear))
+            listener = stack.enter_context(followed(job.run_dir / f".epochs.{os.getpid()}", show_epoch))
         board.doing("preparing the initial weights")
         ensure_weights([job], progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
         board.doing("")

@@ -39,7 +39,7 @@ REDUCTION = 3
 
 
 @dataclass
-class Searched:
+class ArmSearch:
     """An arm in a search: its part of the space, and a job at its own settings.
 
     Args:
@@ -81,30 +81,32 @@ class Searched:
 
 
 @dataclass
-class Campaign:
+class StudySearch:
     """All searches of a study.
 
     Args:
         study: Has a space.
         arms: By name, those with something to tune.
         clock: Seconds that never run backwards.
+        exhausted: True once :meth:`ask` had nothing more to propose: all budgets are spent.
     """
 
     study: Study
-    arms: dict[str, Searched]
+    arms: dict[str, ArmSearch]
     clock: Callable[[], float] = time.monotonic
     _trials: dict[str, optuna.Trial] = field(default_factory=dict)
     _open: dict[str, str] = field(default_factory=dict)
-    _twins: dict[str, list[Job]] = field(default_factory=dict)
+    _duplicates: dict[str, list[Job]] = field(default_factory=dict)
     _asked_at: dict[str, float] = field(default_factory=dict)
     _began: float = 0.0
+    exhausted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self._began = self.clock()
 
     @classmethod
-    def open(cls, study: Study, bases: Mapping[str, Job], folder: Path) -> Campaign:
+    def open(cls, study: Study, bases: Mapping[str, Job], folder: Path) -> StudySearch:
         """Open or create the searches.
 
         Args:
@@ -153,36 +155,37 @@ class Campaign:
 
         What is proposed while it is being trained already is not trained twice: it ends as the other does.
         """
-        while (job := self._proposed()) is not None:
-            twin = next((name for name, identity in self._open.items() if identity == job.identity), None)
-            if twin is None:
+        while (job := self._next_job()) is not None:
+            original = next((name for name, identity in self._open.items() if identity == job.identity), None)
+            if original is None:
                 self._open[job.name] = job.identity
                 return job
-            self._twins.setdefault(twin, []).append(job)
+            self._duplicates.setdefault(original, []).append(job)
+        self.exhausted = True
         return None
 
-    def _proposed(self) -> Job | None:
-        for searched in self.arms.values():
-            if searched.unfinished:
-                return self._job(searched, searched.resume())
+    def _next_job(self) -> Job | None:
+        for arm in self.arms.values():
+            if arm.unfinished:
+                return self._job(arm, arm.resume())
         hours = search_of(self.study).hours
         if hours is not None and self.clock() - self._began > hours * SECONDS_PER_HOUR:
             return None
-        left = [(searched.asked(), name) for name, searched in self.arms.items() if not self._spent(searched)]
+        left = [(arm.asked(), name) for name, arm in self.arms.items() if not self._spent(arm)]
         open_arms = [(asked, name) for asked, name in left if asked < self.arms[name].budget]
         if not open_arms:
             return None
-        searched = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
-        return self._job(searched, searched.ask())
+        arm = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
+        return self._job(arm, arm.ask())
 
-    def _spent(self, searched: Searched) -> bool:
+    def _spent(self, arm: ArmSearch) -> bool:
         limit = search_of(self.study).gpu_hours
-        return limit is not None and searched.gpu_hours() >= limit
+        return limit is not None and arm.gpu_hours() >= limit
 
-    def _job(self, searched: Searched, trial: optuna.Trial) -> Job:
-        changes = {path: _suggest(trial, path, distribution) for path, distribution in searched.space.items()}
+    def _job(self, arm: ArmSearch, trial: optuna.Trial) -> Job:
+        changes = {path: _suggest(trial, path, distribution) for path, distribution in arm.space.items()}
         trial.set_user_attr(CHANGES, changes)
-        job = derived(searched.base, changes, trial.number)
+        job = job_with_changes(arm.base, changes, trial.number)
         self._trials[job.name] = trial
         self._asked_at[job.name] = self.clock()
         return job
@@ -226,17 +229,17 @@ class Campaign:
         placement = Placement.of(job.experiment.compute)
         hours = (self.clock() - self._asked_at[job.name]) / SECONDS_PER_HOUR
         self._trials[job.name].set_user_attr(GPU_HOURS, hours * placement.workers * placement.gpus)
-        for each in (job, *self._twins.pop(job.name, ())):
+        for each in (job, *self._duplicates.pop(job.name, ())):
             self.arms[each.arm].study.tell(self._trials.pop(each.name), values, state=state)
 
 
-def searched(study: Study) -> Study:
+def as_search_study(study: Study) -> Study:
     """The search as a study of its own, in which a trial's number stands in place of its seed."""
     numbers = tuple(range(search_of(study).trials))
     return study.model_copy(update={"name": f"{study.name}.search", "seeds": numbers, "space": {}, "search": None})
 
 
-def derived(base: Job, changes: Mapping[str, Any], number: int) -> Job:
+def job_with_changes(base: Job, changes: Mapping[str, Any], number: int) -> Job:
     """A job with other settings, on the same data.
 
     Args:
@@ -287,7 +290,7 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
     space: dict[str, Distribution],
     storage: optuna.storages.BaseStorage,
     index: int,
-) -> Searched:
+) -> ArmSearch:
     directions = (
         [StudyDirection.MAXIMIZE] if search.cost is None else [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     )
@@ -308,7 +311,7 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
     unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
     first = search.seed + 10_007 * index
     budget = budget_of(search, space)
-    return Searched(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
+    return ArmSearch(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
 
 
 def budget_of(search: Search, space: Mapping[str, Distribution]) -> int:

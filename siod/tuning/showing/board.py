@@ -69,7 +69,7 @@ class Board:
         objective: Name of the metric that is shown.
         say: Receives one line of plain text for every event.
         clock: Seconds that never run backwards.
-        doom: Why the study was given up, if it was.
+        abort_reason: Why the study was aborted; empty if it was not.
         gpus: How many each trial holds while it runs, by its name.
         placements: What each kind of trial is given, and what stays idle; a line each.
     """
@@ -81,7 +81,7 @@ class Board:
     clock: Callable[[], float] = time.monotonic
     slots: int = 1
     activity: str = ""
-    doom: str = ""
+    abort_reason: str = ""
     gpus: Mapping[str, float] = field(default_factory=dict)
     placements: tuple[str, ...] = ()
     began_at: float = field(init=False)
@@ -104,6 +104,11 @@ class Board:
     def add(self, name: str, epochs: int) -> None:
         """Have a trial on the board; nothing changes if it is there."""
         self.rows.setdefault(name, Row(name, epochs))
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Take trials off the board."""
+        for name in names:
+            del self.rows[name]
 
     def doing(self, activity: str) -> None:
         """Say what the study is busy with besides its trials; empty when nothing."""

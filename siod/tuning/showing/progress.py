@@ -35,7 +35,7 @@ BAR_CELLS = 12
 
 
 @contextmanager
-def shown(board: Board, *, console: Console | None = None) -> Iterator[None]:
+def live_display(board: Board, *, console: Console | None = None) -> Iterator[None]:
     """Show a board while the study runs.
 
     Args:

@@ -19,7 +19,7 @@ from siod.json_file import read_json, write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-LAST_WORDS = "device_fault.json"
+FAULT_RECORD = "device_fault.json"
 EXIT_CODE = 1
 SIGNS = ("CUDA error", "cuDNN error")
 
@@ -57,22 +57,22 @@ def end_process(error: BaseException, run_dir: Path) -> NoReturn:
     """
     sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
     try:
-        write_json(run_dir / LAST_WORDS, {"sentence": sentence, "traceback": traceback.format_exc()})
+        write_json(run_dir / FAULT_RECORD, {"sentence": sentence, "traceback": traceback.format_exc()})
     finally:
         # What Python does at its end would wait for the device.
         os._exit(EXIT_CODE)
 
 
-def last_words(run_dir: Path) -> DeviceFault | None:
+def read_fault_record(run_dir: Path) -> DeviceFault | None:
     """What a process that ended itself noted; None if none did.
 
     Args:
         run_dir: Of its trial.
     """
-    path = run_dir / LAST_WORDS
+    path = run_dir / FAULT_RECORD
     return DeviceFault(**read_json(path)) if path.exists() else None
 
 
-def forget_last_words(run_dir: Path) -> None:
+def clear_fault_record(run_dir: Path) -> None:
     """Begin a trial, so that what ends it next is not put down to an earlier fault."""
-    (run_dir / LAST_WORDS).unlink(missing_ok=True)
+    (run_dir / FAULT_RECORD).unlink(missing_ok=True)
