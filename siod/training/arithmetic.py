@@ -32,7 +32,7 @@ CUBLAS, CUBLAS_FIXED = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 
 @contextmanager
-def multiplying(detector: Detector, precision: Precision) -> Iterator[None]:
+def matmul_precision(detector: Detector, precision: Precision) -> Iterator[None]:
     """Let a detector's forward pass, and float32 on GPUs, multiply in a precision; afterwards as before.
 
     Args:
@@ -62,7 +62,7 @@ def _float32_products(way: str) -> Iterator[None]:
 
 
 @contextmanager
-def repeatable(wanted: bool) -> Iterator[None]:  # noqa: FBT001  (it is the subject)
+def deterministic(wanted: bool) -> Iterator[None]:  # noqa: FBT001  (it is the subject)
     """Let torch choose operations that add up in a fixed order, and refuse those that cannot; afterwards as before.
 
     Args:

@@ -30,7 +30,7 @@ class PeakMemory:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self._forgotten = device.type != "cuda" and _forget_peak()
+        self._forgotten = device.type != "cuda" and _reset_peak()
         self._before_mib = _greatest_mib()
 
     def mib(self) -> float | None:
@@ -58,7 +58,7 @@ def epoch_cost(began: float, memory: PeakMemory) -> dict[str, float]:
     return {EPOCH_SECONDS: seconds} | ({} if peak is None else {PEAK_MEMORY_MIB: peak})
 
 
-def _forget_peak() -> bool:
+def _reset_peak() -> bool:
     """Have Linux count the peak of the resident set anew; whether it does."""
     try:
         (PROCESS / "clear_refs").write_text(FORGET_PEAK)

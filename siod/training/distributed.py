@@ -39,7 +39,7 @@ def gather_objects(value: T, world_size: int) -> list[T]:
     return [entry for entry in gathered if entry is not None]
 
 
-def of_first(value: T, world_size: int) -> T:
+def broadcast_object(value: T, world_size: int) -> T:
     """What the first worker passes, on every worker; the others' values are ignored."""
     if world_size == 1:
         return value
@@ -48,7 +48,7 @@ def of_first(value: T, world_size: int) -> T:
     return told[0]
 
 
-def agree(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: FBT001  (it is the subject)
+def broadcast_bool(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: FBT001  (it is the subject)
     """Take the first worker's word for all, so that no worker waits for one that left."""
     if world_size == 1:
         return value

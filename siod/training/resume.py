@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from siod.errors import RunError, UserError
 from siod.files import wait_until
 from siod.training import checkpoint
-from siod.training.distributed import gather_objects, of_first
+from siod.training.distributed import broadcast_object, gather_objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def last_state(folder: CheckpointFolder, context: Context) -> State | None:
         RunError: A worker never saw the file.
     """
     name, state, problem = _newest_whole(folder) if context.rank == 0 else (None, None, None)
-    name, problem = of_first((name, problem), context.world_size)
+    name, problem = broadcast_object((name, problem), context.world_size)
     if problem is not None:
         raise UserError(problem)
     if name is None:

@@ -87,7 +87,7 @@ def mined_images(trained: Trained, *, count: int, similarities: Sequence[float])
             f"this {trained.experiment.detector.family} was trained without detector.mining_branch and has no "
             "features to mine in; name a checkpoint of one that has it"
         )
-    places = _telling(trained, count)
+    places = _most_informative(trained, count)
     evaluation = trained.experiment.evaluation
     batches = plain_training_images(
         trained.data, places, input_size=evaluation.input_size, short_edge=evaluation.short_edge
@@ -108,7 +108,7 @@ def mined_images(trained: Trained, *, count: int, similarities: Sequence[float])
     return tuple(made)
 
 
-def _telling(trained: Trained, count: int) -> list[int]:
+def _most_informative(trained: Trained, count: int) -> list[int]:
     """Places of the images that show most: with something to learn from, and something that was hidden."""
     learnt, full = read(trained.data.train), read(trained.data.train_full)
     kept = {learnt.images[index].id: len(learnt.rows_of_image(index)) for index in range(len(learnt.images))}

@@ -21,7 +21,7 @@ from siod.training.run_lock import locked
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_lock, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(run_lock, "SIGN_SECONDS", 0.2)
+    monkeypatch.setattr(run_lock, "HEARTBEAT_SECONDS", 0.2)
 
 
 def hold(folder: Path, seconds: float) -> threading.Thread:
@@ -54,7 +54,7 @@ def test_the_lock_of_a_machine_that_died_is_waited_for_until_the_file_server_fre
 
 
 def test_a_lock_that_is_never_freed_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_lock, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(run_lock, "TIMEOUT_SECONDS", 1.0)
     (tmp_path / ".holder").write_text("process 7 on elsewhere")
     silent = (
         r"another process \(process 7 on elsewhere\) holds the folder but gave no sign of life for 1 s; .*delete \.lock"
@@ -66,7 +66,7 @@ def test_a_lock_that_is_never_freed_is_not_waited_for_for_ever(tmp_path: Path, m
 def test_a_living_trainer_is_waited_for_longer_than_any_patience(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_lock, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(run_lock, "TIMEOUT_SECONDS", 1.0)
     with ExitStack() as living:
         living.enter_context(locked(tmp_path, None))
         since = time.monotonic()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 # Somebody who asks for the status holds the lock for an instant.
-PATIENCE_SECONDS = 1.0
+LOCK_TIMEOUT_SECONDS = 1.0
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder of runs") from error
     try:
-        with FileLock(folder / LOCK, timeout=PATIENCE_SECONDS):
+        with FileLock(folder / LOCK, timeout=LOCK_TIMEOUT_SECONDS):
             yield
     except Timeout as error:
         raise UserError(f"{folder}: another process is running this study; wait for it or stop it") from error
