@@ -20,7 +20,7 @@ from siod.reports.tables.markdown import markdown_categories, markdown_report
 from siod.reports.tables.rows import arm_rows, as_csv, as_parquet, category_rows, trial_rows
 from siod.reports.tables.sweeps import sweeps
 from siod.reports.tables.table import tabulate
-from siod.tracking.records import uncollected
+from siod.tracking.records import gc_paused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ def build_report(study: StudyRecord, out_dir: Path, *, press: Press | None = Non
         UserError: The folder cannot be written to.
     """
     press = press or Press()
-    with uncollected():
+    with gc_paused():
         written = _written(study, out_dir, press)
     for path, content in written.items():
         write(path, content)

@@ -285,7 +285,7 @@ class StudyRecord(StudyHeader):
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Let the garbage collector rest: it would go through millions of records again and again, and find nothing."""
     was_enabled = gc.isenabled()
     gc.disable()

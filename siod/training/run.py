@@ -15,7 +15,7 @@ from siod.training.context import STOP_FILE, InProcess, request_stop, stop_reque
 from siod.training.devices import reserved_device, this_machine
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import locked
-from siod.training.work import carry_out
+from siod.training.work import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,7 +79,7 @@ def train(
             placement = Placement.of(experiment.compute)
             device = reserved_device(placement)
             context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)
-            carry_out(experiment, data, context, initial, teacher)
+            run_worker(experiment, data, context, initial, teacher)
         else:
             from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 
-def carry_out(
+def run_worker(
     experiment: Experiment,
     data: PreparedData,
     context: Context,

@@ -32,7 +32,7 @@ from siod.tuning.running.lock import abandoned
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.study import load_study
-from siod.tuning.trials.trial import carry_out
+from siod.tuning.trials.trial import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -256,7 +256,7 @@ class ElsewhereTrained:
             begun.set()
             go_on.wait(timeout=300)
 
-        thread = threading.Thread(target=carry_out, args=(jobs[0], listen))
+        thread = threading.Thread(target=train_job, args=(jobs[0], listen))
         thread.start()
         assert begun.wait(timeout=120)
         elsewhere = cls(jobs[0], go_on, thread)

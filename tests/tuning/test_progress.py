@@ -55,7 +55,7 @@ def test_off_a_terminal_every_event_is_one_plain_line() -> None:
     board = a_board()
     console = Console(file=io.StringIO(), width=40)
     with live_display(board, console=console):
-        board.doing("preparing the data")
+        board.set_activity("preparing the data")
         board.fail("base/1", "[red]a sentence longer than forty columns is not wrapped[/red]")
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
@@ -78,5 +78,5 @@ def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
 
 def test_the_summary_names_what_the_study_is_busy_with() -> None:
     board = a_board()
-    board.doing("pretraining the backbone")
+    board.set_activity("pretraining the backbone")
     assert str(summary(board)) == "0 of 3 done, 0:10 so far, pretraining the backbone"

@@ -32,7 +32,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Wish:
+class ImportRequest:
     """What the user asks for.
 
     Args:
@@ -69,7 +69,7 @@ class Imported:
     remarks: tuple[str, ...]
 
 
-def import_found(found: Found, wish: Wish) -> Imported:
+def import_found(found: Found, request: ImportRequest) -> Imported:
     """Divide what was read and write it.
 
     Args:
@@ -82,27 +82,27 @@ def import_found(found: Found, wish: Wish) -> Imported:
     Raises:
         UserError: There is a defect and defects are refused, a split would have no boxes, or nothing can be written.
     """
-    if wish.defects == "refuse" and (defects := found.defects()):
+    if request.defects == "refuse" and (defects := found.defects()):
         raise UserError(
             f"{defects[0].meaning} ({defects[0].examples[0]}); correct it, or let --defects repair mend what can be"
         )
-    splits, division = _splits(found, wish)
+    splits, division = _splits(found, request)
     names = _names(found, splits)
-    info = {"description": "written by siod data import", "import": _account(found, wish, division)}
+    info = {"description": "written by siod data import", "import": _account(found, request, division)}
     placed = [
         Placed(split, name, origin.file, _record(entry, name, origin, found))
         for split, name, origin, entry in zip(splits, names, found.origins, found.joined.images, strict=True)
     ]
     boxes = _boxes(found, splits)
     remarks = [*_about_division(division, splits), *_about_categories(boxes, splits), *_leaks(found, splits)]
-    _refuse_useless(boxes, wish.anew)
-    write_folder(wish.out, placed, found.joined.sections(), info, link=wish.link)
-    return Imported(wish.out, dict(Counter(splits)), boxes, tuple(remarks))
+    _refuse_useless(boxes, request.anew)
+    write_folder(request.out, placed, found.joined.sections(), info, link=request.link)
+    return Imported(request.out, dict(Counter(splits)), boxes, tuple(remarks))
 
 
-def _splits(found: Found, wish: Wish) -> tuple[list[Split], Division | None]:
+def _splits(found: Found, request: ImportRequest) -> tuple[list[Split], Division | None]:
     """Where each image goes: as its source says, or by hash where no source says enough."""
-    stated = [None if wish.anew else origin.split for origin in found.origins]
+    stated = [None if request.anew else origin.split for origin in found.origins]
     have = set(stated)
     if "train" not in have and None not in have:
         stated = [None] * len(stated)
@@ -110,10 +110,10 @@ def _splits(found: Found, wish: Wish) -> tuple[list[Split], Division | None]:
         stated = [None if split == "train" else split for split in stated]
     places = [place for place, split in enumerate(stated) if split is None]
     if not places:
-        if wish.shares is not None:
+        if request.shares is not None:
             raise UserError("--val, --test, --group, --seed: the sources have splits; divide anew with --new-split")
         return [split for split in stated if split is not None], None
-    shares = wish.shares or Shares()
+    shares = request.shares or Shares()
     if "test" in stated:
         shares = replace(shares, test=0.0)
     division = _divided(found, places, shares)
@@ -163,7 +163,7 @@ def _record(entry: dict[str, Any], name: str, origin: Origin, found: Found) -> d
     return {**entry, "file_name": name, "source_file": below.as_posix(), "sha256": origin.sha256}
 
 
-def _account(found: Found, wish: Wish, division: Division | None) -> dict[str, Any]:
+def _account(found: Found, request: ImportRequest, division: Division | None) -> dict[str, Any]:
     """What the files remember of how they were made."""
     layouts = {id(part.layout): part.layout for part in found.parts}
     counts = Counter(id(found.parts[origin.part].layout) for origin in found.origins)
@@ -178,7 +178,7 @@ def _account(found: Found, wish: Wish, division: Division | None) -> dict[str, A
     ]
     made = None if division is None else {**asdict(division.shares), "seed": division.seed}
     return {
-        "command": wish.command,
+        "command": request.command,
         "siod": siod.__version__,
         "pillow": PIL.__version__,
         "sources": sources,

@@ -93,10 +93,10 @@ def within(settings: Fit, profile: Profile, pace: Pace, seconds: float, *, gpu: 
     usable = seconds * (1 - SPARE)
     if study_seconds(settings, profile, pace) <= usable:
         return settings
-    for asked, share in _concessions(settings, profile, gpu=gpu):
+    for asked, share in _reductions(settings, profile, gpu=gpu):
         epochs = _affordable(asked, profile, pace, usable)
         if epochs >= max(1, share * settings.epochs):
-            return _told(settings, _with_epochs(asked, profile, epochs), seconds)
+            return _with_remark(settings, _with_epochs(asked, profile, epochs), seconds)
     least = study_seconds(_with_epochs(asked, profile, 1), profile, pace) / (1 - SPARE)
     raise UserError(
         f"--budget {duration(seconds)}: one epoch of each arm at {max(asked.input_size)} px takes about "
@@ -104,7 +104,7 @@ def within(settings: Fit, profile: Profile, pace: Pace, seconds: float, *, gpu: 
     )
 
 
-def _concessions(settings: Fit, profile: Profile, *, gpu: bool) -> Iterator[tuple[Fit, float]]:
+def _reductions(settings: Fit, profile: Profile, *, gpu: bool) -> Iterator[tuple[Fit, float]]:
     """Settings to try, each with the share of the wanted epochs that it must leave."""
     for seeds in range(settings.seeds, 0, -1):
         yield replace(settings, seeds=seeds), HALF
@@ -141,7 +141,7 @@ def _with_epochs(settings: Fit, profile: Profile, epochs: int) -> Fit:
     )
 
 
-def _told(wanted: Fit, chosen: Fit, seconds: float) -> Fit:
+def _with_remark(wanted: Fit, chosen: Fit, seconds: float) -> Fit:
     """The chosen settings with a remark on what was given up."""
     lost = {
         f"{chosen.epochs} epochs instead of {wanted.epochs}": chosen.epochs < wanted.epochs,

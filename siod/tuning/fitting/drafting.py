@@ -43,7 +43,7 @@ ALIKE = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class DraftRequest:
     """What is asked of a study.
 
     Args:
@@ -69,7 +69,7 @@ class Wish:
     budget_seconds: float | None = None
 
 
-def draft_study(wish: Wish, cache_dir: Path, *, progress: Progress | None = None) -> Draft:
+def draft_study(request: DraftRequest, cache_dir: Path, *, progress: Progress | None = None) -> Draft:
     """Fit a study to some data and to this machine.
 
     Args:
@@ -83,23 +83,23 @@ def draft_study(wish: Wish, cache_dir: Path, *, progress: Progress | None = None
     Raises:
         UserError: The data, the detector or the weights cannot be used, or nothing fits into the budget.
     """
-    measured = profile(*_splits(wish.data, cache_dir))
-    if wish.only_one:
+    measured = profile(*_splits(request.data, cache_dir))
+    if request.only_one:
         refuse_several(measured)
     node = this_machine()
     wanted = fit(measured, gpu=node.gpus > 0)
-    draft = _draft(wish, measured, wanted)
+    draft = _draft(request, measured, wanted)
     weights.ensure(_loaded(draft).base, cache_dir)
-    if wish.budget_seconds is None:
+    if request.budget_seconds is None:
         return draft
     pace = _pace(draft, node, cache_dir, progress)
-    chosen = within(wanted, measured, pace, wish.budget_seconds, gpu=node.gpus > 0)
+    chosen = within(wanted, measured, pace, request.budget_seconds, gpu=node.gpus > 0)
     if chosen.pixels != pace.pixels:
-        pace = _pace(_draft(wish, measured, chosen), node, cache_dir, progress)
-        chosen = within(wanted, measured, pace, wish.budget_seconds, gpu=node.gpus > 0)
+        pace = _pace(_draft(request, measured, chosen), node, cache_dir, progress)
+        chosen = within(wanted, measured, pace, request.budget_seconds, gpu=node.gpus > 0)
     takes = duration(study_seconds(chosen, measured, pace))
     cost = f"about {takes} on {inventory((node,))}, from a few steps timed on {datetime.now(UTC):%Y-%m-%d}"
-    draft = replace(_draft(wish, measured, chosen), cost=cost)
+    draft = replace(_draft(request, measured, chosen), cost=cost)
     _loaded(draft)
     return draft
 
@@ -122,24 +122,24 @@ def _splits(folder: Path, cache_dir: Path) -> tuple[coco.CocoDataset, coco.CocoD
     return coco.read(files.train_annotations), coco.read(files.val_annotations)
 
 
-def _draft(wish: Wish, measured: Profile, settings: Fit) -> Draft:
-    root, parent = wish.data.expanduser().resolve(), wish.file.resolve().parent
+def _draft(request: DraftRequest, measured: Profile, settings: Fit) -> Draft:
+    root, parent = request.data.expanduser().resolve(), request.file.resolve().parent
     return Draft(
-        name=wish.name,
+        name=request.name,
         root=root,
         beside=root.relative_to(parent).as_posix() if root.is_relative_to(parent) else None,
         profile=measured,
         fit=settings,
         detector=fit_detector(
-            wish.family,
-            wish.backbone,
+            request.family,
+            request.backbone,
             measured.box_sizes_at(settings.input_size),
-            pretrained=wish.weights != "none",
+            pretrained=request.weights != "none",
         ),
-        weights=wish.weights,
-        single=wish.only_one or measured.declared_single,
-        command=wish.command,
-        cost=f"siod study plan {wish.name}.py --measure tells",
+        weights=request.weights,
+        single=request.only_one or measured.declared_single,
+        command=request.command,
+        cost=f"siod study plan {request.name}.py --measure tells",
     )
 
 

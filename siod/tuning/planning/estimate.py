@@ -116,15 +116,15 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
     Returns:
         By shape; runs whose costs were not recorded, or could not be told, are passed over.
     """
-    found: dict[str, list[_Told]] = {}
+    found: dict[str, list[_RunCost]] = {}
     for folder in sorted(path.parent for path in (runs_dir / "trials").glob(f"*/{RESULT}")):
-        told = _told(folder)
-        if told is not None:
-            found.setdefault(_shape(read_json(folder / EXPERIMENT)["experiment"]), []).append(told)
+        metrics = _run_cost(folder)
+        if metrics is not None:
+            found.setdefault(_shape(read_json(folder / EXPERIMENT)["experiment"]), []).append(metrics)
     return {shape: _summed_up(runs) for shape, runs in found.items()}
 
 
-class _Told(NamedTuple):
+class _RunCost(NamedTuple):
     """What one finished run says: seconds of its epochs, those that ended in a judgement apart."""
 
     judged: list[float]
@@ -133,18 +133,18 @@ class _Told(NamedTuple):
     disk_bytes: int
 
 
-def _told(folder: Path) -> _Told | None:
+def _run_cost(folder: Path) -> _RunCost | None:
     history = read_json(folder / HISTORY)
-    epochs = [told for told in history if EPOCH_SECONDS in told]
-    peaks = [told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told]
-    judged = [told[EPOCH_SECONDS] for told in epochs if JUDGED in told]
+    epochs = [metrics for metrics in history if EPOCH_SECONDS in metrics]
+    peaks = [metrics[PEAK_MEMORY_MIB] for metrics in history if PEAK_MEMORY_MIB in metrics]
+    judged = [metrics[EPOCH_SECONDS] for metrics in epochs if JUDGED in metrics]
     if not judged or not peaks:
         return None
-    plain = [told[EPOCH_SECONDS] for told in epochs if JUDGED not in told]
-    return _Told(judged, plain, max(peaks), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    plain = [metrics[EPOCH_SECONDS] for metrics in epochs if JUDGED not in metrics]
+    return _RunCost(judged, plain, max(peaks), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
 
 
-def _summed_up(runs: Sequence[_Told]) -> Measured:
+def _summed_up(runs: Sequence[_RunCost]) -> Measured:
     judged = statistics.fmean(statistics.fmean(run.judged) for run in runs)
     plain = [statistics.fmean(run.plain) for run in runs if run.plain]
     return Measured(

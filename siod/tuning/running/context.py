@@ -51,14 +51,14 @@ class RunContext:
 
     def prepare(self, trials: Sequence[Trial], board: Board, *, baseline: str) -> tuple[Job, ...]:
         """Put the data of all trials in place, as :func:`siod.tuning.planning.jobs.prepare_jobs`."""
-        board.doing("preparing the data")
+        board.set_activity("preparing the data")
         return prepare_jobs(
             trials,
             runs_dir=self.config.runs_dir,
             cache_dir=self.config.cache_dir,
             baseline=baseline,
             check_images=self.config.check_images,
-            progress=lambda done, images: board.working("preparing the data", done, images),
+            progress=lambda done, images: board.set_progress("preparing the data", done, images),
         )
 
     def refuse_impossible(self, trials: Sequence[Trial]) -> None:
@@ -90,15 +90,17 @@ class RunContext:
         placements = {job.arm: Placement.of(job.experiment.compute) for job in jobs}
         held = {arm: placement.workers * placement.gpus for arm, placement in placements.items()}
         board.gpus = {name: held.get(name.rpartition("/")[0], 0.0) for name in board.rows}
-        board.doing("starting Ray")
+        board.set_activity("starting Ray")
         with cluster.session(config.address, verbose=config.verbose, autoscale=config.autoscale) as nodes:
             cluster.refuse_unshared((config.runs_dir, config.cache_dir))
             capacity = replace(self.capacity, nodes=nodes)
             board.slots = capacity.slots(trials, count)
-            board.place(capacity.describe(trials, board.slots))
-            board.doing("preparing the initial weights")
-            ensure_weights(jobs, progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
-            board.doing("starting the first trials")
+            board.set_placements(capacity.describe(trials, board.slots))
+            board.set_activity("preparing the initial weights")
+            ensure_weights(
+                jobs, progress=lambda epoch, epochs, _: board.set_activity(f"pretraining: epoch {epoch}/{epochs}")
+            )
+            board.set_activity("starting the first trials")
             try:
                 yield Engine(self.folder, board.slots, config.max_failures, config.verbose)
             finally:

@@ -23,7 +23,7 @@ from siod.tuning.running.interrupt import interruptible
 from siod.tuning.running.watch import FAILURE, TRACEBACK, WAITING
 from siod.tuning.searching.search import job_with_changes
 from siod.tuning.trials.device_fault import clear_fault_record, end_process, is_device_fault
-from siod.tuning.trials.trial import carry_out
+from siod.tuning.trials.trial import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,7 +170,7 @@ def _trial(job: Job, study: Path) -> None:
     listener = _report if job.experiment.compute.in_process() else None
     clear_fault_record(job.run_dir)
     try:
-        carry_out(job, listener, wait=_waiting(study))
+        train_job(job, listener, wait=_waiting(study))
     except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this trial alone)
         if is_device_fault(error):
             end_process(error, job.run_dir)

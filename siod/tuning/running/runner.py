@@ -84,7 +84,7 @@ def _train_all(study: Study, run: RunContext, trials: Sequence[Trial]) -> StudyO
         run.refuse_impossible(
             [trial for trial, job in zip(trials, jobs, strict=True) if config.fresh or job.result() is None]
         )
-        board.doing("opening the tracking store")
+        board.set_activity("opening the tracking store")
         with Recorder.open(study, jobs, store_uri=config.store_uri, command=config.command) as recorder:
             if config.fresh:
                 delete_folders(jobs)
@@ -97,7 +97,7 @@ def _train_all(study: Study, run: RunContext, trials: Sequence[Trial]) -> StudyO
                     board.add(teacher.name, total_epochs(teacher.experiment))
                 with run.engine([t for t in trials if t.name in names], [*stages[0], *stages[1]], watch) as engine:
                     run_jobs(stages, watch, engine)
-            board.doing("")
+            board.set_activity("")
             recorder.status = _status(board)
         return StudyOutcome.of(board, recorder.unrecorded)
 

@@ -45,12 +45,12 @@ def run_search(study: Study, run: RunContext) -> StudyOutcome:
         bases = {job.arm: job for job in run.prepare(trials, board, baseline=study.baseline)}
         search = StudySearch.open(study, bases, run.folder)
         _show_past(search, board)
-        board.doing("opening the tracking store")
+        board.set_activity("opening the tracking store")
         with Recorder.open(as_study, (), store_uri=run.config.store_uri, command=run.config.command) as recorder:
             if search.is_left():
                 _train(search, trials, run, Watch(board, recorder, search))
             recorder.status = "interrupted" if board.count("waiting", "running", "interrupted") else "finished"
-        board.doing("")
+        board.set_activity("")
     outcome = StudyOutcome.of(board, recorder.unrecorded)
     outcome.failed = {} if outcome.unfinished else _without_result(board)
     return outcome

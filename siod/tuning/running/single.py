@@ -19,8 +19,8 @@ from siod.tuning.planning.plan import Capacity, Trial, confirm_cpu, place_trials
 from siod.tuning.showing.board import Board
 from siod.tuning.showing.progress import live_display
 from siod.tuning.study import Arm
-from siod.tuning.trials.epochs import followed
-from siod.tuning.trials.trial import Job, carry_out
+from siod.tuning.trials.epochs import follow_epochs
+from siod.tuning.trials.trial import Job, train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,14 +75,14 @@ def train_one(
             confirm_cpu([trial], confirm)
         board = Board.of("train", {trial.name: total_epochs(experiment)})
         stack.enter_context(live_display(board) if progress else nullcontext())
-        board.doing("preparing the data")
+        board.set_activity("preparing the data")
         (job,) = prepare_jobs(
             [trial],
             runs_dir=runs_dir,
             cache_dir=cache_dir,
             baseline=name,
             check_images=check_images,
-            progress=lambda done, images: board.working("preparing the data", done, images),
+            progress=lambda done, images: board.set_progress("preparing the data", done, images),
         )
         if out is not None:
             job = replace(job, run_dir=out)
@@ -90,7 +90,7 @@ def train_one(
             if not autoscale:
                 _refuse_unplaceable(trial, nodes)
             refuse_uncomputable([trial], here=address is None or experiment.compute.in_process())
-            board.place(Capacity(nodes, autoscale=autoscale).describe([trial], 1))
+            board.set_placements(Capacity(nodes, autoscale=autoscale).describe([trial], 1))
         return job.run_dir, _train(job, board, address, autoscale=autoscale)
 
 
@@ -117,7 +117,7 @@ def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> d
         board.epoch(job.name, epoch, metrics)
 
     if job.result() is not None:
-        metrics = carry_out(job)
+        metrics = train_job(job)
         board.finish(job.name, metrics, state="reused")
         return metrics
     with ExitStack() as stack:
@@ -125,14 +125,16 @@ def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> d
         if not job.experiment.compute.in_process():
             from siod.tuning.running.cluster import session  # noqa: PLC0415
 
-            board.doing("starting Ray")
+            board.set_activity("starting Ray")
             stack.enter_context(session(address, autoscale=autoscale))
-            listener = stack.enter_context(followed(job.run_dir / f".epochs.{os.getpid()}", show_epoch))
-        board.doing("preparing the initial weights")
-        ensure_weights([job], progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
-        board.doing("")
+            listener = stack.enter_context(follow_epochs(job.run_dir / f".epochs.{os.getpid()}", show_epoch))
+        board.set_activity("preparing the initial weights")
+        ensure_weights(
+            [job], progress=lambda epoch, epochs, _: board.set_activity(f"pretraining: epoch {epoch}/{epochs}")
+        )
+        board.set_activity("")
         board.begin(job.name)
-        metrics = carry_out(job, listener)
+        metrics = train_job(job, listener)
     board.finish(job.name, metrics)
     return metrics
 

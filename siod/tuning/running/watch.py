@@ -85,7 +85,7 @@ class Watch(tune.Callback):
     def stop(self) -> None:
         """Let every running trial end after its epoch, and start no other."""
         self.stopping = True
-        self.board.doing("stopping after the running epochs; Ctrl-C again stops at once")
+        self.board.set_activity("stopping after the running epochs; Ctrl-C again stops at once")
         for job in self._training():
             request_stop(job.run_dir)
 

@@ -61,13 +61,13 @@ class Row:
 
 @dataclass
 class Board:
-    """All trials of a study, what happened to them, and who is told.
+    """All trials of a study and where each stands; each event is also passed on as a line of text.
 
     Args:
         study: Name of the study.
         rows: The trials in the order they start.
         objective: Name of the metric that is shown.
-        say: Receives one line of plain text for every event.
+        print_line: Receives one line of plain text for every event.
         clock: Seconds that never run backwards.
         abort_reason: Why the study was aborted; empty if it was not.
         gpus: How many each trial holds while it runs, by its name.
@@ -77,7 +77,7 @@ class Board:
     study: str
     rows: dict[str, Row]
     objective: str = "ap_s"
-    say: Callable[[str], None] = lambda _: None
+    print_line: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     slots: int = 1
     activity: str = ""
@@ -110,19 +110,19 @@ class Board:
         for name in names:
             del self.rows[name]
 
-    def doing(self, activity: str) -> None:
+    def set_activity(self, activity: str) -> None:
         """Say what the study is busy with besides its trials; empty when nothing."""
         self.activity = activity
         if activity:
-            self.say(f"{self.study}: {activity}")
+            self.print_line(f"{self.study}: {activity}")
 
-    def place(self, placements: tuple[str, ...]) -> None:
+    def set_placements(self, placements: tuple[str, ...]) -> None:
         """Say what each kind of trial is given, and what stays idle."""
         self.placements = placements
         for line in placements:
-            self.say(f"{self.study}: {line}")
+            self.print_line(f"{self.study}: {line}")
 
-    def working(self, activity: str, done: int, of: int) -> None:
+    def set_progress(self, activity: str, done: int, of: int) -> None:
         """Say how far the study is with what it is busy with; changes too often for a line each."""
         self.activity = f"{activity} ({done}/{of})"
 
@@ -130,11 +130,11 @@ class Board:
         """A trial runs."""
         self.activity = ""
         self.rows[name].begin(self.clock())
-        self.say(f"{name}: started")
+        self.print_line(f"{name}: started")
 
     def wait(self, name: str) -> None:
         """A trial runs, but another process trains it, or has just died and still holds its folder."""
-        self.say(f"{name}: waits for another process that holds its folder")
+        self.print_line(f"{name}: waits for another process that holds its folder")
 
     def epoch(self, name: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """A trial finished an epoch."""
@@ -143,7 +143,7 @@ class Board:
         shown = [f"epoch {epoch}/{row.total_epochs}", _scored(self.objective, row.current)]
         left = self.seconds_left()
         shown.append("" if left is None else f"{duration(left)} left")
-        self.say(f"{name}: " + ", ".join(part for part in shown if part))
+        self.print_line(f"{name}: " + ", ".join(part for part in shown if part))
 
     def finish(self, name: str, metrics: Mapping[str, float], *, state: State = "finished") -> None:
         """A trial has its final metrics, trained now (finished) or earlier (reused)."""
@@ -152,27 +152,27 @@ class Board:
         row.current = metrics.get(self.objective)
         row.best = metrics.get(f"best_{self.objective}", row.best if row.best is not None else row.current)
         took = "" if row.began_at is None else f" in {duration(row.ended_at - row.began_at)}"
-        self.say(f"{name}: {state}{took}, {_scored(self.objective, row.current)}")
+        self.print_line(f"{name}: {state}{took}, {_scored(self.objective, row.current)}")
 
     def fail(self, name: str, error: str) -> None:
         """A trial ended with an error."""
         row = self.rows[name]
         row.state, row.error, row.ended_at = "failed", error, self.clock()
-        self.say(f"{name}: failed: {error}")
+        self.print_line(f"{name}: failed: {error}")
 
     def prune(self, name: str) -> None:
         """A trial was ended early, now or in an earlier call: its settings are not worth the rest of its epochs."""
         row = self.rows[name]
         row.state, row.ended_at = "pruned", self.clock()
         here = f"after epoch {row.epoch}/{row.total_epochs}, {_scored(self.objective, row.current)}"
-        self.say(f"{name}: pruned {here if row.epoch else 'in an earlier call'}")
+        self.print_line(f"{name}: pruned {here if row.epoch else 'in an earlier call'}")
 
     def interrupt(self) -> None:
         """The study was stopped: whatever ran will continue next time."""
         for row in self.rows.values():
             if row.state == "running":
                 row.state = "interrupted"
-                self.say(f"{row.name}: interrupted after epoch {row.epoch}/{row.total_epochs}")
+                self.print_line(f"{row.name}: interrupted after epoch {row.epoch}/{row.total_epochs}")
 
     def count(self, *states: State) -> int:
         """How many trials are in one of these states."""

@@ -34,7 +34,7 @@ class EpochFile:
 
 
 @contextmanager
-def followed(path: Path, listener: EpochListener, *, poll_seconds: float = POLL_SECONDS) -> Iterator[EpochFile]:
+def follow_epochs(path: Path, listener: EpochListener, *, poll_seconds: float = POLL_SECONDS) -> Iterator[EpochFile]:
     """Pass the epochs written to a file on to a listener here, as they come.
 
     Args:

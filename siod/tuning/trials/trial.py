@@ -81,7 +81,7 @@ class Job:
         return results.read_result(self.run_dir)
 
 
-def carry_out(
+def train_job(
     job: Job, listener: EpochListener | None = None, *, wait: Callable[[], None] | None = None
 ) -> dict[str, float]:
     """Train a job in this process (or from it, with Ray Train workers) and complete its folder.
