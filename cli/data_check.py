@@ -42,14 +42,14 @@ def check(
         writable_parent(fix)
     with progress_bar(f"checking {source.name}") as progress:
         examination = examine(source, images, progress=progress)
-    _tell(source, examination)
+    _print_result(source, examination)
     if fix is not None and (examination.defects or examination.changes):
         _repair(source, fix, examination)
     if examination.defects:
         raise typer.Exit(DEFECTS)
 
 
-def _tell(source: Path, examination: Examination) -> None:
+def _print_result(source: Path, examination: Examination) -> None:
     if not examination.defects:
         typer.echo(f"{source}: no defects")
     for prefix, found in (("", examination.defects), ("remark: ", examination.remarks)):

@@ -62,7 +62,7 @@ def import_(
                 typer.echo(sentence)
         with progress_bar("reading images") as progress:
             found = read_sources(layouts, defects, unlisted=new_split, progress=progress)
-        _tell(found)
+        _print_result(found)
         _show(import_found(found, request))
 
 
@@ -84,7 +84,7 @@ def _layout(source: Path, format_: str | None, scratch: Path, request: ImportReq
     return read_by_datumaro(source, format_.removeprefix(PREFIX), scratch)
 
 
-def _tell(found: Found) -> None:
+def _print_result(found: Found) -> None:
     for defect in found.defects():
         more = ", ..." if defect.count > len(defect.examples) else ""
         typer.echo(f"{defect.kind} x {defect.count}: {defect.meaning}")

@@ -108,9 +108,9 @@ def _rendered(statistics: Statistics, style: str) -> str:
     from siod.data.describing import statistics_tables as tables  # noqa: PLC0415  (keeps --help fast)
 
     write = {"markdown": tables.markdown, "latex": tables.latex, "text": tables.text}[style]
-    told = [tables.summary(statistics), *tables.remarks(statistics)]
+    remarks = [tables.summary(statistics), *tables.remarks(statistics)]
     parts = [
-        "\n".join(f"% {line}" if style == "latex" else line for line in told),
+        "\n".join(f"% {line}" if style == "latex" else line for line in remarks),
         write(tables.SET_COLUMNS, tables.set_rows(statistics)),
         write(tables.CATEGORY_COLUMNS, tables.category_rows(statistics)),
     ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def made_once(path: Path) -> Iterator[bool]:
+def creation_lock(path: Path) -> Iterator[bool]:
     """Hold the lock of a cached file or folder.
 
     Args:

@@ -43,9 +43,9 @@ def broadcast_object(value: T, world_size: int) -> T:
     """What the first worker passes, on every worker; the others' values are ignored."""
     if world_size == 1:
         return value
-    told = [value]
-    distributed.broadcast_object_list(told, src=0)
-    return told[0]
+    objects = [value]
+    distributed.broadcast_object_list(objects, src=0)
+    return objects[0]
 
 
 def broadcast_bool(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: FBT001  (it is the subject)

@@ -22,9 +22,9 @@ def record_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
         arithmetic: Of :func:`siod.training.arithmetic.arithmetic_of`.
         run_dir: Folder of the run.
     """
-    told = read_arithmetic(run_dir)
-    if told[-1:] != [arithmetic]:
-        write_json(run_dir / ARITHMETIC, [*told, arithmetic])
+    entries = read_arithmetic(run_dir)
+    if entries[-1:] != [arithmetic]:
+        write_json(run_dir / ARITHMETIC, [*entries, arithmetic])
 
 
 def read_arithmetic(run_dir: Path) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def last_state(folder: CheckpointFolder, context: Context) -> State | None:
         return None
     if context.rank != 0:
         state, problem = _the_same(folder.folder / name, context)
-    problems = [told for told in gather_objects(problem or "", context.world_size) if told]
+    problems = [text for text in gather_objects(problem or "", context.world_size) if text]
     if problems:  # all leave together, so that none waits for one that has left
         raise RunError(problems[0])
     return state

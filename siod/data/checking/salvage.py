@@ -75,11 +75,11 @@ def top_level(path: Path) -> dict[str, Any]:
     try:
         return dict(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
     except (msgspec.MsgspecError, RecursionError):
-        found = loads(text, "", unheard)
+        found = loads(text, "", ignore_report)
     return found if isinstance(found, dict) else {}
 
 
-def unheard(_kind: str, _where: str) -> None:
+def ignore_report(_kind: str, _where: str) -> None:
     """A report that nobody hears, for a first look at a file that is checked later."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import PIL
 
 import siod
-from siod.data.formats.image_folder import Placed, write_folder
+from siod.data.formats.image_folder import FolderImage, write_folder
 from siod.data.formats.layouts import SPLITS
 from siod.data.formats.splitting import Shares, divide, group_keys
 from siod.errors import UserError
@@ -90,7 +90,7 @@ def import_found(found: Found, request: ImportRequest) -> Imported:
     names = _names(found, splits)
     info = {"description": "written by siod data import", "import": _account(found, request, division)}
     placed = [
-        Placed(split, name, origin.file, _record(entry, name, origin, found))
+        FolderImage(split, name, origin.file, _record(entry, name, origin, found))
         for split, name, origin, entry in zip(splits, names, found.origins, found.joined.images, strict=True)
     ]
     boxes = _boxes(found, splits)
@@ -198,20 +198,20 @@ def _about_division(division: Division | None, splits: Sequence[Split]) -> list[
         return []
     counts = Counter(splits)
     sizes = ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
-    told = [f"images were divided by their hash, seed {division.seed}: {sizes}"]
+    remarks = [f"images were divided by their hash, seed {division.seed}: {sizes}"]
     if division.seed:
-        told[0] += f"; with --seed {division.seed} they stay where they are when you import more"
-    return [*told, *(f"category {name!r} has no box in {split}" for name, split in division.missing)]
+        remarks[0] += f"; with --seed {division.seed} they stay where they are when you import more"
+    return [*remarks, *(f"category {name!r} has no box in {split}" for name, split in division.missing)]
 
 
 def _about_categories(boxes: dict[str, dict[Split, int]], splits: Sequence[Split]) -> list[str]:
     unused = [name for name, counts in boxes.items() if not any(counts.values())]
-    told = [f"{len(unused)} categories have no box: {_listed(unused)}"] if unused else []
+    remarks = [f"{len(unused)} categories have no box: {_listed(unused)}"] if unused else []
     for split in SPLITS:
         lacking = [name for name, counts in boxes.items() if name not in unused and not counts[split]]
         if lacking and split in splits:
-            told.append(f"{len(lacking)} categories have boxes, but none in {split}: {_listed(lacking)}")
-    return told
+            remarks.append(f"{len(lacking)} categories have boxes, but none in {split}: {_listed(lacking)}")
+    return remarks
 
 
 def _listed(names: Sequence[str]) -> str:

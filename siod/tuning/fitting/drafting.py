@@ -106,12 +106,12 @@ def draft_study(request: DraftRequest, cache_dir: Path, *, progress: Progress | 
 
 def remarks(draft: Draft, *, only_one: bool) -> tuple[str, ...]:
     """What the user should know of the choices, in sentences."""
-    told = draft.fit.remarks
+    notes = draft.fit.remarks
     if draft.single and not only_one:
-        told = (*told, "the training set says that it holds one box per image and category, so there is no FSOD arm")
+        notes = (*notes, "the training set says that it holds one box per image and category, so there is no FSOD arm")
     if not draft.single and draft.profile.crowded is None:
-        told = (*told, ALIKE)
-    return told
+        notes = (*notes, ALIKE)
+    return notes
 
 
 def _splits(folder: Path, cache_dir: Path) -> tuple[coco.CocoDataset, coco.CocoDataset]:

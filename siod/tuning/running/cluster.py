@@ -218,14 +218,14 @@ def answer(token: Path, name: str) -> str:
 
 def _check_answer(name: str, reference: ray.ObjectRef[str], folder: Path) -> None:
     try:
-        told = ray.get(reference, timeout=ANSWER_SECONDS)
+        answered = ray.get(reference, timeout=ANSWER_SECONDS)
     except (ray.exceptions.RayError, ImportError) as error:
         reason = " ".join(str(error).split())[-200:]
         raise UserError(f"node {name} cannot run siod ({reason}); install the same version of siod there") from error
-    if not told.startswith(" ") and not _appears(folder / told):
-        told = " writes there, but it does not appear on this machine"
-    if told.startswith(" "):
-        raise UserError(f"{folder}: node {name}{told}; name a folder all nodes share with --runs and --cache")
+    if not answered.startswith(" ") and not _appears(folder / answered):
+        answered = " writes there, but it does not appear on this machine"
+    if answered.startswith(" "):
+        raise UserError(f"{folder}: node {name}{answered}; name a folder all nodes share with --runs and --cache")
 
 
 def _appears(path: Path) -> bool:

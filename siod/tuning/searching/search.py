@@ -200,8 +200,8 @@ class StudySearch:
         search, trial = search_of(self.study), self._trials[job.name]
         value = metrics.get(self.study.objective)
         # A trial that continues tells its last epoch again; there is no public view of what it told before.
-        told = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
-        if search.pruner == "none" or value is None or epoch in told:
+        reported = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
+        if search.pruner == "none" or value is None or epoch in reported:
             return False
         trial.report(value, epoch)
         return epoch >= search.grace_epochs and trial.should_prune()
