@@ -1,4 +1,4 @@
-"""Tell how far a command is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a command: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 

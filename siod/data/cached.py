@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def creation_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a cached file or folder.
+    """Hold the lock of a cached file or folder, unless it exists already.
 
     Args:
         path: Where it is or will be.

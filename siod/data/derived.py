@@ -102,7 +102,7 @@ def _sizes(dataset: coco.CocoDataset) -> list[list[int]]:
 
 
 def _refuse_useless(dataset: coco.CocoDataset, named: Path, purpose: str) -> None:
-    """Refuse what trains or judges to nothing without a word."""
+    """Refuse sets that training or evaluation would get nothing from, without an error."""
     for section in ("images", "categories"):
         if not getattr(dataset, section):
             raise UserError(f"{named}: {section} is empty; name an annotation file with {section}")

@@ -1,4 +1,4 @@
-"""The connection to an MLflow store: its client, its errors in one sentence, and its silence."""
+"""The connection to an MLflow store: its client, its errors in one sentence, and its log switched off."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Entry = TypeVar("Entry")
 
 @contextmanager
 def as_user_error(uri: str) -> Iterator[None]:
-    """Turn what a store raises into one sentence.
+    """Turn an exception of a store into an error of one sentence.
 
     Args:
         uri: Of the store, named in the error.
@@ -90,7 +90,7 @@ def client_of(uri: str) -> MlflowClient:
 
 
 def _silence() -> None:
-    """Say nothing on the terminal, tell nobody about it, and do not wait minutes for a server that is gone."""
+    """Switch off MLflow's log and telemetry, and shorten its retries for a server that is gone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -137,7 +137,7 @@ def sqlite_path(uri: str) -> Path:
 
 
 def refuse_damaged(database: Path) -> None:
-    """See that a file is a SQLite database; MLflow would try for a minute and a half to open another.
+    """Check that a file is a SQLite database; MLflow would try for a minute and a half to open another.
 
     Args:
         database: May be missing or empty: it is made then.
@@ -157,7 +157,7 @@ def refuse_damaged(database: Path) -> None:
 
 
 def refuse_unreachable(uri: str) -> None:
-    """See within five seconds that a tracking server answers.
+    """Check within five seconds that a tracking server answers.
 
     Args:
         uri: With or without ``user:password@``, which MLflow sends along.

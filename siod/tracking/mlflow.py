@@ -238,7 +238,7 @@ class Store:
         return log
 
     def finished_trials(self, study_run_id: str) -> frozenset[tuple[str, int, str]]:
-        """What a study needs to train no more.
+        """The trials that a study has finished and recorded.
 
         Args:
             study_run_id: Run of the study.

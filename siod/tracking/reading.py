@@ -205,7 +205,7 @@ def _every_arm(study: StudyRecord) -> set[str]:
 
 
 def _recorded_value(value: float, is_nan: bool = False) -> float:  # noqa: FBT001, FBT002  (as the database has it)
-    """The value as it was recorded: databases hold the largest number for infinity, and 0 for no number."""
+    """The recorded value: databases hold the largest number for infinity, and 0 for NaN."""
     if is_nan:
         return math.nan
     return math.copysign(math.inf, value) if abs(value) >= LARGEST else value

@@ -286,7 +286,7 @@ class StudyRecord(StudyHeader):
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Let the garbage collector rest: it would go through millions of records again and again, and find nothing."""
+    """Pause the garbage collector while millions of records are read: it would find nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

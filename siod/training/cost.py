@@ -59,7 +59,7 @@ def epoch_cost(began: float, memory: PeakMemory) -> dict[str, float]:
 
 
 def _reset_peak() -> bool:
-    """Have Linux count the peak of the resident set anew; whether it does."""
+    """Reset Linux's peak of the resident set; returns False where it cannot be reset."""
     try:
         (PROCESS / "clear_refs").write_text(FORGET_PEAK)
         return _resident_mib("VmHWM") < _resident_mib("VmRSS") + ROUNDING_MIB
@@ -68,7 +68,7 @@ def _reset_peak() -> bool:
 
 
 def _resident_mib(name: str) -> float:
-    """The resident set, VmRSS, or its peak since that was last forgotten, VmHWM."""
+    """The resident set, VmRSS, or its peak since it was last reset, VmHWM."""
     lines = (PROCESS / "status").read_text().splitlines()
     kib = next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
     return int(kib) / KIB_PER_MIB

@@ -47,7 +47,7 @@ log = logging.getLogger("siod")
 
 
 class Stopped(RunError):  # noqa: N818  (it is an outcome, not an error)
-    """The run ended early because somebody asked for it; it continues from its checkpoint."""
+    """The run ended early because a stop was requested; it continues from its checkpoint."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Learner:
     scaler: torch.amp.GradScaler
 
     def __post_init__(self) -> None:
-        """Find once what every step averages over the workers."""
+        """Find the running statistics that every step averages over the workers."""
         self.statistics = running_statistics(self.detector)
 
     def state(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def train_step(
     epoch_log: EpochLog,
     world_size: int = 1,
 ) -> dict[str, float]:
-    """Look, compare, go backward, update, log.
+    """One optimiser step: forward pass, losses, backward pass, update, log.
 
     Args:
         learner: Changed by the update.
@@ -323,7 +323,7 @@ def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) ->
 
 @dataclass(frozen=True)
 class EvaluatedEpoch:
-    """What a detector finds, this worker's share of it, and what the protocol says of that.
+    """The evaluation after an epoch: this worker's detections, and the metrics of all workers.
 
     ``test_detections`` are those on the test split, whose metrics begin with ``test/``.
     """
@@ -336,7 +336,7 @@ class EvaluatedEpoch:
 def _evaluate_splits(
     experiment: Experiment, detector: Detector, data: PreparedData, context: Context, *, last: bool
 ) -> EvaluatedEpoch:
-    """Judge by the validation split and, after the last epoch alone, by the test split if there is one."""
+    """Evaluate on the validation split and, after the last epoch only, on the test split if there is one."""
     detections, metrics = _evaluate(experiment, detector, data, context)
     test = data.on_test() if last else None
     if test is None:

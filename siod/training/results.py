@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder, and how it is read back."""
+"""The result files of a finished run: names, writing and reading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
 
 
 def record_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
-    """Write down how a run computes; a run that went on elsewhere has an entry for each place, in order.
+    """Record how a run computes; a run that was resumed elsewhere has an entry for each place, in order.
 
     Args:
         arithmetic: Of :func:`siod.training.arithmetic.arithmetic_of`.
@@ -28,7 +28,7 @@ def record_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
 
 
 def read_arithmetic(run_dir: Path) -> list[dict[str, Any]]:
-    """What :func:`record_arithmetic` wrote; nothing for a run of before that was written down."""
+    """Entries of :func:`record_arithmetic`; none for runs of earlier versions."""
     path = run_dir / ARITHMETIC
     return read_json(path) if path.exists() else []
 
@@ -61,11 +61,11 @@ def read_result(run_dir: Path) -> dict[str, float] | None:
 
 
 def wait_for_result(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
-    """The final metrics of a run that has ended, perhaps on another machine whose files appear here late.
+    """Wait for the final metrics of a run that has ended, perhaps on another machine whose files appear here late.
 
     Args:
         run_dir: Folder of the run.
-        give_up: Asked now and then whether there is a reason not to wait.
+        give_up: Called regularly; True ends the waiting.
 
     Returns:
         As :func:`read_result`; None when the result does not appear.

@@ -1,4 +1,4 @@
-"""Where a run goes on: the first worker chooses a checkpoint that is whole, and all load that one."""
+"""Resume a run: the first worker chooses the newest checkpoint that is whole, and all workers load that one."""
 
 from __future__ import annotations
 

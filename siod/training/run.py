@@ -106,7 +106,7 @@ def teacher_of(experiment: Experiment) -> Experiment | None:
 def ensure_teacher(
     experiment: Experiment, data: PreparedData, cache_dir: Path, *, run_dir: Path, teachers_dir: Path
 ) -> Path | None:
-    """Have the teacher trained that a method needs before its own run can start.
+    """Train the teacher that a method needs before its own run can start.
 
     Once per seed, for all methods that ask. One of several processes that ask at once trains it, from its last
     checkpoint if it was interrupted; the others wait.
@@ -142,14 +142,14 @@ def ensure_teacher(
 
 
 def _pass_on_stop(asked: Path, training: Path, epoch: int, metrics: Mapping[str, float]) -> None:
-    """An epoch's listener for a run on behalf of another one."""
+    """Epoch listener of a teacher's run: stops it when the run that needs it should stop."""
     del epoch, metrics
     if stop_requested(asked):
         request_stop(training)
 
 
 def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
-    """Write down whose folder this is, or refuse one that belongs to another experiment.
+    """Record which experiment a folder belongs to, or refuse one that belongs to another.
 
     A run that ended before its first epoch was saved has learnt nothing and holds no folder.
     """
@@ -165,7 +165,7 @@ def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
 
 
 def warn_if_changed(run_dir: Path, experiment: Experiment) -> None:
-    """Log that what brought a detector or method from outside is not what it was when a run began.
+    """Log a warning when the file of a detector or method from outside has changed since a run began.
 
     Args:
         run_dir: Of a run that is about to go on, or whose result is about to be taken.

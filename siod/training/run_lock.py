@@ -1,4 +1,4 @@
-"""One trainer for the folder of a run: a lock, and beside it a sign of life that tells a long run from a dead one."""
+"""The lock of a run's folder, with a heartbeat file that tells a long run from a dead one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 300.0
 
 @contextmanager
 def locked(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
-    """Keep other trainers out of a run's folder for as long as the context lasts.
+    """Hold the lock of a run's folder for as long as the context lasts.
 
     Args:
         run_dir: An existing folder.
@@ -38,7 +38,7 @@ def locked(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
 
     Raises:
         UserError: The folder is in use and ``wait`` is None.
-        RunError: The folder is in use by a process that has given no sign of life for ``TIMEOUT_SECONDS``.
+        RunError: The folder is in use by a process without a heartbeat for ``TIMEOUT_SECONDS``.
     """
     lock = FileLock(run_dir / LOCK)
     _acquire(lock, run_dir, wait)
@@ -75,7 +75,7 @@ def _acquire(lock: FileLock, run_dir: Path, wait: Callable[[], None] | None) -> 
 
 @contextmanager
 def _heartbeat(path: Path) -> Iterator[None]:
-    """Say in a file who holds the folder, and touch it for as long as the context lasts."""
+    """Write into a file who holds the folder, and touch it regularly for as long as the context lasts."""
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     done = threading.Event()
 

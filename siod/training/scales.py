@@ -1,4 +1,4 @@
-"""Training and judging must show objects in like sizes: by how much each magnifies, and a refusal where they part.
+"""Training and evaluation must show objects in similar sizes: the scale of each, and a refusal where they differ.
 
 A detector finds objects of the sizes it has learnt. A run that trains at 96 px and is judged on photographs at full
 size trains without a complaint and finds nothing.
@@ -29,7 +29,7 @@ TAIL = 0.1
 
 @dataclass(frozen=True)
 class InputScale:
-    """How large images are to a detector: from the least to the greatest that is usual.
+    """The range of scales at which a detector sees images.
 
     Args:
         magnification: Pixels of the input in one pixel of the image file.
@@ -76,7 +76,7 @@ def refuse_other_scale(
 
 
 def training_scale(augmentation: Augmentation, sizes: SizeCounts, longest_px: int | None) -> InputScale:
-    """What training shows, over all zooms and lengths that may be drawn."""
+    """The scales of training, over all zooms and lengths that may be drawn."""
     ends = []
     for end, share in ((0, TAIL), (1, 1 - TAIL)):
         sides = [_side(_training_geometry(augmentation, _loaded_size(*size[:2], longest_px), end)) for size in sizes]
@@ -94,7 +94,7 @@ def _training_geometry(augmentation: Augmentation, size: tuple[int, int], end: i
 
 
 def evaluation_scale(evaluation: Evaluation, sizes: SizeCounts, longest_px: int | None) -> InputScale:
-    """What judging shows of the image in the middle of all sizes."""
+    """The scale of evaluation for the image of median size."""
     sides = []
     for width, height, _ in sizes:
         size = _loaded_size(width, height, longest_px)

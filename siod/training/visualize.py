@@ -109,7 +109,7 @@ def mined_images(trained: Trained, *, count: int, similarities: Sequence[float])
 
 
 def _most_informative(trained: Trained, count: int) -> list[int]:
-    """Places of the images that show most: with something to learn from, and something that was hidden."""
+    """Indices of images that have annotated instances and, as far as possible, hidden ones."""
     learnt, full = read(trained.data.train), read(trained.data.train_full)
     kept = {learnt.images[index].id: len(learnt.rows_of_image(index)) for index in range(len(learnt.images))}
     whole = {full.images[index].id: len(full.rows_of_image(index)) for index in range(len(full.images))}

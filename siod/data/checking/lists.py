@@ -208,7 +208,7 @@ class _Ids:
         return cls(section, distinguished_by, kind, places)
 
     def means(self, ledger: Ledger, place: int, detail: str) -> bool:
-        """Whether an entry is the one that its id means; nobody can tell that of several different ones."""
+        """True when the id of an entry is unambiguous: no different entry has the same id."""
         identifier = self.section.fields[place].id
         group = self.places[identifier]
         if len({str(getattr(self.section.fields[other], self.distinguished_by)) for other in group}) > 1:

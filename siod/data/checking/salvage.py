@@ -80,7 +80,7 @@ def top_level(path: Path) -> dict[str, Any]:
 
 
 def ignore_report(_kind: str, _where: str) -> None:
-    """A report that nobody hears, for a first look at a file that is checked later."""
+    """A report that does nothing, for a first look at a file that is checked later."""
 
 
 def decoded(raw: object, where: str, report: Report) -> tuple[Any, bool]:

@@ -45,7 +45,7 @@ class Conversion:
 
 @dataclass
 class CocoBuilder:
-    """A COCO document while it grows.
+    """Collects images and boxes for a COCO document.
 
     Args:
         kind: Of the folder, for the file's ``info``.
@@ -171,7 +171,7 @@ def number(text: str, where: str) -> float:
 
 
 def with_progress(files: Sequence[Path], progress: Progress | None) -> Iterator[Path]:
-    """Go through files and tell how many are done."""
+    """Yield files and report how many are done."""
     for place, path in enumerate(files, start=1):
         yield path
         if progress is not None:

@@ -111,7 +111,7 @@ def _as_coco(
 
 
 def _bare(part: Part, made: Conversion) -> list[str]:
-    """Tell of images that no XML file speaks of: nobody knows whether they show nothing or were not annotated."""
+    """Report images without an XML file: they may show nothing, or may not be annotated."""
     known = {part.images / image["file_name"] for image in made.document["images"]}
     bare = sorted(path for path in files_below(part.images, IMAGE_SUFFIXES) if path not in known)
     return [f"{len(bare)} images have no XML file and were left out, such as {bare[0]}"] if bare else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderImage:
-    """An image on its way into the folder.
+    """An image to write into the folder.
 
     Args:
         split: Where it goes.

@@ -219,7 +219,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _leaks(found: Found, splits: Sequence[Split]) -> list[str]:
-    """Tell of images that are learnt from and judged by."""
+    """Report images that are in training and in another split."""
     learnt = {origin.sha256 for origin, split in zip(found.origins, splits, strict=True) if split == "train"}
     leaked = [o for o, split in zip(found.origins, splits, strict=True) if split != "train" and o.sha256 in learnt]
     if not leaked:

@@ -44,7 +44,7 @@ ALIKE = (
 
 @dataclass(frozen=True)
 class DraftRequest:
-    """What is asked of a study.
+    """What the user asks for in a new study.
 
     Args:
         name: Of the study; an identifier.

@@ -114,7 +114,7 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
         runs_dir: Folder of runs.
 
     Returns:
-        By shape; runs whose costs were not recorded, or could not be told, are passed over.
+        By shape; runs whose costs were not recorded are left out.
     """
     found: dict[str, list[_RunCost]] = {}
     for folder in sorted(path.parent for path in (runs_dir / "trials").glob(f"*/{RESULT}")):
@@ -125,7 +125,7 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
 
 
 class _RunCost(NamedTuple):
-    """What one finished run says: seconds of its epochs, those that ended in a judgement apart."""
+    """Cost of one finished run: seconds of epochs with and without evaluation, memory and disk."""
 
     judged: list[float]
     plain: list[float]

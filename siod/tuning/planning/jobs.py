@@ -88,7 +88,7 @@ def prepare_jobs(
 
 
 def _refuse_unfit(trial: Trial, data: PreparedData) -> None:
-    """Refuse before it is paid for what cannot train or would be judged at another scale."""
+    """Refuse, before training, what cannot train or would be evaluated at another scale."""
     experiment = trial.experiment
     longest_px = None if data.copies is None else data.copies.longest_px
     try:
@@ -152,7 +152,7 @@ def _data_key(trial: Trial) -> str:
 
 
 def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float], None] | None = None) -> None:
-    """Have the initial weights of all jobs ready, so that no two trials wait for the same download or pretraining.
+    """Make the initial weights of all jobs, so that no two trials wait for the same download or pretraining.
 
     Args:
         jobs: What is about to run.

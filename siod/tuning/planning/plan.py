@@ -212,7 +212,7 @@ def long_trials_on_cpu(trials: Sequence[Trial]) -> str | None:
 
 
 def confirm_cpu(trials: Sequence[Trial], confirm: Callable[[str], bool] | None) -> None:
-    """Have somebody say yes before trials of COCO's size train on CPU cores.
+    """Ask for confirmation before trials of COCO's size train on CPU cores.
 
     Args:
         trials: Placed.

@@ -87,7 +87,7 @@ def session(
 def machines(
     address: str | None = None, *, verbose: bool = False, autoscale: bool = False
 ) -> Iterator[tuple[Node, ...]]:
-    """Know what there is to place trials on; Ray is not started for that, but a cluster is joined and kept.
+    """Find out which machines there are to place trials on, without starting Ray; a cluster is joined and stays joined.
 
     Joining twice is not only slow: a process that leaves Ray and joins again may be ended by it when a node was lost.
 
@@ -112,7 +112,7 @@ def machines(
 
 
 def refuse_unreachable(address: str) -> None:
-    """Knock at an address; Ray itself would try for minutes.
+    """Check within seconds that something listens at an address; Ray itself would try for minutes.
 
     Args:
         address: ``host:port``, with or without a scheme; words such as ``auto`` are left to Ray.
@@ -166,7 +166,7 @@ def _join(address: str | None, *, variables: dict[str, str], verbose: bool) -> N
 
 
 def refuse_unshared(folders: Sequence[Path]) -> None:
-    """See that all nodes that can hold trials share some folders: each reads what is written here, and is read here.
+    """Check that all nodes that can hold trials share some folders: each reads what is written here, and the reverse.
 
     Args:
         folders: Made if need be. A session on one machine is not asked.
@@ -190,7 +190,7 @@ def refuse_unshared(folders: Sequence[Path]) -> None:
 
 
 def _answer_on(node: dict[str, Any], token: Path) -> ray.ObjectRef[str]:
-    """Have a node look for a file and write another one beside it."""
+    """Start :func:`answer` on a node."""
     strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     remote = ray.remote(num_cpus=0, max_retries=0)(answer)
     reference: ray.ObjectRef[str] = remote.options(scheduling_strategy=strategy).remote(token, node["NodeID"])
@@ -198,11 +198,11 @@ def _answer_on(node: dict[str, Any], token: Path) -> ray.ObjectRef[str]:
 
 
 def answer(token: Path, name: str) -> str:
-    """What a node does that is asked whether it shares a folder.
+    """Runs on a node: look for a file and write another one beside it.
 
     Args:
         token: A file that another node wrote.
-        name: What tells this node's answer from the others'.
+        name: Unique to the node.
 
     Returns:
         The name of the file written beside the token, or a sentence that begins with a space.

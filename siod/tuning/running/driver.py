@@ -156,7 +156,7 @@ def _proposed_trial(config: dict[str, Any], bases: dict[str, Job], study: Path) 
 
 
 def _trial(job: Job, study: Path) -> None:
-    """What Tune runs in a process of its own.
+    """Train one job; runs in a process of Tune.
 
     An error is reported, not raised: training again would meet it again. Tune restarts only what died, as a process
     does here whose GPU is lost to it (:mod:`siod.tuning.trials.device_fault`).
@@ -183,9 +183,9 @@ def _trial(job: Job, study: Path) -> None:
 
 
 def _waiting(study: Path) -> Callable[[], None]:
-    """What a trial does every second while it waits: say so once, and end with its study.
+    """Make what a trial calls every second while it waits for its folder: report it once, and end with its study.
 
-    A stop is not asked for in the folder of the trial, where whoever trains there would take it for his.
+    The stop is looked for in the study's folder: one in the trial's would stop the process that trains there.
     """
     unreported = iter((True,))
 

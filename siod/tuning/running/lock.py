@@ -1,4 +1,4 @@
-"""One driver for a study: a lock that the system frees when its process ends in any way."""
+"""The lock of a study: one process drives it; the system frees the lock when that process ends in any way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCK_TIMEOUT_SECONDS = 1.0
 
 @contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """Keep other drivers away from a study for as long as the context lasts.
+    """Hold the lock of a study for as long as the context lasts.
 
     Args:
         folder: Of the study; made if it is not there.
@@ -40,7 +40,7 @@ def study_lock(folder: Path) -> Iterator[None]:
 
 
 def abandoned(folder: Path) -> bool:
-    """Whether the study was run from here and nobody runs it now.
+    """True when the study was run from here and no process holds its lock now.
 
     Args:
         folder: Of the study. Where it does not exist, as on another machine, nothing can be said: False.

@@ -97,7 +97,7 @@ def train_one(
 def _machines(
     experiment: Experiment, address: str | None, *, autoscale: bool
 ) -> AbstractContextManager[tuple[Node, ...]]:
-    """What there is: Ray, loaded only where it is needed, is asked by experiments with its workers alone."""
+    """The machines: those of the cluster for Ray Train workers, otherwise this one, without loading Ray."""
     if experiment.compute.in_process():
         return nullcontext((this_machine(),))
     from siod.tuning.running.cluster import machines  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Handle Ray Tune's events in the process that started the study: show, record and search by them."""
+"""The callback of Ray Tune, in the process that started the study: shows and records each event, feeds the search."""
 
 from __future__ import annotations
 
@@ -90,19 +90,19 @@ class Watch(tune.Callback):
             request_stop(job.run_dir)
 
     def _training(self) -> list[Job]:
-        """Those that run and do not wait for another process: a stop in its folder would be that one's."""
+        """Running jobs, without those that wait for another process: a stop in their folder would stop that one."""
         return [job for job in self._running() if job.name not in self.waiting]
 
     def _running(self) -> list[Job]:
         return [job for job in self.jobs if job.name in self.open and self.board.rows[job.name].state == "running"]
 
     def job(self, trial: TuneTrial) -> Job:
-        """What a trial of Tune carries out."""
+        """The job that a trial of Tune trains."""
         index: int = trial.config["index"]
         return self.jobs[index]
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial has a process, for the first time or after its death."""
+        """The trial has a process, the first or one after a crash."""
         del iteration, trials, info
         self.board.begin(self.job(trial).name)
         self.recorder.begin(self.job(trial))
@@ -159,7 +159,7 @@ class Watch(tune.Callback):
         return self.ending or job.name in self.pruned or job.name in self.failures
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial's process died once too often."""
+        """The trial's process died more often than ``max_failures`` allows."""
         del iteration, trials, info
         path = trial.error_file
         text = Path(path).read_text() if path and Path(path).exists() else ""
@@ -198,14 +198,14 @@ class Watch(tune.Callback):
             self.board.abort_reason = f"{len(self._alike)} trials in a row failed alike: {sentence}"
 
     def interrupted(self) -> None:
-        """Tune has stopped: whatever is still running was interrupted."""
+        """Mark what still runs as interrupted, after Tune has stopped."""
         for job in self._running():
             self.recorder.interrupt(job)
         self.board.interrupt()
 
 
 def why_it_died(text: str, folder: Path) -> str:
-    """Why the process of a trial ended, as far as what Ray wrote tells.
+    """Find out from Ray's error why the process of a trial died.
 
     Args:
         text: Of Ray's error.

@@ -1,6 +1,6 @@
-"""What a search has come to: the best settings of each arm, what mattered, and what is left (knows Optuna).
+"""Results of a search: the best settings of each arm, their importance, and the trials left (knows Optuna).
 
-Reads the database that :mod:`siod.tuning.searching.search` writes; nothing is asked for or changed.
+Reads the database that :mod:`siod.tuning.searching.search` writes; nothing is proposed or changed.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class ArmSearch:
     sampler: Callable[[int], optuna.samplers.BaseSampler]
 
     def gpu_hours(self) -> float:
-        """What its ended trials have used."""
+        """GPU-hours that its ended trials have used."""
         return sum(float(trial.user_attrs.get(GPU_HOURS, 0.0)) for trial in self.study.get_trials(deepcopy=False))
 
     def ask(self) -> optuna.Trial:
@@ -69,14 +69,14 @@ class ArmSearch:
         return self.study.ask()
 
     def resume(self) -> optuna.Trial:
-        """Take up a trial that has not ended."""
+        """Continue a trial of an earlier process that has not ended."""
         frozen = self.unfinished.pop(0)
         self.study.sampler = self.sampler(frozen.number)
         # The only way to a trial that was begun by a process that is gone.
         return optuna.Trial(self.study, frozen._trial_id)  # noqa: SLF001
 
     def asked(self) -> int:
-        """How many trials were asked for, waiting ones left out."""
+        """Number of trials asked for so far, without those still enqueued."""
         return sum(trial.state != TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
 
 
@@ -88,7 +88,7 @@ class StudySearch:
         study: Has a space.
         arms: By name, those with something to tune.
         clock: Seconds that never run backwards.
-        exhausted: True once :meth:`ask` had nothing more to propose: all budgets are spent.
+        exhausted: True once :meth:`ask` returned None because all budgets are spent.
     """
 
     study: Study
@@ -128,12 +128,12 @@ class StudySearch:
         return cls(study, arms)
 
     def may_ask(self, name: str) -> bool:
-        """Whether ``arm/number`` is or can be one of its trials."""
+        """True when ``arm/number`` is a trial of the search or may become one."""
         arm, _, number = name.rpartition("/")
         return arm in self.arms and int(number) < max(self.arms[arm].budget, self.arms[arm].asked())
 
     def is_left(self) -> bool:
-        """Whether anything is left to train."""
+        """True when trials are left to train within the budgets."""
         return any(arm.unfinished or (arm.asked() < arm.budget and not self._spent(arm)) for arm in self.arms.values())
 
     def teachers(self) -> tuple[Job, ...]:
@@ -196,10 +196,10 @@ class StudySearch:
         return changes
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Hear of an epoch; whether the trial should end after the present one."""
+        """Report the metrics of an epoch to the pruner; True when the trial should end after it."""
         search, trial = search_of(self.study), self._trials[job.name]
         value = metrics.get(self.study.objective)
-        # A trial that continues tells its last epoch again; there is no public view of what it told before.
+        # A trial that continues reports its last epoch again; there is no public view of what it reported before.
         reported = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
         if search.pruner == "none" or value is None or epoch in reported:
             return False
@@ -207,7 +207,7 @@ class StudySearch:
         return epoch >= search.grace_epochs and trial.should_prune()
 
     def finish(self, job: Job, metrics: Mapping[str, float]) -> None:
-        """A trial has its result; one whose cost could not be told (see :mod:`siod.training.cost`) is not scored."""
+        """Report a trial's result; without a measured cost (:mod:`siod.training.cost`) it counts as failed."""
         cost = search_of(self.study).cost
         values = [metrics.get(name) for name in (self.study.objective, *([] if cost is None else [f"cost/{cost}"]))]
         known = [value for value in values if value is not None]
@@ -217,11 +217,11 @@ class StudySearch:
             self.fail(job)
 
     def prune(self, job: Job) -> None:
-        """A trial was ended early."""
+        """Report that a trial was pruned."""
         self._tell(job, None, TrialState.PRUNED)
 
     def fail(self, job: Job) -> None:
-        """A trial failed; it counts against the budget and is never scored."""
+        """Report that a trial failed; it counts against the budget and has no score."""
         self._tell(job, None, TrialState.FAIL)
 
     def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
@@ -259,10 +259,10 @@ def database_url(study: Study, folder: Path) -> str:
 
 
 def search_of(study: Study) -> Search:
-    """How a study is searched.
+    """The search settings of a study.
 
     Raises:
-        UserError: It is not.
+        UserError: The study has no search.
     """
     if study.search is None:
         raise UserError(f"study {study.name!r} has no search; set search and space")
@@ -270,7 +270,7 @@ def search_of(study: Study) -> Search:
 
 
 def storage_of(url: str) -> optuna.storages.BaseStorage:
-    """Open the database of a search, and quieten Optuna.
+    """Open the database of a search, and silence Optuna's log.
 
     Raises:
         UserError: It cannot be opened.

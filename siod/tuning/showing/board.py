@@ -36,7 +36,7 @@ class Row:
         self.state, self.began_at, self._counted_from = "running", now, None
 
     def advance(self, epoch: int, metric: float | None, now: float) -> None:
-        """An epoch is done; a resumed trial tells its last finished epoch first."""
+        """An epoch is done; a resumed trial reports its last finished epoch first."""
         if self._counted_from is None:
             fresh = epoch == 1 and self.began_at is not None
             self._counted_from = (0, self.began_at) if fresh and self.began_at is not None else (epoch, now)
@@ -102,38 +102,38 @@ class Board:
         return cls(study, {name: Row(name, total) for name, total in epochs.items()}, objective)
 
     def add(self, name: str, epochs: int) -> None:
-        """Have a trial on the board; nothing changes if it is there."""
+        """Add a trial unless it is on the board already."""
         self.rows.setdefault(name, Row(name, epochs))
 
     def drop(self, names: Iterable[str]) -> None:
-        """Take trials off the board."""
+        """Remove trials from the board."""
         for name in names:
             del self.rows[name]
 
     def set_activity(self, activity: str) -> None:
-        """Say what the study is busy with besides its trials; empty when nothing."""
+        """Set what the study does besides its trials; empty when nothing."""
         self.activity = activity
         if activity:
             self.print_line(f"{self.study}: {activity}")
 
     def set_placements(self, placements: tuple[str, ...]) -> None:
-        """Say what each kind of trial is given, and what stays idle."""
+        """Set what each kind of trial is given, and what stays idle."""
         self.placements = placements
         for line in placements:
             self.print_line(f"{self.study}: {line}")
 
     def set_progress(self, activity: str, done: int, of: int) -> None:
-        """Say how far the study is with what it is busy with; changes too often for a line each."""
+        """Set how far the present activity is; no line is printed, as it changes often."""
         self.activity = f"{activity} ({done}/{of})"
 
     def begin(self, name: str) -> None:
-        """A trial runs."""
+        """A trial started or continues."""
         self.activity = ""
         self.rows[name].begin(self.clock())
         self.print_line(f"{name}: started")
 
     def wait(self, name: str) -> None:
-        """A trial runs, but another process trains it, or has just died and still holds its folder."""
+        """A trial waits for the lock of its folder, which another process holds or held until it died."""
         self.print_line(f"{name}: waits for another process that holds its folder")
 
     def epoch(self, name: str, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -179,7 +179,7 @@ class Board:
         return sum(row.state in states for row in self.rows.values())
 
     def gpu_hours(self) -> float:
-        """What the trials of this call have held so far."""
+        """GPU-hours that the trials of this run of the study have reserved so far."""
         now = self.clock()
         spent = 0.0
         for name, gpus in self.gpus.items():
@@ -189,7 +189,7 @@ class Board:
         return spent
 
     def seconds_left(self) -> float | None:
-        """When the last trial should end, from the measured pace and the number of slots; None before any epoch."""
+        """Expected seconds until the last trial ends, from measured epochs and slots; None before the first epoch."""
         now = self.clock()
         paces = {row.name: row.seconds_per_epoch() for row in self.rows.values()}
         measured = [pace for pace in paces.values() if pace is not None]

@@ -1,8 +1,8 @@
-"""An error of the GPU that outlives it: the process can use no GPU any more, so it must not train another trial.
+"""GPU faults after which a process can use no GPU any more, so that it must not train another trial.
 
 An illegal access, a failed assertion or a broken memory cell leaves the process's CUDA context in a state in which
-every later call fails. The process notes why and ends; Ray Tune then goes on with the trial from its last checkpoint in
-another process, as often as a study's ``max_failures`` allows.
+every later call fails. The process records the error and ends; Ray Tune then continues the trial from its last
+checkpoint in another process, as often as a study's ``max_failures`` allows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIGNS = ("CUDA error", "cuDNN error")
 
 @dataclass(frozen=True)
 class DeviceFault:
-    """What a process noted before it ended."""
+    """The error that a process recorded before it ended."""
 
     sentence: str
     traceback: str
@@ -49,7 +49,7 @@ def is_device_fault(error: BaseException) -> bool:
 
 
 def end_process(error: BaseException, run_dir: Path) -> NoReturn:
-    """Note why in the folder of the run, and end this process at once.
+    """Record the error in the folder of the run, and end this process at once.
 
     Args:
         error: That :func:`is_device_fault`.
@@ -64,7 +64,7 @@ def end_process(error: BaseException, run_dir: Path) -> NoReturn:
 
 
 def read_fault_record(run_dir: Path) -> DeviceFault | None:
-    """What a process that ended itself noted; None if none did.
+    """Read the fault record of a run; None if no process recorded one.
 
     Args:
         run_dir: Of its trial.
@@ -74,5 +74,5 @@ def read_fault_record(run_dir: Path) -> DeviceFault | None:
 
 
 def clear_fault_record(run_dir: Path) -> None:
-    """Begin a trial, so that what ends it next is not put down to an earlier fault."""
+    """Delete the fault record of an earlier process, before a trial starts."""
     (run_dir / FAULT_RECORD).unlink(missing_ok=True)
