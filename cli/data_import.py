@@ -1,4 +1,4 @@
-"""``siod data import``: somebody's data as a folder that siod trains on."""
+"""``siod data import``: the user's data as a folder that siod trains on."""
 
 from __future__ import annotations
 

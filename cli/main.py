@@ -44,7 +44,7 @@ from siod.errors import RunError, UserError
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEBUG = "--debug"
 NO_SPACE = ("no space left", "disk is full", "disk quota exceeded")
-# What a place can be that siod was told to write to or to read from.
+# Errors of a place that the user named to write to or to read from.
 PLACES = {
     errno.EACCES,
     errno.EPERM,

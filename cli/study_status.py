@@ -56,8 +56,8 @@ def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[st
 
     Args:
         record: What became of them.
-        trials: Where the folders of runs are; that of a finished trial is told where it is on this machine.
-        running: Whether somebody may be running the study; if not, what looks like it was cut off.
+        trials: Where the folders of runs are; that of a finished trial is shown where it is on this machine.
+        running: Whether a process may be running the study; if not, what looks like it was cut off.
     """
     from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 

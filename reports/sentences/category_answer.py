@@ -35,7 +35,7 @@ class Verdict:
     Args:
         category: Its name.
         above: Whether it is above the line with every seed; None where seeds disagree.
-        size: What is told of it: a share or a difference.
+        size: What is reported of it: a share or a difference.
         seeds: How many seeds it stands on.
         p: Of the sign-flip test, corrected over the categories; None where no test can reach 5%.
     """
@@ -156,8 +156,8 @@ def verdicts(differences: Mapping[str, Sequence[float]], sizes: Mapping[str, flo
     """Judge categories together.
 
     Args:
-        told: By category, how far above the line (or below, negative) each seed is; at least one seed.
-        sizes: By category, what is to be told of it.
+        differences: By category, how far above the line (or below, negative) each seed is; at least one seed.
+        sizes: By category, the share or difference that is reported.
 
     Returns:
         One for each category, by name.

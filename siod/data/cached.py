@@ -1,4 +1,4 @@
-"""Files and folders made once in the cache whoever asks first, and the hashes that name them."""
+"""Files and folders that only one process makes in the cache, and the hashes that name them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment, Precision
 
 HALF: Mapping[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# What cuBLAS must be told for products that come out alike each time; torch refuses them otherwise.
+# The setting with which cuBLAS gives equal products each time; torch refuses them otherwise.
 CUBLAS, CUBLAS_FIXED = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 

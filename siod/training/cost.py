@@ -51,7 +51,7 @@ def epoch_cost(began: float, memory: PeakMemory) -> dict[str, float]:
         memory: Made at the start of the run.
 
     Returns:
-        Its seconds, and the run's peak memory in MiB so far where it can be told.
+        Its seconds, and the run's peak memory in MiB so far where it is known.
     """
     seconds = time.perf_counter() - began
     peak = memory.mib()

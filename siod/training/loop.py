@@ -158,7 +158,7 @@ def _run(
         learner = _learner(experiment, method, data, context, phase)
         if resumed is not None and start > phase.first_epoch:
             learner.restore(resumed)
-        resumed = None  # it is as large as the model and its optimiser, and has told all it knows
+        resumed = None  # free it: it is as large as the model and its optimiser
         for epoch in range(start, phase.last_epoch + 1):
             began = time.perf_counter()
             metrics = _train_epoch(

@@ -81,7 +81,7 @@ def _heartbeat(path: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):  # a full disk or a lost folder is for the run itself to tell
+            with suppress(OSError):  # the run itself reports a full disk or a lost folder
                 os.utime(path)
 
     thread = threading.Thread(target=beat, name="sign of life", daemon=True)

@@ -1,4 +1,4 @@
-"""Plain data out of text that strict JSON readers refuse: what they would refuse is replaced and told.
+"""Plain data out of text that strict JSON readers refuse: what they would refuse is replaced and reported.
 
 For ``siod.data.checking.check``. NaN, infinite and overflowing numbers become null, halves of surrogate pairs and bytes
 that are no UTF-8 become U+FFFD; other encodings and byte order marks are understood.

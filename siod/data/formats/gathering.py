@@ -156,7 +156,7 @@ def _plain(section: Any) -> Any:
 
 
 def _but_for_outline(entry: Any) -> Any:
-    """An annotation as plain data but for its segmentation: most of the memory, and nobody looks at it on the way."""
+    """An annotation as plain data but for its segmentation: it takes most of the memory and is not used here."""
     if not isinstance(entry, msgspec.Raw):
         return entry
     fields = msgspec.json.decode(entry, type=dict[str, msgspec.Raw])

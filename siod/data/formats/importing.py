@@ -1,4 +1,4 @@
-"""Somebody's data as a COCO folder that siod trains on.
+"""Import the user's data as a COCO folder that siod trains on.
 
 The way there: ``recognise`` says what sources are, ``found`` reads, checks and joins them; here images get splits and
 names and what was done is written down; ``image_folder`` writes.
@@ -122,7 +122,7 @@ def _splits(found: Found, request: ImportRequest) -> tuple[list[Split], Division
 
 
 def _divided(found: Found, places: Sequence[int], shares: Shares) -> Division:
-    """Divide some images, by their content or the group that their names tell."""
+    """Divide some images, by their content or the group in their names."""
     keys = [found.origins[place].sha256 for place in places]
     if shares.group is not None:
         keys = group_keys([found.origins[place].name for place in places], shares.group)

@@ -1,4 +1,4 @@
-"""From a folder of somebody's data to a study that fits it: measure, choose, try out what will be written."""
+"""From a folder of the user's data to a study that fits it: measure, choose, try out what will be written."""
 
 from __future__ import annotations
 

@@ -216,10 +216,10 @@ def confirm_cpu(trials: Sequence[Trial], confirm: Callable[[str], bool] | None) 
 
     Args:
         trials: Placed.
-        confirm: Asked with what would be done; None where nobody can be asked.
+        confirm: Called with what would be done; None where there is no user to ask.
 
     Raises:
-        UserError: The answer is no, or nobody can be asked.
+        UserError: The answer is no, or there is no user to ask.
     """
     question = long_trials_on_cpu(trials)
     if question is not None and (confirm is None or not confirm(question)):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 # A node that holds a worker's start up longer than that is of no use.
 ANSWER_SECONDS = 120.0
-# Network file systems show new files late, though not long if nobody has asked for the name before.
+# Network file systems show new files late, though not long if the name was not looked up before.
 VISIBLE_SECONDS = 10.0
 # Trials exchange files and small records only; Ray's default would reserve a third of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -66,7 +66,7 @@ def session(
         What each of its machines offers.
 
     Raises:
-        UserError: Nobody listens at the address, or the cluster refuses.
+        UserError: Nothing listens at the address, or the cluster refuses.
     """
     workers = WORKERS | AUTOSCALING if autoscale else WORKERS
     for name, value in (DRIVER | workers if address is not None else DRIVER | workers | ALONE).items():
@@ -118,7 +118,7 @@ def refuse_unreachable(address: str) -> None:
         address: ``host:port``, with or without a scheme; words such as ``auto`` are left to Ray.
 
     Raises:
-        UserError: It is no address, or nobody listens there.
+        UserError: It is no address, or nothing listens there.
     """
     if address in {"auto", "local"}:
         return

@@ -80,7 +80,7 @@ class RunContext:
         Args:
             trials: Trials that have to fit on the machines.
             jobs: Jobs whose initial weights are needed.
-            watch: Receives every event; told in the end that what still runs was interrupted.
+            watch: Receives every event; in the end it marks what still runs as interrupted.
             count: How many trials will run, where ``trials`` are only one of each kind.
 
         Yields:

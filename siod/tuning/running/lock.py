@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = ".lock"
-# Somebody who asks for the status holds the lock for an instant.
+# ``siod study status`` holds the lock for an instant.
 LOCK_TIMEOUT_SECONDS = 1.0
 
 

@@ -114,7 +114,7 @@ class Recorder:
     def _attempt(self, name: str, write: Callable[[], object]) -> None:
         try:
             write()
-        except Exception as error:  # noqa: BLE001  (the trials must not suffer from it; told when the study ends)
+        except Exception as error:  # noqa: BLE001  (the trials must not suffer from it; reported when the study ends)
             self.unrecorded[name] = " ".join(str(error).split()) or type(error).__name__
 
     def _close(self) -> None:

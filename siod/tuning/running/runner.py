@@ -40,7 +40,7 @@ def run_study(
         study: What to run.
         config: How to run it.
         progress: Whether progress is shown.
-        confirm: Asked before trials of COCO's size train on CPU cores; None where nobody can be asked.
+        confirm: Asked before trials of COCO's size train on CPU cores; None where there is no user to ask.
 
     Returns:
         Which trials finished, were reused, failed, or are still to do after Ctrl-C.

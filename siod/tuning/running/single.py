@@ -57,7 +57,7 @@ def train_one(
         check_images: What to do with images that do not decode.
         progress: Whether to show it.
         autoscale: Whether the cluster starts machines as workers ask for them.
-        confirm: Asked before an experiment of COCO's size trains on CPU cores; None where nobody can be asked.
+        confirm: Asked before an experiment of COCO's size trains on CPU cores; None where there is no user to ask.
 
     Returns:
         The folder of the run and its final metrics.
