@@ -75,21 +75,34 @@ def train(
         teacher = ensure_teacher(
             experiment, data, cache_dir, run_dir=run_dir, teachers_dir=teachers_dir or cache_dir / TEACHERS
         )
-        if experiment.compute.in_process():
-            placement = Placement.of(experiment.compute)
-            device = reserved_device(placement)
-            context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)
-            run_worker(experiment, data, context, initial, teacher)
-        else:
-            from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
-
-            fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
+        _run_carrier(experiment, data, run_dir, initial=initial, teacher=teacher, listener=listener)
     result = results.wait_for_result(run_dir, give_up=lambda: stop_requested(run_dir))
     if result is None and stop_requested(run_dir):
         raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
     if result is None:
         raise UserError(f"{run_dir}: the workers left no result here; put the run folder on storage all nodes share")
     return result
+
+
+def _run_carrier(
+    experiment: Experiment,
+    data: PreparedData,
+    run_dir: Path,
+    *,
+    initial: Path | None,
+    teacher: Path | None,
+    listener: EpochListener | None,
+) -> None:
+    """Train in the calling process or on Ray Train workers, as the experiment says."""
+    if experiment.compute.in_process():
+        placement = Placement.of(experiment.compute)
+        device = reserved_device(placement)
+        context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)
+        run_worker(experiment, data, context, initial, teacher)
+    else:
+        from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
+
+        fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
 
 
 def teacher_of(experiment: Experiment) -> Experiment | None:

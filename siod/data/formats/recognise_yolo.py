@@ -1,4 +1,4 @@
-"""YOLO folders, recognised by ``data.yaml`` or by folders ``images`` and ``labels`` (``siod.data.formats.recognise``)."""
+"""YOLO folders, recognised by ``data.yaml`` or by folders ``images`` and ``labels``."""
 
 from __future__ import annotations
 

@@ -170,11 +170,10 @@ def _is_shown_frame(
             f"{path}: {file_name} asks to be rotated (EXIF) and no <size> tells which way its boxes lie; "
             "add the <size> they were drawn in"
         )
-    if stated in (None, size):
+    if stated is None or stated == size:
         return False
     if orientation in SIDEWAYS and stated == shown_size(size, orientation):
         return True
-    assert stated is not None  # noqa: S101  (None was answered above)
     raise UserError(
         f"{path}: <size> is {stated[0]} x {stated[1]} but {file_name} has {size[0]} x {size[1]} pixels; "
         "scale the boxes with the image, or put the original image back"
