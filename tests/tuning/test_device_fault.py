@@ -100,7 +100,7 @@ def test_trials_whose_gpus_fail_alike_end_the_study_with_the_reason(watched: tup
     assert watch.board.rows["arm/0"].error == "its GPU failed: CUDA error: at 0x0"
 
 
-def test_a_death_without_last_words_is_told_as_before(watched: tuple[Watch, list[Any]]) -> None:
+def test_a_death_without_a_fault_record_is_reported_as_before(watched: tuple[Watch, list[Any]]) -> None:
     watch, _ = watched
     die(watch, 0)
     assert watch.board.rows["arm/0"].error == "its process died (out of memory, killed, or a lost node)"

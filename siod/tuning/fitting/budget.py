@@ -28,7 +28,7 @@ HALF, QUARTER = 0.5, 0.25
 
 @dataclass(frozen=True)
 class Pace:
-    """What training and judging took on this machine, with as many processes at once as a study has.
+    """Measured time of training and evaluation on this machine, with as many processes at once as a study has.
 
     Args:
         pixels: Of the input it was measured at.
@@ -45,7 +45,7 @@ class Pace:
     slots: int
 
     def epoch_seconds(self, arm: str, settings: Fit, profile: Profile) -> tuple[float, float]:
-        """Of an epoch's training, and of one judgement; both grow with the pixels of the input."""
+        """Seconds of an epoch's training, and of one evaluation; both grow with the pixels of the input."""
         larger = settings.pixels / self.pixels
         return (
             self.train_seconds[arm] * profile.train_images * larger,
@@ -72,7 +72,7 @@ def study_seconds(settings: Fit, profile: Profile, pace: Pace) -> float:
 
 
 def within(settings: Fit, profile: Profile, pace: Pace, seconds: float, *, gpu: bool) -> Fit:
-    """Give up what does not fit into a budget, the least painful first.
+    """Reduce settings until the study fits into a budget, in order of least harm.
 
     Epochs go down to half of what was wanted, then seeds are left out, then epochs go down to a quarter. The input is
     the smallest at which objects can be told, so it becomes smaller only then.
@@ -127,7 +127,7 @@ def _affordable(settings: Fit, profile: Profile, pace: Pace, seconds: float) -> 
 
 
 def _with_epochs(settings: Fit, profile: Profile, epochs: int) -> Fit:
-    """The same with fewer epochs, judged as often in all as before."""
+    """The same with fewer epochs, and as many evaluations as before."""
     judged = math.ceil(settings.epochs / settings.every_epochs)
     seen = profile.train_images * epochs
     reason = (

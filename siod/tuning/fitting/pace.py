@@ -1,4 +1,4 @@
-"""Measure what training and judging an image takes on this machine, by a few steps on a few of the user's images."""
+"""Measure the time of training and evaluating an image on this machine, by a few steps on the user's images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MOST_PROCESSES = 8
 
 
 class Timed(NamedTuple):
-    """Seconds for an image to train on, and for one to judge."""
+    """Seconds per image in training, and in evaluation."""
 
     train: float
     judge: float

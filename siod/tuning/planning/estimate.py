@@ -1,4 +1,4 @@
-"""What a study will cost, before it is started: judged by earlier runs of the same shape.
+"""What a study will cost, before it is started: estimated from earlier runs of the same shape.
 
 Two runs have the same shape when a step of one costs what a step of the other costs: same data, detector,
 batch, precision, evaluation, compute, miners and method; annotation set, seed, epochs, how often they are judged,
@@ -50,7 +50,7 @@ class Measured:
     disk_bytes: float
 
     def seconds(self, experiment: Experiment) -> float:
-        """Of a run of this shape, whatever its number of epochs and however often it is judged."""
+        """Expected seconds of a run of this shape, with any number of epochs and evaluations."""
         epochs, every = total_epochs(experiment), experiment.evaluation.every_epochs
         judged = -(-epochs // every)  # the last one is, whatever its number
         return judged * self.judged_seconds + (epochs - judged) * self.plain_seconds

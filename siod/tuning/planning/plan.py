@@ -113,7 +113,7 @@ class Capacity:
     autoscale: bool = False
 
     def slots(self, trials: Sequence[Trial], count: int | None = None) -> int:
-        """How many trials may run at once without one waiting for ever for its workers.
+        """How many trials can run at once without any of them waiting for ever for its workers.
 
         Args:
             trials: Placed; the largest decides.
@@ -158,7 +158,7 @@ class Capacity:
 
 
 def refuse_uncomputable(trials: Sequence[Trial], *, here: bool) -> None:
-    """Refuse what the devices cannot compute in before anything is paid for.
+    """Refuse precisions that the devices cannot compute in, before anything is trained.
 
     Args:
         trials: Placed.

@@ -92,7 +92,7 @@ class Recorder:
         self._later(job.name, lambda: self._complete(job, metrics))
 
     def reuse(self, job: Job, metrics: Mapping[str, float]) -> None:
-        """A trial was trained before; it is written down unless this study has it already."""
+        """A trial was trained before; record it unless this study has it already."""
         if (job.arm, job.place, job.identity) not in self._known:
             self.finish(job, metrics)
 
