@@ -124,7 +124,7 @@ class StudySearch:
         for index, (name, base) in enumerate(bases.items()):
             space = applicable(study.space, base.experiment)
             if space:
-                arms[name] = _open_arm(f"{study.name}/{name}", search, base, space, storage, index)
+                arms[name] = _open_arm(f"{study.name}/{name}", search, base, space=space, storage=storage, index=index)
         return cls(study, arms)
 
     def may_ask(self, name: str) -> bool:
@@ -283,10 +283,11 @@ def storage_of(url: str) -> optuna.storages.BaseStorage:
         raise UserError(f"search.storage {url!r} cannot be opened ({reason}); name a database that can") from error
 
 
-def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
+def _open_arm(
     name: str,
     search: Search,
     base: Job,
+    *,
     space: dict[str, Distribution],
     storage: optuna.storages.BaseStorage,
     index: int,
