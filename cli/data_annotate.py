@@ -44,12 +44,12 @@ def annotate(
 
 def _derive(source: Path, policy: Policy, *, hidden: bool) -> list[dict[str, Any]]:
     """The set's document and, if wanted, that of its hidden instances."""
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data import annotation_sets  # noqa: PLC0415
     from siod.data.coco import read  # noqa: PLC0415
 
     steps = 3 if hidden else 2
-    with shown(f"reading {source.name}, choosing boxes") as progress:
+    with progress_bar(f"reading {source.name}, choosing boxes") as progress:
         dataset = read(source)
         progress(1, steps)
         documents = [annotation_sets.annotate(dataset, policy)]

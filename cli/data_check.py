@@ -32,7 +32,7 @@ def check(
 
     Remarks tell of what is lawful and worth knowing; they leave the exit code 0.
     """
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.checking.check import examine  # noqa: PLC0415
 
     if images is not None and not images.is_dir():
@@ -40,16 +40,16 @@ def check(
     if fix is not None:
         refuse_occupied(fix)
         writable_parent(fix)
-    with shown(f"checking {source.name}") as progress:
+    with progress_bar(f"checking {source.name}") as progress:
         examination = examine(source, images, progress=progress)
-    _tell(source, examination)
+    _print_result(source, examination)
     if fix is not None and (examination.defects or examination.changes):
         _repair(source, fix, examination)
     if examination.defects:
         raise typer.Exit(DEFECTS)
 
 
-def _tell(source: Path, examination: Examination) -> None:
+def _print_result(source: Path, examination: Examination) -> None:
     if not examination.defects:
         typer.echo(f"{source}: no defects")
     for prefix, found in (("", examination.defects), ("remark: ", examination.remarks)):

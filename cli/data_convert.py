@@ -30,7 +30,7 @@ def convert(
     ] = "refuse",
 ) -> None:
     """Write a folder of Pascal VOC or YOLO annotations as one COCO file."""
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.coco import write  # noqa: PLC0415
     from siod.data.formats.voc import from_voc  # noqa: PLC0415
     from siod.data.formats.yolo import from_yolo, read_names  # noqa: PLC0415
@@ -39,7 +39,7 @@ def convert(
         raise UserError("--names belongs to yolo, which needs it; name data.yaml or a text file with a class per line")
     refuse_occupied(out)
     writable_parent(out)
-    with shown(f"converting {annotations.name}") as progress:
+    with progress_bar(f"converting {annotations.name}") as progress:
         if names is None:
             made = from_voc(annotations, images, first_pixel=first_pixel, defects=defects, progress=progress)
         else:

@@ -1,4 +1,4 @@
-"""``siod data import``: somebody's data as a folder that siod trains on."""
+"""``siod data import``: the user's data as a folder that siod trains on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siod.errors import UserError
 
 if TYPE_CHECKING:
     from siod.data.formats.found import Found
-    from siod.data.formats.importing import Imported, Wish
+    from siod.data.formats.importing import Imported, ImportRequest
     from siod.data.formats.layouts import Layout
 
 
@@ -44,9 +44,9 @@ def import_(
     link: Annotated[bool, typer.Option("--link", help="Symbolic links to the images instead of copies.")] = False,
 ) -> None:
     """Read Pascal VOC, YOLO or COCO as it comes, check it, and write it as a COCO folder with splits."""
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.formats.found import read_sources  # noqa: PLC0415
-    from siod.data.formats.importing import Wish, import_found  # noqa: PLC0415
+    from siod.data.formats.importing import ImportRequest, import_found  # noqa: PLC0415
 
     refuse_occupied(out)
     writable_parent(out)
@@ -54,19 +54,19 @@ def import_(
     asked = any(option is not None for option in (val, test, group, seed))
     shares = shares_of(val=val, test=test, group=group, seed=seed) if asked else None
     command = shlex.join(["siod", *sys.argv[1:]])
-    wish = Wish(out=out, defects=defects, shares=shares, anew=new_split, link=link, command=command)
+    request = ImportRequest(out=out, defects=defects, shares=shares, anew=new_split, link=link, command=command)
     with tempfile.TemporaryDirectory() as scratch:
-        layouts = [_layout(source, format_, Path(scratch, str(place)), wish) for place, source in enumerate(sources)]
+        layouts = [_layout(source, format_, Path(scratch, str(place)), request) for place, source in enumerate(sources)]
         for layout in layouts:
             for sentence in layout.sentences():
                 typer.echo(sentence)
-        with shown("reading images") as progress:
+        with progress_bar("reading images") as progress:
             found = read_sources(layouts, defects, unlisted=new_split, progress=progress)
-        _tell(found)
-        _show(import_found(found, wish))
+        _print_result(found)
+        _show(import_found(found, request))
 
 
-def _layout(source: Path, format_: str | None, scratch: Path, wish: Wish) -> Layout:
+def _layout(source: Path, format_: str | None, scratch: Path, request: ImportRequest) -> Layout:
     """What a source is, found out or as it was said."""
     from siod.data.formats.layouts import FORMAT_NAMES  # noqa: PLC0415  (keeps --help fast)
     from siod.data.formats.recognise import recognise  # noqa: PLC0415
@@ -79,12 +79,12 @@ def _layout(source: Path, format_: str | None, scratch: Path, wish: Wish) -> Lay
         if wanted is None:
             raise UserError(f"--format {format_}: not one of {', '.join(FORMAT_NAMES)}, {PREFIX}NAME")
         return recognise(source, wanted)
-    if wish.link:
+    if request.link:
         raise UserError("--link: what datumaro reads passes through a folder that is deleted; leave it out")
     return read_by_datumaro(source, format_.removeprefix(PREFIX), scratch)
 
 
-def _tell(found: Found) -> None:
+def _print_result(found: Found) -> None:
     for defect in found.defects():
         more = ", ..." if defect.count > len(defect.examples) else ""
         typer.echo(f"{defect.kind} x {defect.count}: {defect.meaning}")

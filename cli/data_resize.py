@@ -20,11 +20,11 @@ def resize(
     cache: Cache = CACHE,
 ) -> None:
     """Make or find the small copy of a data set in the cache, and print its two paths."""
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.resized import resized  # noqa: PLC0415
 
     if not images.is_dir():
         raise UserError(f"{images}: is no folder; name the folder of the images")
-    with shown(f"resizing {source.name}") as progress:
+    with progress_bar(f"resizing {source.name}") as progress:
         copy = resized(source, images, longest, absolute(cache), limit_bytes=int(limit_gb * 2**30), progress=progress)
     typer.echo(f"{copy.annotations}\n{copy.images}")

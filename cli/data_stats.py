@@ -87,12 +87,12 @@ def _cost(image: float, box: float) -> Cost:
 
 
 def _measure(source: Path, kept: Path | None, policy: Policy, **settings: Any) -> Statistics:
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.coco import read  # noqa: PLC0415
     from siod.data.describing.statistics import measure  # noqa: PLC0415
 
     steps = 2 if kept is None else 3
-    with shown(f"reading {source.name}, counting") as progress:
+    with progress_bar(f"reading {source.name}, counting") as progress:
         dataset = read(source)
         progress(1, steps)
         chosen: Policy | CocoDataset = policy
@@ -108,9 +108,9 @@ def _rendered(statistics: Statistics, style: str) -> str:
     from siod.data.describing import statistics_tables as tables  # noqa: PLC0415  (keeps --help fast)
 
     write = {"markdown": tables.markdown, "latex": tables.latex, "text": tables.text}[style]
-    told = [tables.summary(statistics), *tables.remarks(statistics)]
+    remarks = [tables.summary(statistics), *tables.remarks(statistics)]
     parts = [
-        "\n".join(f"% {line}" if style == "latex" else line for line in told),
+        "\n".join(f"% {line}" if style == "latex" else line for line in remarks),
         write(tables.SET_COLUMNS, tables.set_rows(statistics)),
         write(tables.CATEGORY_COLUMNS, tables.category_rows(statistics)),
     ]

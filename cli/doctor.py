@@ -78,7 +78,7 @@ def _devices() -> list[Finding]:
         return [Finding("missing", f"torch does not load ({error})", "install siod's dependencies again")]
     from siod.training.devices import this_machine  # noqa: PLC0415
     from siod.training.experiment import Compute  # noqa: PLC0415
-    from siod.training.placement import Placement, fits_at_once, place, told  # noqa: PLC0415
+    from siod.training.placement import Placement, describe, fits_at_once, place  # noqa: PLC0415
 
     here = this_machine()
     findings = [Finding("ok", f"{here.cpus:g} CPU cores")]
@@ -88,7 +88,7 @@ def _devices() -> list[Finding]:
     else:
         findings.append(_no_gpu(torch.__version__, torch.version.cuda))
     usual = Placement.of(place(Compute(), [here]))
-    findings.append(Finding("ok", f"a study here: {told(usual, fits_at_once(usual, [here]), [here])}"))
+    findings.append(Finding("ok", f"a study here: {describe(usual, fits_at_once(usual, [here]), [here])}"))
     if not hasattr(torchvision.ops, "deform_conv2d"):
         findings.append(Finding("missing", "torchvision.ops.deform_conv2d", "install torchvision >= 0.24"))
     return findings

@@ -67,8 +67,8 @@ def _warn(name: str, truth: GroundTruth, tables: Mapping[str, ScoreAwareTable], 
     for file, table in tables.items():
         low, high = table.score_range or (0.0, 1.0)
         if low < 0 or high > 1:
-            told = f"scores from {low:g} to {high:g}; the thresholds 0.0 to 0.9 expect 0 to 1"
-            typer.echo(f"{file}: {told}; write fractions, not percent or logits", err=True)
+            remark = f"scores from {low:g} to {high:g}; the thresholds 0.0 to 0.9 expect 0 to 1"
+            typer.echo(f"{file}: {remark}; write fractions, not percent or logits", err=True)
 
 
 def _style(*, markdown: bool, latex: bool) -> Style:

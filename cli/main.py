@@ -44,7 +44,7 @@ from siod.errors import RunError, UserError
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEBUG = "--debug"
 NO_SPACE = ("no space left", "disk is full", "disk quota exceeded")
-# What a place can be that siod was told to write to or to read from.
+# Errors of a place that the user named to write to or to read from.
 PLACES = {
     errno.EACCES,
     errno.EPERM,
@@ -134,17 +134,21 @@ def main() -> None:
 def _explain(error: Exception) -> int:
     """Print one sentence about an error; returns the exit code."""
     if isinstance(error, UserError):
-        return _say(str(error), USAGE)
+        return _print_error(str(error), USAGE)
     if _is_out_of_space(error):
-        return _say("no space left on the device; free some, or name another place with --runs or --cache", USAGE)
+        return _print_error(
+            "no space left on the device; free some, or name another place with --runs or --cache", USAGE
+        )
     if isinstance(error, RunError):
-        return _say(str(error), FAILED)
+        return _print_error(str(error), FAILED)
     if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
-        return _say(f"{error.filename}: {error.strerror}; name another place, or mend this one", USAGE)
-    return _say(f"{type(error).__name__}: {error} (a defect of siod; run again with {DEBUG} for the traceback)", FAILED)
+        return _print_error(f"{error.filename}: {error.strerror}; name another place, or mend this one", USAGE)
+    return _print_error(
+        f"{type(error).__name__}: {error} (a defect of siod; run again with {DEBUG} for the traceback)", FAILED
+    )
 
 
-def _say(sentence: str, code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     sys.stderr.write(f"siod: {' '.join(sentence.split())}\n")
     return code
 

@@ -238,7 +238,7 @@ def command_of(start: str, settings: dict[str, Any]) -> str:
 
 
 def consent(device: str) -> Callable[[str], bool] | None:
-    """Who says yes to long trainings on CPU cores: ``--device cpu``, or whoever sits at the terminal; else nobody."""
+    """Who confirms long trainings on CPU cores: ``--device cpu``, or the user at a terminal; otherwise nobody."""
     if device == "cpu":
         return lambda _: True
     if not sys.stdin.isatty():

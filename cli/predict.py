@@ -33,7 +33,7 @@ def predict(
     """Find objects in images: detections as COCO JSON, and the images with boxes drawn."""
     refuse_occupied(out)
     writable_parent(out)
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.data.image_list import listed_images  # noqa: PLC0415
     from siod.json_file import write_json  # noqa: PLC0415
     from siod.training.predict import image_files, predict  # noqa: PLC0415
@@ -43,7 +43,7 @@ def predict(
     listed = None if annotations is None else listed_images(absolute(annotations), paths)
     files = image_files(paths) if listed is None else [file for _, file in listed]
     records = None if listed is None else [record for record, _ in listed]
-    with shown("looking at images") as progress:
+    with progress_bar("looking at images") as progress:
         made = predict(
             absolute(checkpoint),
             files,
@@ -53,7 +53,7 @@ def predict(
             progress=progress,
         )
     out.mkdir(exist_ok=True)
-    with shown("drawing images") as progress:
+    with progress_bar("drawing images") as progress:
         for place, file in enumerate(made.files):
             sure = [one for one in made.in_image(place) if one[2] >= threshold]
             boxes = [(box, f"{name} {100 * score:.0f}") for box, name, score in sure]

@@ -1,4 +1,4 @@
-"""Tell how far a command is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a command: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def shown(label: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show progress on standard error while the block runs.
 
     Args:

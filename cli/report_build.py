@@ -42,7 +42,7 @@ def build(
     if out is not None and not any((out / marker).exists() for marker in MARKERS):
         refuse_occupied(out)
     from siod.reports.build import build_report, write  # noqa: PLC0415  (keeps --help fast)
-    from siod.reports.figures.drawing import Press  # noqa: PLC0415
+    from siod.reports.figures.drawing import FigurePrinter  # noqa: PLC0415
     from siod.reports.figures.study import arms_drawn  # noqa: PLC0415
     from siod.reports.index import render_index  # noqa: PLC0415
     from siod.reports.terminal import print_study  # noqa: PLC0415
@@ -50,13 +50,13 @@ def build(
 
     names = [_name(study) for study in studies]
     _refuse_repeats(names)
-    press = Press()
+    printer = FigurePrinter()
     store = Store(store_uri(tracking, absolute(runs)))
     records = [store.read_study(name, curves=arms_drawn) for name in names]
     folder = absolute(out or runs / "reports")
     for record in records:
         files = build_report(
-            record, folder if out is not None and len(records) == 1 else folder / record.name, press=press
+            record, folder if out is not None and len(records) == 1 else folder / record.name, printer=printer
         )
         print_study(record)
         if log:

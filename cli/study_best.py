@@ -70,15 +70,15 @@ def lines(arm: str, found: Best) -> list[str]:
     from siod.tuning.showing.board import percent  # noqa: PLC0415
 
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
-    told = [f"{arm}: {percent(found.value)} in trial {found.number} ({counts})"]
+    text = [f"{arm}: {percent(found.value)} in trial {found.number} ({counts})"]
     width = max(len(path) for path in found.changes)
     for path, value in found.changes.items():
         line = f"  {path:<{width}}  {value!s:>10}"
         if path in found.importance:
             line += f"  {found.importance[path]:>11.0%}  {found.importance_near_best.get(path, 0.0):>14.0%}"
-        told.append(line)
+        text.append(line)
     if found.importance:
-        told.insert(1, f"  {'setting':<{width}}  {'best':>10}  {'importance':>11}  {'near the best':>14}")
+        text.insert(1, f"  {'setting':<{width}}  {'best':>10}  {'importance':>11}  {'near the best':>14}")
     else:
-        told.append("  too few finished trials, or too much alike, to say what mattered")
-    return told
+        text.append("  too few finished trials, or too much alike, to say what mattered")
+    return text

@@ -96,12 +96,12 @@ def new(
         _write(path, START.format(name=name))
         typer.echo(f"{path}: edit it, then 'siod study plan {path}' and 'siod study run {path}'")
         return
-    from siod.cli.progress import shown  # noqa: PLC0415  (keeps --help fast)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
     from siod.tuning.fitting.detector import DEFAULT_BACKBONE  # noqa: PLC0415
-    from siod.tuning.fitting.drafting import Wish, draft_study, remarks  # noqa: PLC0415
+    from siod.tuning.fitting.drafting import DraftRequest, draft_study, remarks  # noqa: PLC0415
     from siod.tuning.fitting.study_file import render  # noqa: PLC0415
 
-    wish = Wish(
+    request = DraftRequest(
         name=name,
         file=path,
         data=data,
@@ -112,8 +112,8 @@ def new(
         only_one=only_one,
         budget_seconds=None if budget is None else _seconds(budget),
     )
-    with shown("timing a few steps") as progress:
-        draft = draft_study(wish, absolute(cache), progress=progress)
+    with progress_bar("timing a few steps") as progress:
+        draft = draft_study(request, absolute(cache), progress=progress)
     _write(path, render(draft))
     typer.echo("\n".join([*_chosen(path, draft), *(f"remark: {one}" for one in remarks(draft, only_one=only_one))]))
     typer.echo(f"next: siod study run {path}")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from siod.tuning.planning.estimate import Estimate, Measured
-    from siod.tuning.planning.plan import Room, Trial
+    from siod.tuning.planning.plan import Capacity, Trial
     from siod.tuning.study import Study
     from siod.tuning.trials.trial import Job
 
@@ -76,50 +76,52 @@ def plan(
     from siod.tuning.settings import with_settings  # noqa: PLC0415
 
     loaded = with_settings(load_study(study), settings)
-    from siod.cli.progress import shown  # noqa: PLC0415
-    from siod.tuning.planning.estimate import estimate, measure_runs  # noqa: PLC0415
-    from siod.tuning.planning.jobs import in_stages, prepare_jobs  # noqa: PLC0415
-    from siod.tuning.planning.plan import Room, place_trials, refuse_hours_without_gpus  # noqa: PLC0415
+    from siod.tuning.planning.estimate import measure_runs  # noqa: PLC0415
+    from siod.tuning.planning.plan import Capacity, place_trials, refuse_hours_without_gpus  # noqa: PLC0415
     from siod.tuning.planning.plan import plan as plan_trials  # noqa: PLC0415
     from siod.tuning.running.cluster import machines  # noqa: PLC0415
 
+    runs_dir, cache_dir = absolute(runs), absolute(cache)
+    left: Mapping[str, int] = {}
     if loaded.search is not None:
-        loaded, left = _searched(loaded, absolute(runs) / "studies" / loaded.name)
+        loaded, left = _searched(loaded, runs_dir / "studies" / loaded.name)
     with machines(address) as nodes:
-        room = Room(nodes, max_concurrent, autoscale)
+        capacity = Capacity(nodes, max_concurrent, autoscale)
     trials = place_trials(plan_trials(loaded), nodes, autoscale=autoscale)
     refuse_hours_without_gpus(loaded, trials)
-    slots = room.slots(trials)
-    runs_dir, cache_dir = absolute(runs), absolute(cache)
-    with shown("preparing the data") as progress:
-        jobs = prepare_jobs(
+    capacity.slots(trials)  # refuses what can never fit before data is prepared for it
+    jobs = _prepare(trials, runs_dir, cache_dir, baseline=loaded.baseline, skip_broken=skip_broken)
+    if measure:
+        _calibrate(jobs, runs_dir, cache_dir, address=address, confirm=consent(device))
+    measured = measure_runs(runs_dir)
+    lines = [
+        *(_search_lines(loaded, left, jobs, measured, capacity=capacity, trials=trials) if loaded.search else ()),
+        *_trial_lines(loaded, jobs, measured, capacity=capacity, trials=trials),
+        *_warnings(loaded, trials, asks=device != "cpu", here=address is None),
+        *_about_files(jobs),
+    ]
+    typer.echo("\n".join(lines))
+
+
+def _prepare(
+    trials: Sequence[Trial], runs_dir: Path, cache_dir: Path, *, baseline: str, skip_broken: bool
+) -> tuple[Job, ...]:
+    from siod.cli.progress import progress_bar  # noqa: PLC0415
+    from siod.tuning.planning.jobs import prepare_jobs  # noqa: PLC0415
+
+    with progress_bar("preparing the data") as progress:
+        return prepare_jobs(
             trials,
             runs_dir=runs_dir,
             cache_dir=cache_dir,
-            baseline=loaded.baseline,
+            baseline=baseline,
             check_images="skip" if skip_broken else "refuse",
             progress=progress,
         )
-    measured = measure_runs(runs_dir)
-    if measure:
-        _calibrate(jobs, measured, runs_dir, cache_dir, address=address, confirm=consent(device))
-        measured = measure_runs(runs_dir)
-    if loaded.search is not None:
-        typer.echo("\n".join(_search_lines(loaded, left, jobs, measured, room=room, trials=trials)))
-    teachers = [
-        teacher for teacher in in_stages([job for job in jobs if job.result() is None])[0] if teacher not in jobs
-    ]
-    found = estimate([*teachers, *jobs], measured, slots=slots)
-    arms = [*(arm.name for arm in loaded.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
-    lines = [*_table(arms, [*jobs, *teachers], measured), "", *_summary(found, room, trials, len(teachers) + len(jobs))]
-    typer.echo(
-        "\n".join([*lines, *_warnings(loaded, trials, asks=device != "cpu", here=address is None), *_about_files(jobs)])
-    )
 
 
 def _calibrate(
     jobs: Sequence[Job],
-    measured: Mapping[str, Measured],
     runs_dir: Path,
     cache_dir: Path,
     *,
@@ -130,14 +132,37 @@ def _calibrate(
 
     It ends in an evaluation, as every run does: a shape that is evaluated every few epochs takes a little less.
     """
-    from siod.tuning.planning.estimate import shape_of  # noqa: PLC0415
+    from siod.tuning.planning.estimate import measure_runs, shape_of  # noqa: PLC0415
     from siod.tuning.running.single import train_one  # noqa: PLC0415
 
+    measured = measure_runs(runs_dir)
     unknown = {shape_of(job.experiment): job for job in reversed(jobs) if job.result() is None}
     for shape, job in unknown.items():
         if shape not in measured:
             once = job.experiment.with_changes({"recipe.epochs": 1})
             train_one(once, name=job.arm, runs_dir=runs_dir, cache_dir=cache_dir, address=address, confirm=confirm)
+
+
+def _trial_lines(
+    study: Study,
+    jobs: Sequence[Job],
+    measured: Mapping[str, Measured],
+    *,
+    capacity: Capacity,
+    trials: Sequence[Trial],
+) -> Iterator[str]:
+    """The table of the arms, then what the trials that are left take."""
+    from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
+    from siod.tuning.planning.jobs import in_stages  # noqa: PLC0415
+
+    teachers = [
+        teacher for teacher in in_stages([job for job in jobs if job.result() is None])[0] if teacher not in jobs
+    ]
+    arms = [*(arm.name for arm in study.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
+    yield from _table(arms, [*jobs, *teachers], measured)
+    yield ""
+    found = estimate([*teachers, *jobs], measured, slots=capacity.slots(trials))
+    yield from _summary(found, capacity, trials, len(teachers) + len(jobs))
 
 
 def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Measured]) -> Iterator[str]:
@@ -159,13 +184,13 @@ def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Meas
         yield f"{arm:<{width}}  {done:>7}  {epochs:>6}  {time:>8}  {memory:>8}  {source}"
 
 
-def _summary(found: Estimate, room: Room, trials: Sequence[Trial], planned: int) -> Iterator[str]:
+def _summary(found: Estimate, capacity: Capacity, trials: Sequence[Trial], planned: int) -> Iterator[str]:
     from siod.training.placement import inventory  # noqa: PLC0415
     from siod.tuning.showing.board import duration  # noqa: PLC0415
 
     yield f"{planned} trials, {planned - len(found.waiting)} finished, {len(found.waiting)} to train"
-    yield inventory(room.nodes)
-    yield from room.told(trials)
+    yield inventory(capacity.nodes)
+    yield from capacity.describe(trials, found.slots)
     if not found.waiting:
         return
     if len(found.unknown) < len(found.waiting):
@@ -198,20 +223,21 @@ def _search_lines(
     jobs: Sequence[Job],
     measured: Mapping[str, Measured],
     *,
-    room: Room,
+    capacity: Capacity,
     trials: Sequence[Trial],
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
     from siod.training.run import teacher_of  # noqa: PLC0415
     from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
+    from siod.tuning.searching.search import search_of  # noqa: PLC0415
     from siod.tuning.showing.board import duration  # noqa: PLC0415
     from siod.tuning.space import applicable  # noqa: PLC0415
 
-    assert study.search is not None  # noqa: S101  (asked for then only)
-    told = f"trials by {study.search.sampler}, pruner {study.search.pruner}"
+    search = search_of(study)
+    how = f"trials by {search.sampler}, pruner {search.pruner}"
     for name, count in left.items():
         paths = applicable(study.space, study.experiment(study.arm(name), study.seeds[0]))
-        yield f"search of {name}: {study.search.trials} {told}, {count} left; {', '.join(paths)}"
+        yield f"search of {name}: {search.trials} {how}, {count} left; {', '.join(paths)}"
     bases = {job.arm: job for job in reversed(jobs)}
     for name, count in left.items():
         if count and teacher_of(bases[name].experiment) is not None:
@@ -223,10 +249,11 @@ def _search_lines(
         yield "the search is done; these trials are at each arm's best settings:"
         return
     searched = [trial for trial in trials if trial.seed == study.seeds[0] and left.get(trial.arm.name)]
-    yield from (f"search: {line}" for line in room.told(searched, len(asked)))
-    found = estimate(asked, measured, slots=room.slots(searched, len(asked)))
+    slots = capacity.slots(searched, len(asked))
+    yield from (f"search: {line}" for line in capacity.describe(searched, slots))
+    found = estimate(asked, measured, slots=slots)
     if len(found.unknown) < len(asked):
-        pruned = ", less what is pruned" if study.search.pruner != "none" else ""
+        pruned = ", less what is pruned" if search.pruner != "none" else ""
         yield f"the search takes about {duration(found.wall_seconds)}{pruned}, {found.gpu_hours:.2f} GPU-hours at most"
     if found.unknown:
         yield f"not in these figures: {len(found.unknown)} trials of the search, of a shape that was never measured"

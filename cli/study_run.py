@@ -30,7 +30,7 @@ from siod.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from siod.tuning.running.runner import StudyOutcome
+    from siod.tuning.running.outcome import StudyOutcome
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -80,28 +80,32 @@ def run(
     from siod.tuning.settings import with_settings  # noqa: PLC0415
 
     loaded = with_settings(load_study(study), settings)
+    from siod.tuning.running.run_config import RunConfig  # noqa: PLC0415
     from siod.tuning.running.runner import run_study  # noqa: PLC0415  (an unknown study is answered before Ray is imported)
 
-    outcome = run_study(
-        loaded,
+    config = RunConfig(
         runs_dir=absolute(runs),
         cache_dir=absolute(cache),
         store_uri=store_uri(tracking, absolute(runs)),
-        address=address,
-        max_concurrent=max_concurrent,
-        arms=arm or None,
-        seeds=seed or None,
-        check_images="skip" if skip_broken else "refuse",
+        arms=tuple(arm) if arm else None,
+        seeds=tuple(seed) if seed else None,
         fresh=fresh,
-        command=command,
+        check_images="skip" if skip_broken else "refuse",
+        address=address,
+        autoscale=autoscale,
+        max_concurrent=max_concurrent,
         max_failures=max_failures,
         verbose=verbose,
-        autoscale=autoscale,
-        confirm=consent(device),
+        command=command,
     )
-    _tell(outcome)
-    if outcome.doom:
-        typer.echo(f"given up: {outcome.doom}; mend it, then '{command}' continues", err=True)
+    outcome = run_study(loaded, config, confirm=consent(device))
+    _report(outcome)
+    _exit_unless_done(outcome, command)
+
+
+def _exit_unless_done(outcome: StudyOutcome, command: str) -> None:
+    if outcome.abort_reason:
+        typer.echo(f"given up: {outcome.abort_reason}; mend it, then '{command}' continues", err=True)
         raise typer.Exit(FAILED)
     if outcome.unfinished:
         typer.echo(f"stopped; '{command}' continues with the {len(outcome.unfinished)} trials left")
@@ -110,7 +114,7 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _tell(outcome: StudyOutcome) -> None:
+def _report(outcome: StudyOutcome) -> None:
     from siod.tuning.showing.board import duration  # noqa: PLC0415
 
     counts = [f"{len(outcome.finished)} trained", f"{len(outcome.reused)} reused", f"{len(outcome.failed)} failed"]

@@ -28,13 +28,13 @@ def status(
     name = _name_of(study)
     running = not abandoned(absolute(runs) / "studies" / name)
     trials = runs / "trials"
-    told = []
+    text = []
     if f"{name}.search" in store.list_studies():
-        told += ["search", *lines(store.read_study(f"{name}.search", details=False), trials, running=running), ""]
+        text += ["search", *lines(store.read_study(f"{name}.search", details=False), trials, running=running), ""]
         if name not in store.list_studies():
-            typer.echo("\n".join([*told, "no final trial yet"]))
+            typer.echo("\n".join([*text, "no final trial yet"]))
             return
-    typer.echo("\n".join([*told, *lines(store.read_study(name, details=False), trials, running=running)]))
+    typer.echo("\n".join([*text, *lines(store.read_study(name, details=False), trials, running=running)]))
 
 
 def _name_of(study: str) -> str:
@@ -56,8 +56,8 @@ def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[st
 
     Args:
         record: What became of them.
-        trials: Where the folders of runs are; that of a finished trial is told where it is on this machine.
-        running: Whether somebody may be running the study; if not, what looks like it was cut off.
+        trials: Where the folders of runs are; that of a finished trial is shown where it is on this machine.
+        running: Whether a process may be running the study; if not, what looks like it was cut off.
     """
     from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 

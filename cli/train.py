@@ -95,10 +95,10 @@ def train(
         raise typer.Exit(INTERRUPTED) from None
     from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415
 
-    for split, told in (("", ""), ("test/", "on the test split: ")):
+    for split, prefix in (("", ""), ("test/", "on the test split: ")):
         shown = [name for name in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if f"{split}{name}" in metrics]
         if shown:
-            typer.echo(told + "  ".join(f"{metric_label(name)} {percent(metrics[split + name])}" for name in shown))
+            typer.echo(prefix + "  ".join(f"{metric_label(name)} {percent(metrics[split + name])}" for name in shown))
     typer.echo(f"{run_dir}: detections.json, history.json, checkpoints/best.pt")
 
 

@@ -10,7 +10,7 @@ from siod.files import replacing
 from siod.reports.analysis.categories import category_tables
 from siod.reports.analysis.differences import differences, reading
 from siod.reports.analysis.test_split import TITLE, on_test_split
-from siod.reports.figures.drawing import Press
+from siod.reports.figures.drawing import FigurePrinter
 from siod.reports.figures.study import draw_study
 from siod.reports.page import render_page
 from siod.reports.sentences.category_answer import disagreements
@@ -20,7 +20,7 @@ from siod.reports.tables.markdown import markdown_categories, markdown_report
 from siod.reports.tables.rows import arm_rows, as_csv, as_parquet, category_rows, trial_rows
 from siod.reports.tables.sweeps import sweeps
 from siod.reports.tables.table import tabulate
-from siod.tracking.records import uncollected
+from siod.tracking.records import gc_paused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +47,13 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def build_report(study: StudyRecord, out_dir: Path, *, press: Press | None = None) -> ReportFiles:
+def build_report(study: StudyRecord, out_dir: Path, *, printer: FigurePrinter | None = None) -> ReportFiles:
     """Write a study's tables, figures and page; files of an earlier report are replaced.
 
     Args:
         study: Finished or not; what is missing says so.
         out_dir: Folder of the report, made if need be.
-        press: Prints the figures; one that was made before the records were read is ready by now.
+        printer: Prints the figures; one that was made before the records were read is ready by now.
 
     Returns:
         What was written.
@@ -61,9 +61,9 @@ def build_report(study: StudyRecord, out_dir: Path, *, press: Press | None = Non
     Raises:
         UserError: The folder cannot be written to.
     """
-    press = press or Press()
-    with uncollected():
-        written = _written(study, out_dir, press)
+    printer = printer or FigurePrinter()
+    with gc_paused():
+        written = _written(study, out_dir, printer)
     for path, content in written.items():
         write(path, content)
     page = out_dir / "index.html"
@@ -71,14 +71,14 @@ def build_report(study: StudyRecord, out_dir: Path, *, press: Press | None = Non
     return ReportFiles(out_dir, page, tables, tuple(path for path in written if path.parent != out_dir))
 
 
-def _written(study: StudyRecord, out_dir: Path, press: Press) -> dict[Path, str | bytes]:
+def _written(study: StudyRecord, out_dir: Path, printer: FigurePrinter) -> dict[Path, str | bytes]:
     """Contents of all files of a report."""
-    drawings = draw_study(study, ready=press.take)
+    drawings = draw_study(study, ready=printer.submit)
     table, notes = tabulate(study), caveats(study)
     written = {out_dir / name: content for name, content in _tables(study, table, notes).items()}
     written[out_dir / "index.html"] = render_page(study, table, notes, drawings)
     for drawing in (drawing for group in drawings.values() for drawing in group):
-        files: dict[str, str | bytes] = {"svg": drawing.svg, **press.files(drawing)}
+        files: dict[str, str | bytes] = {"svg": drawing.svg, **printer.files(drawing)}
         written |= {out_dir / "figures" / f"{drawing.name}.{kind}": content for kind, content in files.items()}
     return written
 

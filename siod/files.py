@@ -62,15 +62,15 @@ def link_or_copy(source: Path, path: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def comes_true(condition: Callable[[], bool], seconds: float | None = None) -> bool:
-    """Wait for something to be seen that another machine has written.
+def wait_until(condition: Callable[[], bool], seconds: float | None = None) -> bool:
+    """Wait until a condition holds, such as that a file of another machine is visible here.
 
     Args:
-        condition: Asked at once, and again several times a second.
+        condition: Called at once, and again several times a second.
         seconds: For how long; as long as network file systems may need when None.
 
     Returns:
-        Whether it came true.
+        False when the time was up first.
     """
     until = time.monotonic() + (VISIBLE_SECONDS if seconds is None else seconds)
     while not condition():

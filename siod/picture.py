@@ -62,7 +62,7 @@ def stored_size(file: Image.Image) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def look_at(path: Path) -> tuple[tuple[int, int], int]:
+def read_frame(path: Path) -> tuple[tuple[int, int], int]:
     """Stored width and height of an image file, and its orientation, without decoding it.
 
     Raises:

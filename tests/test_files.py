@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from siod.errors import UserError
-from siod.files import comes_true, link_or_copy, replacing
+from siod.files import link_or_copy, replacing, wait_until
 from siod.json_file import read_json, write_json
 
 
@@ -103,9 +103,9 @@ def test_a_full_disk_is_no_reason_to_copy(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_appears_late_is_waited_for_and_what_never_does_is_not_for_long(tmp_path: Path) -> None:
     late = threading.Timer(0.5, (tmp_path / "late").touch)
     late.start()
-    assert comes_true((tmp_path / "late").exists, 30)
+    assert wait_until((tmp_path / "late").exists, 30)
     began = time.monotonic()
-    assert not comes_true((tmp_path / "never").exists, 0.5)
+    assert not wait_until((tmp_path / "never").exists, 0.5)
     assert 0.5 <= time.monotonic() - began < 10
     late.join()
 

@@ -19,11 +19,11 @@ from siod.outside import Loader, Sources, brought_by, load_recorded, load_study_
 from siod.training.experiment import Experiment
 from siod.training.predict import load_trained
 from siod.training.presets import digits_centernet
-from siod.training.run import tell_of_change
+from siod.training.run import warn_if_changed
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
-    from siod.tuning.running.runner import StudyOutcome
+    from siod.tuning.running.outcome import StudyOutcome
 
 FAMILY = """
 from typing import Literal
@@ -219,10 +219,10 @@ def test_a_result_of_other_code_is_told_when_it_is_taken(tmp_path: Path, caplog:
     experiment = peaks_experiment(tmp_path / "study")
     run_dir = tmp_path / "run"
     write_json(run_dir / "experiment.json", experiment.record())
-    tell_of_change(run_dir, experiment)
+    warn_if_changed(run_dir, experiment)
     assert caplog.messages == []
     write_json(run_dir / "experiment.json", experiment.record() | {"outside": []})
-    tell_of_change(run_dir, experiment)
+    warn_if_changed(run_dir, experiment)
     file = tmp_path / "study" / "peaks_family.py"
     assert caplog.messages == [
         f"{run_dir}: {file} has changed since this run began; train it anew if that matters (--fresh, or another --out)"
@@ -271,13 +271,12 @@ def outcome(folder: Path, ray_session: None, new_store: Callable[[Path], str]) -
     study = load_study(str(folder / "mine.py"))
     for path in folder.glob("*.py"):
         path.unlink()
+    from siod.tuning.running.run_config import RunConfig  # noqa: PLC0415
     from siod.tuning.running.runner import run_study  # noqa: PLC0415  (most tests here do without Ray)
 
     made = run_study(
         study,
-        runs_dir=folder / "runs",
-        cache_dir=folder / "cache",
-        store_uri=new_store(folder),
+        RunConfig(runs_dir=folder / "runs", cache_dir=folder / "cache", store_uri=new_store(folder)),
         progress=False,
     )
     written(folder, mine=STUDY, peaks_family=FAMILY)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from siod.data.images import decode_rgb
-from siod.picture import box_in_stored, look_at, shown_size, stored, visible
+from siod.picture import box_in_stored, read_frame, shown_size, stored, visible
 
 ORIENTATION = 0x0112
 
@@ -42,7 +42,7 @@ def test_a_box_of_the_shown_frame_covers_the_same_pixels_of_the_stored_one(tmp_p
 def test_pixels_and_sizes_are_the_stored_ones_in_every_format(tmp_path: Path, orientation: int, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     pixels = marked(path, orientation)
-    assert look_at(path) == ((12, 8), orientation)
+    assert read_frame(path) == ((12, 8), orientation)
     assert np.array_equal(decode_rgb(path).permute(1, 2, 0).numpy(), pixels)
     with Image.open(path) as file:
         assert np.array_equal(np.asarray(stored(file)), pixels)

@@ -88,7 +88,7 @@ def _table(name: str, group: StudyRecord) -> CategoryTable | None:
         return None
     shown = leading(group, MOST_ARMS)
     figures = {arm.name: by_category(shown, arm.name) for arm in shown.arms}
-    categories = tuple(dict.fromkeys(category for told in figures.values() for category in told))
+    categories = tuple(dict.fromkeys(category for by_name in figures.values() for category in by_name))
     if not categories:
         why = f"No figures by category: these trials did not record them; {_again(group)}"
         return CategoryTable(name, (), (why,))

@@ -71,12 +71,14 @@ def costs(study: StudyRecord) -> tuple[Cost, ...]:
 def _over(trials: Sequence[TrialRecord], metric: str) -> Spread | None:
     """One value a trial: the median of its epochs, so that a first epoch that compiles does not count."""
     values = [[value for _, value in trial.history.get(metric, ())] for trial in trials]
-    return Spread.of(statistics.median(told) for told in values if told)
+    return Spread.of(statistics.median(each) for each in values if each)
 
 
 def _hours(trials: Sequence[TrialRecord]) -> float | None:
-    told = [one.ended_ms - one.started_ms for one in trials if one.started_ms is not None and one.ended_ms is not None]
-    return sum(told) / HOUR_MS if told else None
+    durations = [
+        one.ended_ms - one.started_ms for one in trials if one.started_ms is not None and one.ended_ms is not None
+    ]
+    return sum(durations) / HOUR_MS if durations else None
 
 
 def _text(spread: Spread | None) -> str:

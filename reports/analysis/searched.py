@@ -64,16 +64,16 @@ def searched(study: StudyRecord, arm: str) -> Searched:
         study: The record of a search; its seeds are the numbers of trials.
         arm: Name of one of its arms.
     """
-    told = [
+    scored = [
         (trial, trial.metrics[study.objective])
         for trial in study.trials
         if trial.arm == arm
         and trial.status == "finished"
         and math.isfinite(trial.metrics.get(study.objective, math.nan))
     ]
-    trials = tuple(trial for trial, _ in told)
+    trials = tuple(trial for trial, _ in scored)
     paths = [path for path in (trials[0].params if trials else ()) if path != "seed" and _differs(path, trials)]
-    return Searched(trials, tuple(value for _, value in told), tuple(_setting(path, trials) for path in paths))
+    return Searched(trials, tuple(value for _, value in scored), tuple(_setting(path, trials) for path in paths))
 
 
 def _differs(path: str, trials: Sequence[TrialRecord]) -> bool:

@@ -100,7 +100,7 @@ class Drawing:
         return written.getvalue()
 
 
-class Press:
+class FigurePrinter:
     """Prints drawings in processes of their own, which start at once and stay for the next report."""
 
     def __init__(self) -> None:
@@ -111,12 +111,12 @@ class Press:
             self._processes.submit(_print, None)  # they load what they need while the caller goes on
         self._printing: dict[str, Future[tuple[bytes, ...]]] = {}
 
-    def take(self, drawing: Drawing) -> None:
-        """Begin to print a drawing; the caller goes on."""
+    def submit(self, drawing: Drawing) -> None:
+        """Begin to print a drawing without waiting for it."""
         self._printing[drawing.name] = self._processes.submit(_print, drawing)
 
     def files(self, drawing: Drawing) -> dict[str, bytes]:
-        """Wait for a drawing that was taken.
+        """Wait for a drawing that was submitted.
 
         Returns:
             Contents by format.

@@ -61,8 +61,8 @@ def _diagnoses(study: StudyRecord, arm: str) -> list[Diagnosis]:
 def _precision(study: StudyRecord, iou: str) -> Drawing | None:
     curves: dict[str, dict[float, Spread]] = {}
     for arm in study.arms:
-        told = [one.precision[iou] for one in _diagnoses(study, arm.name) if iou in one.precision]
-        spreads = [Spread.of(values) for values in zip(*told, strict=True)]
+        precisions = [one.precision[iou] for one in _diagnoses(study, arm.name) if iou in one.precision]
+        spreads = [Spread.of(values) for values in zip(*precisions, strict=True)]
         curves[arm.name] = {place / 100: spread for place, spread in enumerate(spreads) if spread is not None}
 
     def axes(on: Axes) -> None:
@@ -88,11 +88,11 @@ def _reliability(study: StudyRecord) -> Drawing | None:
     return draw_curves(study, "reliability", "Reliability of scores", curves, axes=axes)
 
 
-def _reliable(told: list[Diagnosis]) -> dict[float, Spread]:
+def _reliable(diagnoses: list[Diagnosis]) -> dict[float, Spread]:
     """Share of right detections by mean score of their bin, over trials."""
     points = {}
-    for place in range(len(told[0].right) if told else 0):
-        counts = [(one.right[place], one.right[place] + one.wrong[place], one.scores[place]) for one in told]
+    for place in range(len(diagnoses[0].right) if diagnoses else 0):
+        counts = [(one.right[place], one.right[place] + one.wrong[place], one.scores[place]) for one in diagnoses]
         enough = [(right, number, scores) for right, number, scores in counts if number >= LEAST_IN_BIN]
         spread = Spread.of(right / number for right, number, _ in enough)
         if spread is not None:
@@ -101,10 +101,10 @@ def _reliable(told: list[Diagnosis]) -> dict[float, Spread]:
 
 
 def _histograms(study: StudyRecord) -> Drawing | None:
-    told = {arm.label: found for arm in study.arms if (found := _diagnoses(study, arm.name))}
-    if not told:
+    by_label = {arm.label: found for arm in study.arms if (found := _diagnoses(study, arm.name))}
+    if not by_label:
         return None
-    shown = dict(list(told.items())[:MOST_PANELS])
+    shown = dict(list(by_label.items())[:MOST_PANELS])
     across = min(PANELS_ACROSS, len(shown))
     down = math.ceil(len(shown) / across)
     name, title = in_group(study, "scores", "Right and wrong detections by score")
@@ -121,14 +121,14 @@ def _histograms(study: StudyRecord) -> Drawing | None:
     return finished(figure, name, title, lines, labels)
 
 
-def _histogram(on: Axes, label: str, told: list[Diagnosis]) -> None:
+def _histogram(on: Axes, label: str, diagnoses: list[Diagnosis]) -> None:
     """Means over trials, on a scale that shows thousands of faint boxes and tens of sure ones."""
     on.patch.set_alpha(0)
-    bins = len(told[0].right)
+    bins = len(diagnoses[0].right)
     edges = [place / bins for place in range(bins + 1)]
     kinds = (
-        ("right", [one.right for one in told], COLOURS[0], "-"),
-        ("wrong", [one.wrong for one in told], COLOURS[1], "--"),
+        ("right", [one.right for one in diagnoses], COLOURS[0], "-"),
+        ("wrong", [one.wrong for one in diagnoses], COLOURS[1], "--"),
     )
     for kind, counts, colour, dash in kinds:
         means = [sum(values) / len(values) for values in zip(*counts, strict=True)]
@@ -183,9 +183,9 @@ def _categories(study: StudyRecord) -> Drawing | None:
 
 
 def _category_means(study: StudyRecord, arm: str) -> dict[str, float]:
-    told = [one.categories for one in _diagnoses(study, arm)]
-    names = dict.fromkeys(name for categories in told for name in categories)
-    spreads = {name: Spread.of(one[name][METRIC] for one in told if name in one) for name in names}
+    by_category = [one.categories for one in _diagnoses(study, arm)]
+    names = dict.fromkeys(name for categories in by_category for name in categories)
+    spreads = {name: Spread.of(one[name][METRIC] for one in by_category if name in one) for name in names}
     return {name: spread.mean for name, spread in spreads.items() if spread is not None}
 
 

@@ -51,9 +51,9 @@ def _sweep(sweep: Sweep, metric: str) -> Drawing | None:
     on.set_ylabel(f"{heading(metric)} (%)")
     lines: list[Any] = [_ours(on, places, cells)]
     labels = ["ours"]
-    told = [(x, 100 * y) for x, y in zip(places, sweep.published.get(metric, ()), strict=False) if y is not None]
-    if told:
-        (line,) = on.plot(*zip(*told, strict=True), color=INK, marker="s", markersize=4.5, linestyle="--")
+    published = [(x, 100 * y) for x, y in zip(places, sweep.published.get(metric, ()), strict=False) if y is not None]
+    if published:
+        (line,) = on.plot(*zip(*published, strict=True), color=INK, marker="s", markersize=4.5, linestyle="--")
         lines, labels = [*lines, line], [*labels, "published"]
     return finished(figure, f"sweep_{file_name(sweep.group + ' ' + sweep.path)}", title, lines, labels)
 
@@ -86,8 +86,8 @@ def draw_trade_off(study: StudyRecord) -> Drawing | None:
     lines, labels = [], []
     colours = arm_colours(study)
     for place, arm in enumerate(study.arms):
-        told = [trial.metrics for trial in of_status(study.trials_of(arm.name), "finished")]
-        points = [(100 * values[across], 100 * values[up]) for values in told if {across, up} <= values.keys()]
+        metrics = [trial.metrics for trial in of_status(study.trials_of(arm.name), "finished")]
+        points = [(100 * values[across], 100 * values[up]) for values in metrics if {across, up} <= values.keys()]
         if points:
             marker, (xs, ys) = MARKERS[place % len(MARKERS)], zip(*points, strict=True)
             lines.append(on.scatter(xs, ys, color=colours[arm.name], marker=marker, s=28))

@@ -59,7 +59,7 @@ def draw_study(
             "training": (_by_epoch(group, metric) for group in groups for metric in (study.objective, *losses)),
             "mining": (_by_epoch(group, metric) for group in groups for metric in mining),
         }.items():
-            drawn[name] = tuple(_handed_on(drawings, ready))
+            drawn[name] = tuple(_pass_each(drawings, ready))
     return drawn
 
 
@@ -72,7 +72,7 @@ def _groups(study: StudyRecord) -> list[StudyRecord]:
     return [leading(group, MOST_ARMS) for group in by_group(study).values()]
 
 
-def _handed_on(drawings: Iterable[Drawing | None], ready: Callable[[Drawing], object]) -> Iterator[Drawing]:
+def _pass_each(drawings: Iterable[Drawing | None], ready: Callable[[Drawing], object]) -> Iterator[Drawing]:
     for drawing in drawings:
         if drawing is not None:
             ready(drawing)
@@ -96,8 +96,8 @@ def _final(trials: Sequence[TrialRecord], metric: str) -> Spread | None:
 def _by_epoch(study: StudyRecord, metric: str) -> Drawing | None:
     curves: dict[str, dict[float, Spread]] = {}
     for arm in study.arms:
-        told = [trial for trial in study.trials_of(arm.name) if trial.status != "failed"]
-        curves[arm.name] = {float(epoch): spread for epoch, spread in curve(told, metric).items()}
+        trials = [trial for trial in study.trials_of(arm.name) if trial.status != "failed"]
+        curves[arm.name] = {float(epoch): spread for epoch, spread in curve(trials, metric).items()}
 
     def axes(on: Axes) -> None:
         on.set_xlabel("epoch")

@@ -37,41 +37,41 @@ def answers(study: StudyRecord) -> tuple[str, ...]:
     if study.is_search:
         return tuple(sentence for row in aggregate(study) if (sentence := _found(row, study.objective)))
     found = {one.arm: one for one in differences(study)}
-    told = []
+    sentences = []
     for name, group in by_group(study).items():
-        told += [*unlearnt(group, name), _sentence(group, name, found, study)]
-    return tuple(told)
+        sentences += [*nothing_learnt(group, name), _sentence(group, name, found, study)]
+    return tuple(sentences)
 
 
-def unlearnt(group: StudyRecord, name: str) -> tuple[str, ...]:
+def nothing_learnt(group: StudyRecord, name: str) -> tuple[str, ...]:
     """Say that every arm finds what chance finds, if so: differences between them mean nothing then.
 
     Args:
         group: The arms of one group.
         name: Of the group; empty when the study has none.
     """
-    reached = {row.arm.label: spread for row in aggregate(group) if (spread := _found_at_all(row)) is not None}
+    reached = {row.arm.label: spread for row in aggregate(group) if (spread := _ap_at_any_score(row)) is not None}
     if not reached or max(spread.mean for spread in reached.values()) >= LEARNT:
         return ()
     label, best = max(reached.items(), key=lambda entry: entry[1].mean)
     lead = f"{name}: " if name else ""
-    told = f"the highest AP{heading('ap_s0')} is {percent(best.mean)} ({label}), so differences between arms are noise"
+    why = f"the highest AP{heading('ap_s0')} is {percent(best.mean)} ({label}), so differences between arms are noise"
     remedy = "look at losses and detections, then train longer, from pretrained weights, or at a larger size"
-    return (f"{lead}No arm learnt anything: {told}; {remedy}.",)
+    return (f"{lead}No arm learnt anything: {why}; {remedy}.",)
 
 
-def _found_at_all(row: ArmRow) -> Spread | None:
+def _ap_at_any_score(row: ArmRow) -> Spread | None:
     """AP of the detections of any score, over the finished trials."""
     return Spread.of(trial.metrics["ap_s0"] for trial in row.finished() if "ap_s0" in trial.metrics)
 
 
 def _found(row: ArmRow, metric: str) -> str:
     """What the search of an arm has found; empty before its first finished trial."""
-    told = [(trial.metrics[metric], trial.seed) for trial in row.finished() if metric in trial.metrics]
-    if not told:
+    scores = [(trial.metrics[metric], trial.seed) for trial in row.finished() if metric in trial.metrics]
+    if not scores:
         return ""
-    value, number = max(told)
-    counted = "1 finished trial" if len(told) == 1 else f"{len(told)} finished trials"
+    value, number = max(scores)
+    counted = "1 finished trial" if len(scores) == 1 else f"{len(scores)} finished trials"
     return f"{row.arm.title}: trial {number} is the best of {counted} with {percent(value)} {heading(metric)}."
 
 
@@ -85,7 +85,7 @@ def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole
         done = sum(len(row.finished()) for row in rows.values())
         total = len(group.arms) * len(group.seeds)
         if done and len(group.arms) == 1:
-            return f"{lead}{_alone(baseline, whole)}"
+            return f"{lead}{_only_arm(baseline, whole)}"
         why = f"{done} of {total} trials are finished, and no arm shares a finished seed with {baseline.arm.label}"
         return f"{lead}There is no answer yet: {why}."
     best = max(rivals, key=lambda row: found[row.arm.name].comparison.mean)
@@ -96,7 +96,7 @@ def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole
     return f"{lead}{', and '.join((*parts, *gap, *_elsewhere(best, others, group)))}."
 
 
-def _alone(row: ArmRow, study: StudyRecord) -> str:
+def _only_arm(row: ArmRow, study: StudyRecord) -> str:
     spread = row.cells.get(study.objective) or Spread.of(
         trial.metrics[study.objective] for trial in row.finished() if study.objective in trial.metrics
     )
@@ -111,11 +111,11 @@ def _difference(best: ArmRow, baseline: ArmRow, one: Difference, study: StudyRec
     size = f"{_points(comparison.mean, comparison.std)} {heading(study.objective)} over {_seeds(comparison.n)}"
     if comparison.mean > 0:
         verb = "beats" if one.significant() else "is ahead of"
-        return f"{best.arm.label} {verb} {baseline.arm.label} by {size} ({_belief(one)})"
-    return f"No arm beats {baseline.arm.label}: the closest, {best.arm.label}, differs by {size} ({_belief(one)})"
+        return f"{best.arm.label} {verb} {baseline.arm.label} by {size} ({_significance(one)})"
+    return f"No arm beats {baseline.arm.label}: the closest, {best.arm.label}, differs by {size} ({_significance(one)})"
 
 
-def _belief(one: Difference) -> str:
+def _significance(one: Difference) -> str:
     if one.p_holm is None:
         return "one seed cannot be tested"
     p = f"p {_is(one.comparison.p_sign_flip)}"

@@ -35,7 +35,7 @@ class Verdict:
     Args:
         category: Its name.
         above: Whether it is above the line with every seed; None where seeds disagree.
-        size: What is told of it: a share or a difference.
+        size: What is reported of it: a share or a difference.
         seeds: How many seeds it stands on.
         p: Of the sign-flip test, corrected over the categories; None where no test can reach 5%.
     """
@@ -76,9 +76,9 @@ def _of_group(name: str, group: StudyRecord) -> Iterator[str]:
     )
     full = [row for row in rows.values() if fully_annotated(group, row.arm)]
     if full:
-        yield from (lead + told for told in _enough(group, best, max(full, key=lambda row: _mean(row, group))))
+        yield from (lead + sentence for sentence in _enough(group, best, max(full, key=lambda row: _mean(row, group))))
     if best.arm.name != baseline.arm.name:
-        yield from (lead + told for told in _gains(group, best, baseline))
+        yield from (lead + sentence for sentence in _gains(group, best, baseline))
 
 
 def _mean(row: ArmRow, study: StudyRecord) -> float:
@@ -88,15 +88,15 @@ def _mean(row: ArmRow, study: StudyRecord) -> float:
 
 def _enough(study: StudyRecord, best: ArmRow, full: ArmRow) -> Iterator[str]:
     own, whole = (by_category(study, row.arm.name) for row in (best, full))
-    told, shares, by_seed = {}, {}, {}
+    differences, shares, by_seed = {}, {}, {}
     for category in own.keys() & whole.keys():
         seeds = sorted(own[category].keys() & whole[category].keys())
         reached, of = (sum(values[category][seed] for seed in seeds) for values in (own, whole))
         if seeds and of / len(seeds) >= LEARNT:
-            told[category] = paired(own[category], whole[category], ENOUGH)
+            differences[category] = paired(own[category], whole[category], ENOUGH)
             shares[category] = reached / of
             by_seed[category] = {seed: own[category][seed] / max(whole[category][seed], LEARNT) for seed in seeds}
-    found = verdicts(told, shares)
+    found = verdicts(differences, shares)
     yes = sorted((one for one in found if one.above), key=lambda one: -one.size)
     no = sorted((one for one in found if one.above is False), key=lambda one: one.size)
     if not (yes and no):
@@ -111,7 +111,7 @@ def _enough(study: StudyRecord, best: ArmRow, full: ArmRow) -> Iterator[str]:
         f"{boxes} {verb} enough for {figures[0]}, not for {figures[1]}"
         + (f"; seeds disagree on {listed(torn)}" if torn else "")
         + f": shares of {full.arm.label}'s {heading(METRIC)} that {best.arm.label} reaches, of which "
-        f"{100 * ENOUGH:.0f}% count as enough ({_belief((*yes, *no))})."
+        f"{100 * ENOUGH:.0f}% count as enough ({_significance((*yes, *no))})."
     )
 
 
@@ -134,12 +134,12 @@ def _unlike(
 
 def _gains(study: StudyRecord, best: ArmRow, baseline: ArmRow) -> Iterator[str]:
     own, base = (by_category(study, row.arm.name) for row in (best, baseline))
-    told = {
+    gains = {
         category: differences
         for category in own.keys() & base.keys()
         if (differences := paired(own[category], base[category]))
     }
-    found = verdicts(told, {category: statistics.fmean(values) for category, values in told.items()})
+    found = verdicts(gains, {category: statistics.fmean(values) for category, values in gains.items()})
     found = tuple(one for one in found if abs(one.size) >= SMALLEST)
     up = sorted((one for one in found if one.above), key=lambda one: -one.size)
     down = sorted((one for one in found if one.above is False), key=lambda one: one.size)
@@ -148,24 +148,25 @@ def _gains(study: StudyRecord, best: ArmRow, baseline: ArmRow) -> Iterator[str]:
     figures = [listed([f"{one.category} ({signed_percent(one.size)})" for one in side]) for side in (up, down)]
     yield (
         f"{best.arm.label} gains on {baseline.arm.label} in {figures[0]} and loses in {figures[1]}, in points of "
-        f"{heading(METRIC)} ({_belief((*up, *down))})."
+        f"{heading(METRIC)} ({_significance((*up, *down))})."
     )
 
 
-def verdicts(told: Mapping[str, Sequence[float]], sizes: Mapping[str, float]) -> tuple[Verdict, ...]:
+def verdicts(differences: Mapping[str, Sequence[float]], sizes: Mapping[str, float]) -> tuple[Verdict, ...]:
     """Judge categories together.
 
     Args:
-        told: By category, how far above the line (or below, negative) each seed is; at least one seed.
-        sizes: By category, what is to be told of it.
+        differences: By category, how far above the line (or below, negative) each seed is; at least one seed.
+        sizes: By category, the share or difference that is reported.
 
     Returns:
         One for each category, by name.
     """
-    tested = {name: p for name, values in told.items() if (p := sign_flip_p(values)) is not None}
+    tested = {name: p for name, values in differences.items() if (p := sign_flip_p(values)) is not None}
     corrected = holm(tested)
     return tuple(
-        Verdict(name, _side(told[name]), sizes[name], len(told[name]), corrected.get(name)) for name in sorted(told)
+        Verdict(name, _side(differences[name]), sizes[name], len(differences[name]), corrected.get(name))
+        for name in sorted(differences)
     )
 
 
@@ -184,7 +185,7 @@ def _boxes(policy: Mapping[str, str]) -> tuple[str, str]:
     return (f"The {name} set" if name else "The annotation set"), "is"
 
 
-def _belief(found: Sequence[Verdict]) -> str:
+def _significance(found: Sequence[Verdict]) -> str:
     fewest = min(one.seeds for one in found)
     if fewest == 1:
         return "one seed cannot be tested"

@@ -8,7 +8,7 @@ from siod.reports.analysis.aggregate import baseline_label, by_group, of_status
 from siod.reports.analysis.annotations import about_files
 from siod.reports.analysis.differences import differences
 from siod.reports.analysis.numbers import heading
-from siod.reports.sentences.answer import unlearnt
+from siod.reports.sentences.answer import nothing_learnt
 from siod.reports.tables.table import MISSING
 from siod.tracking.records import flatten
 
@@ -59,7 +59,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
 def _unlearnt(study: StudyRecord) -> Iterator[str]:
     if not study.is_search:
         for name, group in by_group(study).items():
-            yield from unlearnt(group, name)
+            yield from nothing_learnt(group, name)
 
 
 def _missing(study: StudyRecord) -> Iterator[str]:
@@ -144,11 +144,11 @@ def _fixed(study: StudyRecord) -> Iterator[str]:
     if shared or prints or commits:
         yield f"The same for all: {'; '.join(parts)}."
     if len(prints) > 1:
-        told = []
+        parts = []
         for data in prints:
             titles = [arm.title for arm in study.arms if _trained_on(data, arm.name, finished)]
-            told.append(f"{data} for {', '.join(titles)}")
-        yield f"Data: {'; '.join(told)}."
+            parts.append(f"{data} for {', '.join(titles)}")
+        yield f"Data: {'; '.join(parts)}."
 
 
 def _trained_on(data: str, arm: str, trials: Iterable[TrialRecord]) -> bool:

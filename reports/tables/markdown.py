@@ -40,7 +40,7 @@ def markdown_report(
     table: Table,
     notes: Sequence[str],
     found: Sequence[Difference] = (),
-    told: Sequence[str] = (),
+    sentences: Sequence[str] = (),
     swept: Sequence[Sweep] = (),
     *,
     tested: Table | None = None,
@@ -51,7 +51,7 @@ def markdown_report(
         table: Of a study.
         notes: Whole sentences.
         found: Differences to the baseline.
-        told: Whole sentences about them.
+        sentences: Whole sentences about them.
         swept: Settings whose values the arms go through.
         tested: The table on the test split, if there is one.
 
@@ -60,7 +60,7 @@ def markdown_report(
     """
     report = f"# {escape(table.title)}\n\n{escape(table.question)}\n\n{markdown_table(table)}\n{_list(notes)}"
     report += "" if tested is None else f"\n## {TITLE}\n\n{markdown_table(tested)}"
-    report += f"\n## Differences\n\n{_differences(found)}\n{_list(told)}" if found else ""
+    report += f"\n## Differences\n\n{_differences(found)}\n{_list(sentences)}" if found else ""
     return report + "".join(f"\n## {escape(sweep.title)}\n\n{_grid(sweep.rows())}" for sweep in swept)
 
 

@@ -33,7 +33,7 @@ def arm_rows(study: StudyRecord) -> list[Row]:
     for row in aggregate(study):
         tested = found.get(row.arm.name)
         for metric in study.columns:
-            spread, told = row.cells[metric], tested if metric == study.objective else None
+            spread, difference = row.cells[metric], tested if metric == study.objective else None
             rows.append(
                 {
                     "study": study.name,
@@ -45,8 +45,8 @@ def arm_rows(study: StudyRecord) -> list[Row]:
                     "std": None if spread is None else spread.std,
                     "seeds": 0 if spread is None else spread.n,
                     "gain": row.gains[metric],
-                    "p": None if told is None else told.comparison.p_sign_flip,
-                    "p_holm": None if told is None else told.p_holm,
+                    "p": None if difference is None else difference.comparison.p_sign_flip,
+                    "p_holm": None if difference is None else difference.p_holm,
                     "published": row.arm.published.get(metric),
                 }
             )

@@ -58,10 +58,12 @@ class Sweep:
         lines = [(self.title, *self.values)]
         for metric, cells in self.cells.items():
             lines.append((heading(metric), *(_text(cell) for cell in cells)))
-            told = self.published.get(metric, ())
-            if any(value is not None for value in told):
-                lines.append((f"{heading(metric)} published", *("" if one is None else percent(one) for one in told)))
-                apart = (_apart(cell, one) for cell, one in zip(cells, told, strict=True))
+            published = self.published.get(metric, ())
+            if any(value is not None for value in published):
+                lines.append(
+                    (f"{heading(metric)} published", *("" if one is None else percent(one) for one in published))
+                )
+                apart = (_apart(cell, one) for cell, one in zip(cells, published, strict=True))
                 lines.append((f"{heading(metric)} {APART}", *apart))
         return tuple(lines)
 

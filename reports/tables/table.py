@@ -139,11 +139,11 @@ def _lines(study: StudyRecord, properties: Sequence[str], marks: Mapping[str, st
             replace(column[place], mark=marks.get(arm.name, "") if name == study.objective else "")
             for name, column in zip(study.columns, columns, strict=True)
         )
-        told = tuple(arm.traits.get(name, CHECK if name in arm.modules else "") for name in properties)
+        traits = tuple(arm.traits.get(name, CHECK if name in arm.modules else "") for name in properties)
         label = arm.label
         for trait in arm.traits.values():  # it has a column of its own
             label = label.removesuffix(f" ({trait})")
-        yield Line(label, len(row.finished()), len(study.seeds), cells, arm.group, properties=told)
+        yield Line(label, len(row.finished()), len(study.seeds), cells, arm.group, properties=traits)
         if arm.published:
             beside = {} if arm.name == study.baseline else reference
             figures = tuple(_published(arm.published.get(name), beside.get(name)) for name in study.columns)

@@ -1,4 +1,4 @@
-"""Files and folders made once in the cache whoever asks first, and the hashes that name them."""
+"""Files and folders that only one process makes in the cache, and the hashes that name them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def made_once(path: Path) -> Iterator[bool]:
-    """Hold the lock of a cached file or folder.
+def creation_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of a cached file or folder, unless it exists already.
 
     Args:
         path: Where it is or will be.

@@ -252,7 +252,7 @@ def _sections(content: bytes, path: Path) -> dict[str, msgspec.Raw]:
 
 
 def _check_utf8(content: bytes, path: Path) -> None:
-    """Slices nobody decodes would carry other bytes into derived files."""
+    """Refuse bytes that are no UTF-8: slices that are not decoded would carry them into derived files."""
     if content.isascii():
         return
     decoder, step = codecs.getincrementaldecoder("utf-8")(), 2**20

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from siod.data import coco
 from siod.data.annotation_sets import Full, Policy, annotate, without_images
-from siod.data.cached import made_once, sha256_of
+from siod.data.cached import creation_lock, sha256_of
 from siod.errors import UserError
 from siod.value import digest
 
@@ -63,7 +63,7 @@ def derived_set(splits: Mapping[str, SplitFile], policy: Policy, cache_dir: Path
         }
     )
     folder = cache_dir / "sets" / key
-    with made_once(folder) as missing:
+    with creation_lock(folder) as missing:
         if missing:
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished.") as unfinished:
                 whole = Path(unfinished) / "whole"
@@ -102,7 +102,7 @@ def _sizes(dataset: coco.CocoDataset) -> list[list[int]]:
 
 
 def _refuse_useless(dataset: coco.CocoDataset, named: Path, purpose: str) -> None:
-    """Refuse what trains or judges to nothing without a word."""
+    """Refuse sets that training or evaluation would get nothing from, without an error."""
     for section in ("images", "categories"):
         if not getattr(dataset, section):
             raise UserError(f"{named}: {section} is empty; name an annotation file with {section}")

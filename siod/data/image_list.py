@@ -1,4 +1,4 @@
-"""The images that an annotation file lists, found among files and folders somebody names."""
+"""The images that an annotation file lists, found among the files and folders that the user names."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Training and judging look at a copy's images; boxes stay in the frame of the originals (``siod.data.loading.table``). A
 copy holds the images shrunk to a longest side and, for other uses, an annotation file with boxes and areas to match. It
-is kept under a name made of the content it came from, made once whoever asks first, and the least recently used copies
+is kept under a name made of the content it came from, made once, and the least recently used copies
 are deleted when all of them take more than a limit.
 """
 
@@ -70,7 +70,7 @@ def resized(
         images: Folder of its images.
         longest_px: Longest side of a copied image, at least 32.
         cache_dir: Copies are kept below it.
-        limit_bytes: Copies nobody asked for in a week are deleted, the oldest first, until all take no more.
+        limit_bytes: Copies unused for a week are deleted, the oldest first, until all take no more.
         progress: Called with the number of images done and of all.
 
     Returns:
@@ -247,7 +247,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _delete(root: Path, copy: Path, *, unused_since: float) -> int:
-    """Delete one copy, out of sight first so that nobody finds half of it; returns its bytes."""
+    """Delete one copy, renamed first so that no process finds half of it; returns its bytes."""
     with _locked(root, copy.name):
         if not copy.exists() or _last_used(copy) > unused_since:
             return 0

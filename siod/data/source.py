@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from siod.data import coco
-from siod.data.cached import made_once, sha256_of, state_of
+from siod.data.cached import creation_lock, sha256_of, state_of
 from siod.data.checking.check import examine
 from siod.data.derived import SizeCounts, SplitFile, derived_set, usable
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
@@ -255,7 +255,7 @@ def _first_existing(*paths: Path) -> Path:
 def _drawn(spec: Digits, cache_dir: Path, progress: Progress | None) -> Path:
     name = digest({"version": GENERATOR_VERSION, "spec": spec.model_dump(mode="json")})
     folder = cache_dir / "digits" / name
-    with made_once(folder) as missing:
+    with creation_lock(folder) as missing:
         if missing:
             write_digits(spec, folder, progress=progress)
     return folder
@@ -276,7 +276,7 @@ def _repaired(path: Path, cache_dir: Path) -> Path:
     else:
         return path
     copy = cache_dir / "repaired" / f"{source_sha256}.json"
-    with made_once(copy) as missing:
+    with creation_lock(copy) as missing:
         if missing:
             examination = examine(path)
             refusal = examination.refusal()
@@ -297,7 +297,7 @@ def _broken(
         return ()
     key = digest({"annotations": sha256_of(annotations), "folder": str(folder), "files": state_of(folder)})
     record = cache_dir / "checked" / f"{key}.json"
-    with made_once(record) as missing:
+    with creation_lock(record) as missing:
         if missing:
             dataset = coco.read(annotations)
             found = broken_images(dataset.images, folder, progress=progress)
@@ -331,7 +331,7 @@ def _cleaned(file: SplitFile, cache_dir: Path) -> Path:
     if not file.broken:
         return file.sound
     copy = cache_dir / "cleaned" / f"{digest({'source': sha256_of(file.sound), 'broken': file.broken})}.json"
-    with made_once(copy) as missing:
+    with creation_lock(copy) as missing:
         if missing:
             usable(file.sound, file.broken, copy)
     return copy

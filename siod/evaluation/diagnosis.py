@@ -1,6 +1,6 @@
 """What lies behind an AP: scores of right and wrong detections, precision over recall, AP of every category.
 
-Small enough to keep beside every run, so that nobody has to judge its detections again.
+Small enough to keep beside every run, so that its detections need not be evaluated again.
 """
 
 from __future__ import annotations

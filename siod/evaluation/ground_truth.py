@@ -137,6 +137,21 @@ class GroundTruth:
         _unique(columns["annotation_ids"], "annotations", source)
         check_boxes(rows, source, "annotations")
         _check_areas(columns["area"], source)
+        in_order = tuple(names[place] for place in np.argsort(given))
+        return cls._by_cell(images, categories, in_order, rows=rows, columns=columns, source=source)
+
+    @classmethod
+    def _by_cell(
+        cls,
+        images: NDArray[np.int64],
+        categories: NDArray[np.int64],
+        names: tuple[str, ...],
+        *,
+        rows: NDArray[np.float64],
+        columns: Mapping[str, NDArray[Any]],
+        source: str,
+    ) -> Self:
+        """Sort checked annotations by category and image."""
         image_places = _places(Places(images), columns["annotation_image_ids"], "image", source)
         category_places = _places(Places(categories), columns["annotation_category_ids"], "category", source)
         cells = category_places.astype(np.int64) * len(images) + image_places
@@ -144,7 +159,7 @@ class GroundTruth:
         return cls(
             image_ids=images,
             category_ids=categories,
-            category_names=tuple(names[place] for place in np.argsort(given)),
+            category_names=names,
             annotation_ids=columns["annotation_ids"][order],
             cells=cells[order],
             boxes_xywh=rows[order],

@@ -120,7 +120,7 @@ class ScoreAwareEvaluator:
         return self._parts[0]
 
     def reset(self) -> None:
-        """Forget the detections."""
+        """Drop the detections collected so far."""
         self._parts.clear()
 
     def compute(self) -> ScoreAwareTable:

@@ -88,7 +88,7 @@ def decode_deltas(
     shift_weight: float = 1.0,
     ratio_weight: float = 1.0,
 ) -> Float[Tensor, "*n 4"]:
-    """Find the boxes that deltas from anchors tell of, the inverse of :func:`encode_deltas`.
+    """Decode deltas from anchors to boxes, the inverse of :func:`encode_deltas`.
 
     Args:
         deltas: Of x, y, width and height.

@@ -1,4 +1,4 @@
-"""The connection to an MLflow store: its client, its errors in one sentence, and its silence."""
+"""The connection to an MLflow store: its client, its errors in one sentence, and its log switched off."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ Entry = TypeVar("Entry")
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn what a store raises into one sentence.
+def as_user_error(uri: str) -> Iterator[None]:
+    """Turn an exception of a store into an error of one sentence.
 
     Args:
         uri: Of the store, named in the error.
@@ -48,7 +48,7 @@ def explained(uri: str) -> Iterator[None]:
         UserError: A database's driver is not installed.
         RunError: The store failed.
     """
-    _quieten()
+    _silence()
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  (keeps the import of this module cheap)
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
@@ -57,19 +57,19 @@ def explained(uri: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         driver = error.name or str(error)
         raise UserError(
-            f"tracking store {shown(uri)}: needs the package {driver!r}; install it, for example pip install "
-            f"{PACKAGES.get(driver, driver)}"
+            f"tracking store {without_password(uri)}: needs the package {driver!r}; install it, for example "
+            f"pip install {PACKAGES.get(driver, driver)}"
         ) from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise RunError(f"tracking store {shown(uri)}: {first}") from error
+        raise RunError(f"tracking store {without_password(uri)}: {first}") from error
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """A store's address without its password.
 
     Example:
-        >>> shown("postgresql://me:secret@host/runs")
+        >>> without_password("postgresql://me:secret@host/runs")
         'postgresql://me:***@host/runs'
     """
     password = urlsplit(uri).password
@@ -83,14 +83,14 @@ def client_of(uri: str) -> MlflowClient:
     Args:
         uri: Of the store.
     """
-    _quieten()
+    _silence()
     from mlflow import MlflowClient  # noqa: PLC0415  (keeps the import of this module cheap)
 
     return MlflowClient(tracking_uri=uri)
 
 
-def _quieten() -> None:
-    """Say nothing on the terminal, tell nobody about it, and do not wait minutes for a server that is gone."""
+def _silence() -> None:
+    """Switch off MLflow's log and telemetry, and shorten its retries for a server that is gone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -111,7 +111,7 @@ def remedy_of(sentence: str, uri: str) -> str:
         'free some space there, or name another store'
     """
     known = (remedy for words, remedy in REMEDIES.items() if words in sentence.lower())
-    return next(known, f"name another store, or try 'mlflow db upgrade {shown(uri)}' if MLflow was updated")
+    return next(known, f"name another store, or try 'mlflow db upgrade {without_password(uri)}' if MLflow was updated")
 
 
 def sqlite_uri(path: Path) -> str:
@@ -137,7 +137,7 @@ def sqlite_path(uri: str) -> Path:
 
 
 def refuse_damaged(database: Path) -> None:
-    """See that a file is a SQLite database; MLflow would try for a minute and a half to open another.
+    """Check that a file is a SQLite database; MLflow would try for a minute and a half to open another.
 
     Args:
         database: May be missing or empty: it is made then.
@@ -157,7 +157,7 @@ def refuse_damaged(database: Path) -> None:
 
 
 def refuse_unreachable(uri: str) -> None:
-    """See within five seconds that a tracking server answers.
+    """Check within five seconds that a tracking server answers.
 
     Args:
         uri: With or without ``user:password@``, which MLflow sends along.
@@ -170,11 +170,13 @@ def refuse_unreachable(uri: str) -> None:
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in is for MLflow's own calls to find out
     except (ValueError, HTTPException) as error:
-        raise UserError(f"tracking server {shown(uri)}: is no address ({error}); write http://HOST:PORT") from error
+        raise UserError(
+            f"tracking server {without_password(uri)}: is no address ({error}); write http://HOST:PORT"
+        ) from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         remedy = f"start it with 'mlflow server --host {urlsplit(uri).hostname}' or name another store"
-        raise UserError(f"tracking server {shown(uri)}: does not answer ({reason}); {remedy}") from error
+        raise UserError(f"tracking server {without_password(uri)}: does not answer ({reason}); {remedy}") from error
 
 
 def _health_of(uri: str) -> urllib.request.Request:

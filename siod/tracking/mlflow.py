@@ -21,18 +21,18 @@ from filelock import FileLock
 from siod.errors import RunError, UserError, closest
 from siod.tracking.connection import (
     all_pages,
+    as_user_error,
     client_of,
-    explained,
     refuse_damaged,
     refuse_unreachable,
     remedy_of,
-    shown,
     sqlite_path,
     sqlite_uri,
+    without_password,
 )
 from siod.tracking.database import child_runs, engine_of
 from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
-from siod.tracking.records import flatten, uncollected
+from siod.tracking.records import flatten, gc_paused
 from siod.tracking.view import page_of, server_of, view_tags
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TrialLog:
 
     def epochs(self) -> frozenset[int]:
         """The epochs that are recorded."""
-        with explained(self.uri):
+        with as_user_error(self.uri):
             history = client_of(self.uri).get_metric_history(self.run_id, "epoch")
         return frozenset(metric.step for metric in history)
 
@@ -81,7 +81,7 @@ class TrialLog:
         """Record settings by their dotted paths; one that is recorded already keeps its value, as MLflow demands."""
         from mlflow.entities import Param  # noqa: PLC0415  (keeps the import of this module cheap)
 
-        with explained(self.uri):
+        with as_user_error(self.uri):
             known = client_of(self.uri).get_run(self.run_id).data.params
             params = [Param(name, value) for name, value in flatten(settings).items() if name not in known]
             client_of(self.uri).log_batch(self.run_id, params=params)
@@ -97,7 +97,7 @@ class TrialLog:
 
     def log_text(self, name: str, text: str) -> None:
         """Store text as an artifact."""
-        with explained(self.uri):
+        with as_user_error(self.uri):
             client_of(self.uri).log_text(self.run_id, text, name)
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
@@ -107,7 +107,7 @@ class TrialLog:
             path: The file.
             folder: Among the artifacts; the top when None.
         """
-        with explained(self.uri):
+        with as_user_error(self.uri):
             client_of(self.uri).log_artifact(self.run_id, str(path), folder)
 
     def finish(self, status: Status, *, error: str = "", metrics: Mapping[str, float] | None = None) -> None:
@@ -118,7 +118,7 @@ class TrialLog:
             error: One sentence, for a trial that failed.
             metrics: Final values; they count for the last recorded epoch.
         """
-        with explained(self.uri):
+        with as_user_error(self.uri):
             client = client_of(self.uri)
             latest = client.get_run(self.run_id).data.metrics
             changed = {name: value for name, value in (metrics or {}).items() if latest.get(name) != value}
@@ -131,7 +131,7 @@ class TrialLog:
         from mlflow.entities import Metric  # noqa: PLC0415  (keeps the import of this module cheap)
 
         now = _now_ms()
-        with explained(self.uri):
+        with as_user_error(self.uri):
             client_of(self.uri).log_batch(
                 self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
             )
@@ -181,7 +181,7 @@ class Store:
             Id of the run.
         """
         client = self._open()
-        with explained(self.uri):
+        with as_user_error(self.uri):
             experiment_id = self._experiment(header.name)
             for tag, value in {DESCRIPTION: header.question, **view_tags(header.objective, header.columns)}.items():
                 client.set_experiment_tag(experiment_id, tag, value)
@@ -195,7 +195,7 @@ class Store:
 
     def finish_study(self, study_run_id: str, status: Status) -> None:
         """Set how the last call that ran the study ended."""
-        with explained(self.uri):
+        with as_user_error(self.uri):
             self._open().set_terminated(study_run_id, STATUSES[status])
 
     def start_trial(
@@ -228,7 +228,7 @@ class Store:
         described = {"role": "trial", "arm": arm, "seed": str(seed), "identity": identity, **(tags or {})}
         if "git_commit" in described:
             described["mlflow.source.git.commit"] = described["git_commit"]
-        with explained(self.uri):
+        with as_user_error(self.uri):
             study = client.get_run(study_run_id)
             described |= {"study": study.data.tags["study"], PARENT: study_run_id}
             same = [run for run in self._children(study) if _place(run) == (arm, str(seed))]
@@ -238,7 +238,7 @@ class Store:
         return log
 
     def finished_trials(self, study_run_id: str) -> frozenset[tuple[str, int, str]]:
-        """What a study needs to train no more.
+        """The trials that a study has finished and recorded.
 
         Args:
             study_run_id: Run of the study.
@@ -247,7 +247,7 @@ class Store:
             Arm, seed and identity of its finished trials, without superseded ones.
         """
         client = self._open()
-        with explained(self.uri):
+        with as_user_error(self.uri):
             children = self._children(client.get_run(study_run_id))
         done = [run.data.tags for run in children if run.info.status == STATUSES["finished"]]
         kept = [tags for tags in done if not tags.get("superseded")]
@@ -292,7 +292,7 @@ class Store:
         if self.database is not None and not self.database.exists():
             return {}
         client = self._open()
-        with explained(self.uri):
+        with as_user_error(self.uri):
             experiments = all_pages(lambda token: client.search_experiments(page_token=token))
             ids = [experiment.experiment_id for experiment in experiments]
             runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
@@ -315,9 +315,9 @@ class Store:
         studies = self.list_studies()
         if name not in studies:
             hint = closest(name, studies) if studies else "; run it first with 'siod study run'"
-            raise UserError(f"no study {name!r} in the tracking store {shown(self.uri)}{hint}")
+            raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
         client = self._open()
-        with explained(self.uri), uncollected():
+        with as_user_error(self.uri), gc_paused():
             experiment_id = self._experiment(name)
             study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
             reader = StudyReader(client, study, self._children(study), server=server_of(self.uri))
@@ -330,7 +330,7 @@ class Store:
         if self.database is not None:
             refuse_damaged(self.database)
         try:
-            with explained(self.uri):
+            with as_user_error(self.uri):
                 return client_of(self.uri)
         except RunError as error:
             raise UserError(f"{error}; {remedy_of(str(error), self.uri)}") from error
@@ -345,7 +345,9 @@ class Store:
             remedy = (
                 f"'mlflow experiments restore -x {experiment.experiment_id}' brings it back, 'mlflow gc' removes it"
             )
-            raise UserError(f"study {name!r} was deleted in MLflow but not removed from {shown(self.uri)}; {remedy}")
+            raise UserError(
+                f"study {name!r} was deleted in MLflow but not removed from {without_password(self.uri)}; {remedy}"
+            )
         return str(experiment.experiment_id)
 
     def _artifacts(self, name: str) -> str | None:

@@ -104,7 +104,7 @@ class StudyReader:
 
     def _trial(self, run: Run) -> TrialRecord:
         tags = run.data.tags
-        metrics = {name: _told(value) for name, value in run.data.metrics.items()}
+        metrics = {name: _recorded_value(value) for name, value in run.data.metrics.items()}
         return TrialRecord(
             run_id=run.info.run_id,
             study=tags["study"],
@@ -142,12 +142,14 @@ class StudyReader:
             for run_id, step, value, is_nan in values_by_step(engine, name, self.study.info.run_id, arms):
                 if run_id not in points:
                     points[run_id] = {}
-                points[run_id][step] = value if -LARGEST < value < LARGEST and not is_nan else _told(value, is_nan)
+                points[run_id][step] = (
+                    value if -LARGEST < value < LARGEST and not is_nan else _recorded_value(value, is_nan)
+                )
             return points
         for run in self.runs:
             if name in run.data.metrics and run.data.tags["arm"] in arms:
                 history = self.client.get_metric_history(run.info.run_id, name)
-                points[run.info.run_id] = {metric.step: _told(metric.value) for metric in history}
+                points[run.info.run_id] = {metric.step: _recorded_value(metric.value) for metric in history}
         return points
 
     def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -202,8 +204,8 @@ def _every_arm(study: StudyRecord) -> set[str]:
     return {trial.arm for trial in study.trials}
 
 
-def _told(value: float, is_nan: bool = False) -> float:  # noqa: FBT001, FBT002  (as the database has it)
-    """The value as it was recorded: databases hold the largest number for infinity, and 0 for no number."""
+def _recorded_value(value: float, is_nan: bool = False) -> float:  # noqa: FBT001, FBT002  (as the database has it)
+    """The recorded value: databases hold the largest number for infinity, and 0 for NaN."""
     if is_nan:
         return math.nan
     return math.copysign(math.inf, value) if abs(value) >= LARGEST else value

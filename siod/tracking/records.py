@@ -285,8 +285,8 @@ class StudyRecord(StudyHeader):
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Let the garbage collector rest: it would go through millions of records again and again, and find nothing."""
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector while millions of records are read: it would find nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment, Precision
 
 HALF: Mapping[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# What cuBLAS must be told for products that come out alike each time; torch refuses them otherwise.
+# The setting with which cuBLAS gives equal products each time; torch refuses them otherwise.
 CUBLAS, CUBLAS_FIXED = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 
 @contextmanager
-def multiplying(detector: Detector, precision: Precision) -> Iterator[None]:
-    """Let a detector's forward pass, and float32 on GPUs, multiply in a precision; afterwards as before.
+def matmul_precision(detector: Detector, precision: Precision) -> Iterator[None]:
+    """Set the precision of a detector's forward pass, and of float32 products on GPUs, while the context lasts.
 
     Args:
         detector: Its ``half_precision`` is set; copies of it that are made meanwhile keep it.
@@ -62,8 +62,8 @@ def _float32_products(way: str) -> Iterator[None]:
 
 
 @contextmanager
-def repeatable(wanted: bool) -> Iterator[None]:  # noqa: FBT001  (it is the subject)
-    """Let torch choose operations that add up in a fixed order, and refuse those that cannot; afterwards as before.
+def deterministic(wanted: bool) -> Iterator[None]:  # noqa: FBT001  (it is the subject)
+    """Use deterministic operations while the context lasts; an operation without one is refused.
 
     Args:
         wanted: If not, nothing is changed.
@@ -144,7 +144,7 @@ def name_of(device: torch.device) -> str:
 
 
 def arithmetic_of(experiment: Experiment, device: torch.device, world_size: int) -> dict[str, Any]:
-    """What decides how a run's numbers are rounded, as plain data to write down.
+    """What decides how a run's numbers are rounded, as plain data for its records.
 
     Args:
         experiment: What is learnt.

@@ -1,4 +1,4 @@
-"""What the training loop knows of the outside: its rank, its device, its folder, and whom to tell."""
+"""What the training loop knows of its surroundings: rank, device, run folder, and where to report epochs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_FILE = "stop"
 class EpochListener(Protocol):
     """Called on rank 0 after each epoch, once the epoch's checkpoint is on disk.
 
-    A resumed run tells its last finished epoch again, so a listener must accept an epoch twice.
+    A resumed run reports its last finished epoch again, so a listener must accept an epoch twice.
     """
 
     def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -36,7 +36,7 @@ class Context(Protocol):
     loader_workers: int
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Tell the outside that an epoch (from 1) is done and saved."""
+        """Report that an epoch (from 1) is done and saved."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class InProcess:
 
 
 def stop_requested(run_dir: Path) -> bool:
-    """Whether somebody asked the run to end after the current epoch (see ``request_stop``)."""
+    """True when the run should end after the current epoch (see ``request_stop``)."""
     return (run_dir / STOP_FILE).exists()
 
 

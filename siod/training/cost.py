@@ -30,7 +30,7 @@ class PeakMemory:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self._forgotten = device.type != "cuda" and _forget_peak()
+        self._forgotten = device.type != "cuda" and _reset_peak()
         self._before_mib = _greatest_mib()
 
     def mib(self) -> float | None:
@@ -51,15 +51,15 @@ def epoch_cost(began: float, memory: PeakMemory) -> dict[str, float]:
         memory: Made at the start of the run.
 
     Returns:
-        Its seconds, and the run's peak memory in MiB so far where it can be told.
+        Its seconds, and the run's peak memory in MiB so far where it is known.
     """
     seconds = time.perf_counter() - began
     peak = memory.mib()
     return {EPOCH_SECONDS: seconds} | ({} if peak is None else {PEAK_MEMORY_MIB: peak})
 
 
-def _forget_peak() -> bool:
-    """Have Linux count the peak of the resident set anew; whether it does."""
+def _reset_peak() -> bool:
+    """Reset Linux's peak of the resident set; returns False where it cannot be reset."""
     try:
         (PROCESS / "clear_refs").write_text(FORGET_PEAK)
         return _resident_mib("VmHWM") < _resident_mib("VmRSS") + ROUNDING_MIB
@@ -68,7 +68,7 @@ def _forget_peak() -> bool:
 
 
 def _resident_mib(name: str) -> float:
-    """The resident set, VmRSS, or its peak since that was last forgotten, VmHWM."""
+    """The resident set, VmRSS, or its peak since it was last reset, VmHWM."""
     lines = (PROCESS / "status").read_text().splitlines()
     kib = next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
     return int(kib) / KIB_PER_MIB

@@ -39,17 +39,17 @@ def gather_objects(value: T, world_size: int) -> list[T]:
     return [entry for entry in gathered if entry is not None]
 
 
-def of_first(value: T, world_size: int) -> T:
-    """What the first worker passes, on every worker; the others' values are ignored."""
+def broadcast_object(value: T, world_size: int) -> T:
+    """Broadcast a picklable object of the first worker; the others' values are ignored."""
     if world_size == 1:
         return value
-    told = [value]
-    distributed.broadcast_object_list(told, src=0)
-    return told[0]
+    objects = [value]
+    distributed.broadcast_object_list(objects, src=0)
+    return objects[0]
 
 
-def agree(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: FBT001  (it is the subject)
-    """Take the first worker's word for all, so that no worker waits for one that left."""
+def broadcast_bool(value: bool, world_size: int, device: torch.device) -> bool:  # noqa: FBT001  (it is the subject)
+    """Broadcast a flag of the first worker, so that all workers leave the loop together."""
     if world_size == 1:
         return value
     flag = torch.tensor([int(value)], device=device)
@@ -75,7 +75,7 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
 
 
 def average_statistics(statistics: Sequence[Tensor], world_size: int) -> None:
-    """Let all workers have the running statistics of the normalisation that they have on the average.
+    """Replace the running statistics of batch normalisation by their mean over the workers.
 
     Each worker gathers them from its own share of a batch. Averaged after every update, the workers stay one model:
     what is judged is what the checkpoint holds, and a teacher that follows the model is the same everywhere. All

@@ -11,7 +11,7 @@ import torch
 
 from siod.data.loading.loader import eval_batches
 from siod.evaluation.score_aware import GroundTruth, ScoreAwareEvaluator
-from siod.training.arithmetic import multiplying
+from siod.training.arithmetic import matmul_precision
 from siod.training.distributed import gather_objects
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def detect(
         pin_memory=context.device.type == "cuda",
     ):
         images = batch.images.to(context.device, non_blocking=True)
-        with multiplying(detector, precision):
+        with matmul_precision(detector, precision):
             outputs = detector(images)
         rows.append(in_image_frame(batch, detector.decode(outputs), category_ids))
         done += len(batch.image_ids)

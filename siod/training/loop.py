@@ -18,10 +18,10 @@ from siod.errors import RunError
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import checkpoint, results
-from siod.training.arithmetic import arithmetic_of, available, multiplying, refuse_missing, repeatable
+from siod.training.arithmetic import arithmetic_of, available, deterministic, matmul_precision, refuse_missing
 from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
-from siod.training.distributed import agree, average_statistics, running_statistics
+from siod.training.distributed import average_statistics, broadcast_bool, running_statistics
 from siod.training.epoch_log import EpochLog, Numbers
 from siod.training.evaluate import detect, score_aware_metrics
 from siod.training.optim import build_optimiser, build_schedule
@@ -48,7 +48,7 @@ log = logging.getLogger("siod")
 
 
 class Stopped(RunError):  # noqa: N818  (it is an outcome, not an error)
-    """The run ended early because somebody asked for it; it continues from its checkpoint."""
+    """The run ended early because a stop was requested; it continues from its checkpoint."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Learner:
     scaler: torch.amp.GradScaler
 
     def __post_init__(self) -> None:
-        """Find once what every step averages over the workers."""
+        """Find the running statistics that every step averages over the workers."""
         self.statistics = running_statistics(self.detector)
 
     def state(self) -> dict[str, Any]:
@@ -124,9 +124,9 @@ def run(
     refuse_missing(experiment, context.device, available(context.device))
     memory = PeakMemory(context.device)
     if context.rank == 0:
-        results.note_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)
+        results.record_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)
     detector = _build_detector(experiment, data, context, initial_weights and require(initial_weights))
-    with multiplying(detector, experiment.recipe.precision), repeatable(experiment.compute.deterministic):
+    with matmul_precision(detector, experiment.recipe.precision), deterministic(experiment.compute.deterministic):
         return _run(experiment, detector, data, context, teacher=teacher, memory=memory)
 
 
@@ -151,7 +151,7 @@ def _run(
         history = resumed["history"]
         log.info("resuming after epoch %d of %d", len(history), total_epochs(experiment))
         context.report(len(history), history[-1])
-    judged: Judged | None = None
+    judged: EvaluatedEpoch | None = None
     about = {
         "category_ids": list(data.category_ids),
         "category_names": list(data.category_names),
@@ -164,7 +164,7 @@ def _run(
         learner = _learner(experiment, method, data, context, phase)
         if resumed is not None and start > phase.first_epoch:
             learner.restore(resumed)
-        resumed = None  # it is as large as the model and its optimiser, and has told all it knows
+        resumed = None  # free it: it is as large as the model and its optimiser
         for epoch in range(start, phase.last_epoch + 1):
             began = time.perf_counter()
             metrics = _train_epoch(
@@ -172,17 +172,17 @@ def _run(
             )
             last = epoch == total_epochs(experiment)
             if last or epoch % experiment.evaluation.every_epochs == 0:
-                judged = _judge(experiment, method.judged(), data, context, last=last)
+                judged = _evaluate_splits(experiment, method.judged(), data, context, last=last)
                 metrics |= judged.metrics
             history = [*history, metrics | epoch_cost(began, memory)]
-            log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _in_words(metrics))
+            log.info("epoch %d of %d: %s", epoch, total_epochs(experiment), _log_text(metrics))
             _save(folder, learner, history, about, context)
             context.report(epoch, history[-1])
-            if not last and agree(stop_requested(context.run_dir), context.world_size, context.device):
+            if not last and broadcast_bool(stop_requested(context.run_dir), context.world_size, context.device):
                 raise Stopped(f"stopped after epoch {epoch} of {total_epochs(experiment)}; run again to continue")
         del learner  # the optimiser of the next phase must not stand beside this one's
     if judged is None:
-        judged = _judge(experiment, method.judged(), data, context, last=True)
+        judged = _evaluate_splits(experiment, method.judged(), data, context, last=True)
     return Trained(history, judged.detections, judged.test_detections)
 
 
@@ -281,7 +281,7 @@ def train_step(
     epoch_log: EpochLog,
     world_size: int = 1,
 ) -> dict[str, float]:
-    """Look, compare, go backward, update, log.
+    """One optimiser step: forward pass, losses, backward pass, update, log.
 
     Args:
         learner: Changed by the update.
@@ -311,7 +311,7 @@ def train_step(
     return dict(zip(losses, numbers.read(), strict=True))
 
 
-def _in_words(metrics: dict[str, float]) -> str:
+def _log_text(metrics: dict[str, float]) -> str:
     judged = f", AP@S {100 * metrics['ap_s']:.2f}" if "ap_s" in metrics else ""
     return f"loss {metrics['train/loss']:.4f}{judged}"
 
@@ -328,8 +328,8 @@ def _update(learner: Learner, loss: torch.Tensor, *, clip_norm: float | None) ->
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a detector finds, this worker's share of it, and what the protocol says of that.
+class EvaluatedEpoch:
+    """The evaluation after an epoch: this worker's detections, and the metrics of all workers.
 
     ``test_detections`` are those on the test split, whose metrics begin with ``test/``.
     """
@@ -339,14 +339,18 @@ class Judged:
     test_detections: DetectionArrays | None = None
 
 
-def _judge(experiment: Experiment, detector: Detector, data: PreparedData, context: Context, *, last: bool) -> Judged:
-    """Judge by the validation split and, after the last epoch alone, by the test split if there is one."""
+def _evaluate_splits(
+    experiment: Experiment, detector: Detector, data: PreparedData, context: Context, *, last: bool
+) -> EvaluatedEpoch:
+    """Evaluate on the validation split and, after the last epoch only, on the test split if there is one."""
     detections, metrics = _evaluate(experiment, detector, data, context)
     test = data.on_test() if last else None
     if test is None:
-        return Judged(detections, metrics)
+        return EvaluatedEpoch(detections, metrics)
     test_detections, on_test = _evaluate(experiment, detector, test, context)
-    return Judged(detections, metrics | {f"test/{name}": value for name, value in on_test.items()}, test_detections)
+    return EvaluatedEpoch(
+        detections, metrics | {f"test/{name}": value for name, value in on_test.items()}, test_detections
+    )
 
 
 def _evaluate(

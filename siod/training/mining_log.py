@@ -68,7 +68,7 @@ class FigureLog:
     def metrics(self, world_size: int) -> dict[str, float]:
         """Figures over all workers as ``mining/<name>``; all workers call this.
 
-        A share of nothing is absent, and so is a precision whose recall is: both are told by the hidden instances.
+        A share of nothing is absent, and so is a precision whose recall is: both are counted from the hidden instances.
         """
         if self.sums is None:
             return {}

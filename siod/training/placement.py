@@ -198,7 +198,7 @@ def inventory(nodes: Sequence[Node]) -> str:
     return f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}: {offers}"
 
 
-def told(placement: Placement, at_once: int, nodes: Sequence[Node]) -> str:
+def describe(placement: Placement, at_once: int, nodes: Sequence[Node]) -> str:
     """Say what some trials of one kind get, and what stays idle beside them.
 
     Args:
@@ -207,9 +207,9 @@ def told(placement: Placement, at_once: int, nodes: Sequence[Node]) -> str:
         nodes: What there is.
 
     Example:
-        >>> told(Placement(1, 9, 1, 8), 4, [Node(36, 4)])
+        >>> describe(Placement(1, 9, 1, 8), 4, [Node(36, 4)])
         '4 trials at once, each 1 GPU, 9 CPU (8 loader processes); nothing idle'
-        >>> told(Placement(1, 9, 1, 8), 3, [Node(36, 4)])
+        >>> describe(Placement(1, 9, 1, 8), 3, [Node(36, 4)])
         '3 trials at once, each 1 GPU, 9 CPU (8 loader processes); idle: 1 GPU, 9 CPU'
     """
     used = at_once * placement.workers
@@ -222,8 +222,8 @@ def told(placement: Placement, at_once: int, nodes: Sequence[Node]) -> str:
     return f"{_each(placement, at_once)}; {f'idle: {idle}' if idle else 'nothing idle'}"
 
 
-def told_growing(placement: Placement, at_once: int) -> str:
-    """As :func:`told`, for a cluster whose machines are started as they are needed."""
+def describe_autoscaled(placement: Placement, at_once: int) -> str:
+    """As :func:`describe`, for a cluster whose machines are started as they are needed."""
     return f"{_each(placement, at_once)}; the autoscaler starts the machines"
 
 

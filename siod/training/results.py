@@ -1,10 +1,10 @@
-"""What a finished run leaves in its folder, and how it is read back."""
+"""The result files of a finished run: names, writing and reading."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from siod.files import comes_true
+from siod.files import wait_until
 from siod.json_file import read_json, write_json
 
 if TYPE_CHECKING:
@@ -15,20 +15,20 @@ RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detect
 ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
 
 
-def note_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
-    """Write down how a run computes; a run that went on elsewhere has an entry for each place, in order.
+def record_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:
+    """Record how a run computes; a run that was resumed elsewhere has an entry for each place, in order.
 
     Args:
         arithmetic: Of :func:`siod.training.arithmetic.arithmetic_of`.
         run_dir: Folder of the run.
     """
-    told = read_arithmetic(run_dir)
-    if told[-1:] != [arithmetic]:
-        write_json(run_dir / ARITHMETIC, [*told, arithmetic])
+    entries = read_arithmetic(run_dir)
+    if entries[-1:] != [arithmetic]:
+        write_json(run_dir / ARITHMETIC, [*entries, arithmetic])
 
 
 def read_arithmetic(run_dir: Path) -> list[dict[str, Any]]:
-    """What :func:`note_arithmetic` wrote; nothing for a run of before that was written down."""
+    """Entries of :func:`record_arithmetic`; none for runs of earlier versions."""
     path = run_dir / ARITHMETIC
     return read_json(path) if path.exists() else []
 
@@ -60,15 +60,15 @@ def read_result(run_dir: Path) -> dict[str, float] | None:
     return read_json(path) if path.exists() else None
 
 
-def result_seen(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
-    """The final metrics of a run that has ended, perhaps on another machine whose files appear here late.
+def wait_for_result(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+    """Wait for the final metrics of a run that has ended, perhaps on another machine whose files appear here late.
 
     Args:
         run_dir: Folder of the run.
-        give_up: Asked now and then whether there is a reason not to wait.
+        give_up: Called regularly; True ends the waiting.
 
     Returns:
         As :func:`read_result`; None when the result does not appear.
     """
-    comes_true(lambda: (run_dir / RESULT).exists() or give_up())
+    wait_until(lambda: (run_dir / RESULT).exists() or give_up())
     return read_result(run_dir)

@@ -1,4 +1,4 @@
-"""Where a run goes on: the first worker chooses a checkpoint that is whole, and all load that one."""
+"""Resume a run: the first worker chooses the newest checkpoint that is whole, and all workers load that one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from siod.errors import RunError, UserError
-from siod.files import comes_true
+from siod.files import wait_until
 from siod.training import checkpoint
-from siod.training.distributed import gather_objects, of_first
+from siod.training.distributed import broadcast_object, gather_objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,14 +39,14 @@ def last_state(folder: CheckpointFolder, context: Context) -> State | None:
         RunError: A worker never saw the file.
     """
     name, state, problem = _newest_whole(folder) if context.rank == 0 else (None, None, None)
-    name, problem = of_first((name, problem), context.world_size)
+    name, problem = broadcast_object((name, problem), context.world_size)
     if problem is not None:
         raise UserError(problem)
     if name is None:
         return None
     if context.rank != 0:
         state, problem = _the_same(folder.folder / name, context)
-    problems = [told for told in gather_objects(problem or "", context.world_size) if told]
+    problems = [text for text in gather_objects(problem or "", context.world_size) if text]
     if problems:  # all leave together, so that none waits for one that has left
         raise RunError(problems[0])
     return state
@@ -64,7 +64,7 @@ def require(path: Path) -> Path:
     Raises:
         RunError: It does not appear.
     """
-    if not comes_true(path.exists):
+    if not wait_until(path.exists):
         raise RunError(f"{path}: does not appear on this machine; put it on storage all nodes share")
     return path
 

@@ -15,8 +15,8 @@ from siod.training.context import STOP_FILE, InProcess, request_stop, stop_reque
 from siod.training.devices import reserved_device, this_machine
 from siod.training.fitness import refuse_unfit
 from siod.training.placement import Placement, placed
-from siod.training.run_lock import alone_in
-from siod.training.work import carry_out
+from siod.training.run_lock import locked
+from siod.training.work import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ def train(
     refuse_unfit(experiment, data)
     experiment = placed(experiment, (this_machine(),))
     run_dir.mkdir(parents=True, exist_ok=True)
-    with alone_in(run_dir, wait):
+    with locked(run_dir, wait):
         _claim(run_dir, experiment, data)
         finished = results.read_result(run_dir)
         if finished is not None:  # by the process that was waited for
@@ -78,21 +78,34 @@ def train(
         teacher = ensure_teacher(
             experiment, data, cache_dir, run_dir=run_dir, teachers_dir=teachers_dir or cache_dir / TEACHERS
         )
-        if experiment.compute.in_process():
-            placement = Placement.of(experiment.compute)
-            device = reserved_device(placement)
-            context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)
-            carry_out(experiment, data, context, initial, teacher)
-        else:
-            from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
-
-            fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
-    result = results.result_seen(run_dir, give_up=lambda: stop_requested(run_dir))
+        _run_carrier(experiment, data, run_dir, initial=initial, teacher=teacher, listener=listener)
+    result = results.wait_for_result(run_dir, give_up=lambda: stop_requested(run_dir))
     if result is None and stop_requested(run_dir):
         raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
     if result is None:
         raise UserError(f"{run_dir}: the workers left no result here; put the run folder on storage all nodes share")
     return result
+
+
+def _run_carrier(
+    experiment: Experiment,
+    data: PreparedData,
+    run_dir: Path,
+    *,
+    initial: Path | None,
+    teacher: Path | None,
+    listener: EpochListener | None,
+) -> None:
+    """Train in the calling process or on Ray Train workers, as the experiment says."""
+    if experiment.compute.in_process():
+        placement = Placement.of(experiment.compute)
+        device = reserved_device(placement)
+        context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)
+        run_worker(experiment, data, context, initial, teacher)
+    else:
+        from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
+
+        fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
 
 
 def teacher_of(experiment: Experiment) -> Experiment | None:
@@ -109,7 +122,7 @@ def teacher_of(experiment: Experiment) -> Experiment | None:
 def ensure_teacher(
     experiment: Experiment, data: PreparedData, cache_dir: Path, *, run_dir: Path, teachers_dir: Path
 ) -> Path | None:
-    """Have the teacher trained that a method needs before its own run can start.
+    """Train the teacher that a method needs before its own run can start.
 
     Once per seed, for all methods that ask. One of several processes that ask at once trains it, from its last
     checkpoint if it was interrupted; the others wait.
@@ -145,14 +158,14 @@ def ensure_teacher(
 
 
 def _pass_on_stop(asked: Path, training: Path, epoch: int, metrics: Mapping[str, float]) -> None:
-    """An epoch's listener for a run on behalf of another one."""
+    """Epoch listener of a teacher's run: stops it when the run that needs it should stop."""
     del epoch, metrics
     if stop_requested(asked):
         request_stop(training)
 
 
 def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
-    """Write down whose folder this is, or refuse one that belongs to another experiment.
+    """Record which experiment a folder belongs to, or refuse one that belongs to another.
 
     A run that ended before its first epoch was saved has learnt nothing and holds no folder.
     """
@@ -164,11 +177,11 @@ def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
     elif read_json(path).get("identity") != mine["identity"]:
         raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
     else:
-        tell_of_change(run_dir, experiment)
+        warn_if_changed(run_dir, experiment)
 
 
-def tell_of_change(run_dir: Path, experiment: Experiment) -> None:
-    """Log that what brought a detector or method from outside is not what it was when a run began.
+def warn_if_changed(run_dir: Path, experiment: Experiment) -> None:
+    """Log a warning when the file of a detector or method from outside has changed since a run began.
 
     Args:
         run_dir: Of a run that is about to go on, or whose result is about to be taken.

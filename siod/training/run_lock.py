@@ -1,4 +1,4 @@
-"""One trainer for the folder of a run: a lock, and beside it a sign of life that tells a long run from a dead one."""
+"""The lock of a run's folder, with a heartbeat file that tells a long run from a dead one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ log = logging.getLogger("siod")
 
 LOCK, HOLDER = ".lock", ".holder"
 POLL_SECONDS = 1.0
-SIGN_SECONDS = 30.0
+HEARTBEAT_SECONDS = 30.0
 # A file server holds the locks of a machine that died for about 90 s, as long again after a start of its own, and
 # times of files are seen up to a minute late.
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 
 
 @contextmanager
-def alone_in(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
-    """Keep other trainers out of a run's folder for as long as the context lasts.
+def locked(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
+    """Hold the lock of a run's folder for as long as the context lasts.
 
     Args:
         run_dir: An existing folder.
@@ -38,19 +38,19 @@ def alone_in(run_dir: Path, wait: Callable[[], None] | None) -> Iterator[None]:
 
     Raises:
         UserError: The folder is in use and ``wait`` is None.
-        RunError: The folder is in use by a process that has given no sign of life for ``PATIENCE_SECONDS``.
+        RunError: The folder is in use by a process without a heartbeat for ``TIMEOUT_SECONDS``.
     """
     lock = FileLock(run_dir / LOCK)
     _acquire(lock, run_dir, wait)
     try:
-        with _signing(run_dir / HOLDER):
+        with _heartbeat(run_dir / HOLDER):
             yield
     finally:
         lock.release()
 
 
 def _acquire(lock: FileLock, run_dir: Path, wait: Callable[[], None] | None) -> None:
-    seen, since, told = None, time.monotonic(), False
+    seen, since, logged = None, time.monotonic(), False
     while True:
         try:
             lock.acquire(timeout=0)
@@ -60,31 +60,31 @@ def _acquire(lock: FileLock, run_dir: Path, wait: Callable[[], None] | None) -> 
                 raise UserError(f"{run_dir}: {sentence}") from error
         else:
             return
-        if not told:
+        if not logged:
             log.info("%s: waits for %s, which holds the folder", run_dir, _holder(run_dir))
-            told = True
-        sign = _last_sign(run_dir)
-        if sign != seen:
-            seen, since = sign, time.monotonic()
-        if time.monotonic() - since > PATIENCE_SECONDS:
-            silent = f"{_holder(run_dir)} holds the folder but gave no sign of life for {PATIENCE_SECONDS:.0f} s"
+            logged = True
+        beat = _last_heartbeat(run_dir)
+        if beat != seen:
+            seen, since = beat, time.monotonic()
+        if time.monotonic() - since > TIMEOUT_SECONDS:
+            silent = f"{_holder(run_dir)} holds the folder but gave no sign of life for {TIMEOUT_SECONDS:.0f} s"
             raise RunError(f"{run_dir}: {silent}; see that it is gone, delete {LOCK} there and run again")
         wait()
         time.sleep(POLL_SECONDS)
 
 
 @contextmanager
-def _signing(path: Path) -> Iterator[None]:
-    """Say in a file who holds the folder, and touch it for as long as the context lasts."""
+def _heartbeat(path: Path) -> Iterator[None]:
+    """Write into a file who holds the folder, and touch it regularly for as long as the context lasts."""
     path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     done = threading.Event()
 
-    def sign() -> None:
-        while not done.wait(SIGN_SECONDS):
-            with suppress(OSError):  # a full disk or a lost folder is for the run itself to tell
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # the run itself reports a full disk or a lost folder
                 os.utime(path)
 
-    thread = threading.Thread(target=sign, name="sign of life", daemon=True)
+    thread = threading.Thread(target=beat, name="sign of life", daemon=True)
     thread.start()
     try:
         yield
@@ -94,7 +94,7 @@ def _signing(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _last_sign(run_dir: Path) -> int | None:
+def _last_heartbeat(run_dir: Path) -> int | None:
     try:
         return (run_dir / HOLDER).stat().st_mtime_ns
     except OSError:

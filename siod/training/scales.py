@@ -1,4 +1,4 @@
-"""Training and judging must show objects in like sizes: by how much each magnifies, and a refusal where they part.
+"""Training and evaluation must show objects in similar sizes: the scale of each, and a refusal where they differ.
 
 A detector finds objects of the sizes it has learnt. A run that trains at 96 px and is judged on photographs at full
 size trains without a complaint and finds nothing.
@@ -28,8 +28,8 @@ TAIL = 0.1
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How large images are to a detector: from the least to the greatest that is usual.
+class InputScale:
+    """The range of scales at which a detector sees images.
 
     Args:
         magnification: Pixels of the input in one pixel of the image file.
@@ -65,27 +65,27 @@ def refuse_other_scale(
     Raises:
         UserError: Judging magnifies more than ``TOLERANCE`` times above or below what training shows.
     """
-    learnt, judged = shown_in_training(augmentation, train, longest_px), shown_in_judging(evaluation, val, longest_px)
+    learnt, judged = training_scale(augmentation, train, longest_px), evaluation_scale(evaluation, val, longest_px)
     if _near(judged.magnification, learnt.magnification) or _near(judged.side_px, learnt.side_px):
         return
     raise UserError(
-        f"training shows images at {_told(learnt.magnification)} of their size and judging at "
-        f"{_told(judged.magnification)}, so little of what is learnt would be found; "
+        f"training shows images at {_span_text(learnt.magnification)} of their size and judging at "
+        f"{_span_text(judged.magnification)}, so little of what is learnt would be found; "
         f"{_remedy(augmentation, evaluation, train, can_shrink=can_shrink)}"
     )
 
 
-def shown_in_training(augmentation: Augmentation, sizes: SizeCounts, longest_px: int | None) -> Shown:
-    """What training shows, over all zooms and lengths that may be drawn."""
+def training_scale(augmentation: Augmentation, sizes: SizeCounts, longest_px: int | None) -> InputScale:
+    """The scales of training, over all zooms and lengths that may be drawn."""
     ends = []
     for end, share in ((0, TAIL), (1, 1 - TAIL)):
-        sides = [_side(_in_training(augmentation, _looked_at(*size[:2], longest_px), end)) for size in sizes]
-        ends.append(_usual(sizes, sides, share))
+        sides = [_side(_training_geometry(augmentation, _loaded_size(*size[:2], longest_px), end)) for size in sizes]
+        ends.append(_scale_at(sizes, sides, share))
     (least, smallest), (greatest, largest) = ends
-    return Shown((least, greatest), (smallest, largest))
+    return InputScale((least, greatest), (smallest, largest))
 
 
-def _in_training(augmentation: Augmentation, size: tuple[int, int], end: int) -> Geometry:
+def _training_geometry(augmentation: Augmentation, size: tuple[int, int], end: int) -> Geometry:
     """Where an image lands at the least (0) or greatest (1) zoom or length."""
     if augmentation.short_edge is not None:
         lengths = augmentation.short_edge.lengths
@@ -93,22 +93,22 @@ def _in_training(augmentation: Augmentation, size: tuple[int, int], end: int) ->
     return fit(size, augmentation.input_size or size, zoom=(augmentation.scale or (1.0, 1.0))[end])
 
 
-def shown_in_judging(evaluation: Evaluation, sizes: SizeCounts, longest_px: int | None) -> Shown:
-    """What judging shows of the image in the middle of all sizes."""
+def evaluation_scale(evaluation: Evaluation, sizes: SizeCounts, longest_px: int | None) -> InputScale:
+    """The scale of evaluation for the image of median size."""
     sides = []
     for width, height, _ in sizes:
-        size = _looked_at(width, height, longest_px)
+        size = _loaded_size(width, height, longest_px)
         if evaluation.input_size is not None:
             sides.append(_side(fit(size, evaluation.input_size)))
         elif evaluation.short_edge is not None:
             sides.append(_side(fit_short_edge(size, evaluation.short_edge.lengths[0], evaluation.short_edge.longest)))
         else:
             sides.append(max(size))
-    magnification, side = _usual(sizes, sides, 0.5)
-    return Shown((magnification, magnification), (side, side))
+    magnification, side = _scale_at(sizes, sides, 0.5)
+    return InputScale((magnification, magnification), (side, side))
 
 
-def _usual(sizes: SizeCounts, sides: Sequence[int], share: float) -> tuple[float, float]:
+def _scale_at(sizes: SizeCounts, sides: Sequence[int], share: float) -> tuple[float, float]:
     """The magnification and the side below which a share of the images lies."""
     shown = [(side, max(width, height), count) for (width, height, count), side in zip(sizes, sides, strict=True)]
     return (
@@ -117,7 +117,7 @@ def _usual(sizes: SizeCounts, sides: Sequence[int], share: float) -> tuple[float
     )
 
 
-def _looked_at(width: int, height: int, longest_px: int | None) -> tuple[int, int]:
+def _loaded_size(width: int, height: int, longest_px: int | None) -> tuple[int, int]:
     """Height and width of an image or its small copy."""
     return (height, width) if longest_px is None else copy_size(width, height, longest_px)[::-1]
 
@@ -140,7 +140,7 @@ def _quantile(weighted: Sequence[tuple[float, int]], share: float) -> float:
     return max(weighted)[0]
 
 
-def _told(span: tuple[float, float]) -> str:
+def _span_text(span: tuple[float, float]) -> str:
     low, high = (f"{value:.3g}" for value in span)
     return low if low == high else f"{low} to {high}"
 

@@ -91,7 +91,7 @@ def mined_images(
             f"this {trained.experiment.detector.family} was trained without detector.mining_branch and has no "
             "features to mine in; name a checkpoint of one that has it"
         )
-    places = _telling(data, count)
+    places = _most_informative(data, count)
     evaluation = trained.experiment.evaluation
     batches = plain_training_images(data, places, input_size=evaluation.input_size, short_edge=evaluation.short_edge)
     files = {image.id: image.file_name for image in read(data.train).images}
@@ -110,8 +110,8 @@ def mined_images(
     return tuple(made)
 
 
-def _telling(data: PreparedData, count: int) -> list[int]:
-    """Places of the images that show most: with something to learn from, and something that was hidden."""
+def _most_informative(data: PreparedData, count: int) -> list[int]:
+    """Indices of images that have annotated instances and, as far as possible, hidden ones."""
     learnt, full = read(data.train), read(data.train_full)
     kept = {learnt.images[index].id: len(learnt.rows_of_image(index)) for index in range(len(learnt.images))}
     whole = {full.images[index].id: len(full.rows_of_image(index)) for index in range(len(full.images))}

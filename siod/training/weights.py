@@ -68,7 +68,7 @@ def load_initial_weights(
         detector: Freshly built; changed in place.
         weights: Which kind.
         file: What :func:`ensure` returned.
-        category_ids: The data set's number of each class; published detectors are told by them which rows of
+        category_ids: The data set's number of each class; published detectors find by them which rows of
             their class layer to give.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What one worker of a run does, whichever carrier it has: the loop, and what rank 0 leaves behind."""
+"""What one worker of a run does, with any carrier: the loop, and the result files that rank 0 writes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 
-def carry_out(
+def run_worker(
     experiment: Experiment,
     data: PreparedData,
     context: Context,
     initial_weights: Path | None,
     teacher: Path | None = None,
 ) -> None:
-    """Run the loop on one worker and let rank 0 write what it leaves behind.
+    """Run the loop on one worker; rank 0 writes the result files.
 
     Args:
         experiment: What to learn.

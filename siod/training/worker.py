@@ -17,7 +17,7 @@ from siod.errors import RunError
 from siod.training.devices import reserved_device
 from siod.training.loop import Stopped
 from siod.training.placement import Placement
-from siod.training.work import carry_out
+from siod.training.work import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,4 +137,4 @@ def _work(config: dict[str, Any]) -> None:
     )
     # A stop that was asked for is no failure: Ray Train must not start the workers again.
     with suppress(Stopped):
-        carry_out(experiment, config["data"], worker, config["initial_weights"], config["teacher"])
+        run_worker(experiment, config["data"], worker, config["initial_weights"], config["teacher"])

@@ -45,13 +45,13 @@ def with_settings(study: Study, settings: Mapping[str, Any]) -> Study:
 
 
 def _below(settings: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
-    """The settings that an arm would undo, because it sets all of what they are a part of."""
+    """Settings without effect in an arm, because it replaces the whole part that they belong to."""
     wholes = tuple(f"{changed}." for changed in arm.changes)
     return {path: setting for path, setting in settings.items() if path.startswith(wholes)}
 
 
 def _refuse_what_the_study_sets(study: Study, path: str) -> None:
-    """An arm that sets the same is about it; one that sets all around it is, if that part is not the base's there."""
+    """Refuse a setting that the study compares: an arm sets it, or replaces the part around it with another value."""
     if path == "seed":
         raise UserError("'seed' is set by the study's seeds; choose among them with --seed")
     for tuned in study.space:
@@ -72,7 +72,7 @@ def _touch(one: str, other: str) -> bool:
 
 
 def _part(settings: Any, path: str) -> Any:
-    """What stands at a dotted path of plain data; None where the path ends early."""
+    """The value at a dotted path of plain data; None where the path ends early."""
     for name in path.split("."):
         settings = settings.get(name) if isinstance(settings, dict) else None
     return settings

@@ -226,18 +226,18 @@ def list_studies() -> tuple[Study, ...]:
 
 
 def _import_named(name: str) -> ModuleType:
-    with _explained(f"study {name!r}"):
+    with _ExplainErrors(f"study {name!r}"):
         return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a Python file that defines STUDY")
-    with _explained(str(path), path.absolute().parent):
+    with _ExplainErrors(str(path), path.absolute().parent):
         return load_study_file(path)
 
 
-class _explained:  # noqa: N801  (reads as a word: with _explained(path))
+class _ExplainErrors:
     """Turn whatever a study's module raises into one sentence about that module."""
 
     def __init__(self, source: str, folder: Path | None = None) -> None:

@@ -37,13 +37,13 @@ import resource, sys, time
 start = time.perf_counter()
 from pathlib import Path
 from siod.reports.build import build_report
-from siod.reports.figures.drawing import Press
+from siod.reports.figures.drawing import FigurePrinter
 from siod.reports.figures.study import arms_drawn
-press = Press()
+printer = FigurePrinter()
 from siod.tracking.mlflow import Store
 record = Store(sys.argv[1]).read_study("many", curves=arms_drawn)
 read = time.perf_counter()
-files = build_report(record, Path(sys.argv[2]), press=press)
+files = build_report(record, Path(sys.argv[2]), printer=printer)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(read - start, time.perf_counter() - start, time.process_time(), peak)
 """

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from siod.cli.progress import _Lines, shown
+from siod.cli.progress import _Lines, progress_bar
 
 
 def test_lines_come_ten_seconds_apart() -> None:
@@ -21,6 +21,6 @@ def test_lines_come_ten_seconds_apart() -> None:
 def test_a_terminal_gets_a_bar() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=80)
-    with shown("decoding", console=console) as progress:
+    with progress_bar("decoding", console=console) as progress:
         progress(3, 8)
     assert "3/8" in written.getvalue()

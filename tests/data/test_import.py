@@ -13,7 +13,7 @@ from siod.data import coco
 from siod.data.annotation_sets import Full
 from siod.data.formats.convert import Defects
 from siod.data.formats.found import Found, read_sources
-from siod.data.formats.importing import Imported, Wish, import_found
+from siod.data.formats.importing import Imported, ImportRequest, import_found
 from siod.data.formats.recognise import recognise
 from siod.data.formats.splitting import Shares
 from siod.data.source import CocoFolder, prepare
@@ -89,9 +89,9 @@ def found_in(*sources: Path, defects: Defects = "repair") -> Found:
     return read_sources([recognise(source) for source in sources], defects)
 
 
-def imported(out: Path, *sources: Path, **wish: Any) -> Imported:
-    found = read_sources([recognise(source) for source in sources], unlisted=wish.get("anew", False))
-    return import_found(found, Wish(out=out, **wish))
+def imported(out: Path, *sources: Path, **request: Any) -> Imported:
+    found = read_sources([recognise(source) for source in sources], unlisted=request.get("anew", False))
+    return import_found(found, ImportRequest(out=out, **request))
 
 
 def written(out: Path, split: str) -> coco.CocoDataset:
@@ -134,7 +134,7 @@ def test_lists_of_a_voc_folder_are_its_splits_wherever_it_lies(tmp_path: Path) -
         ),
     ]
     found = read_sources([layout])
-    import_found(found, Wish(out=tmp_path / "out"))
+    import_found(found, ImportRequest(out=tmp_path / "out"))
     names = {
         split: [image.file_name for image in written(tmp_path / "out", split).images] for split in ("train", "val")
     }
@@ -142,7 +142,7 @@ def test_lists_of_a_voc_folder_are_its_splits_wherever_it_lies(tmp_path: Path) -
     assert [image.file_name for image in written(tmp_path / "out", "test").images] == ["c5.png"]
     assert any("5 images are in no list of a split and were left out" in remark for remark in found.remarks())
     with pytest.raises(UserError, match="the sources have splits; divide anew with --new-split"):
-        import_found(found, Wish(out=tmp_path / "other", shares=Shares()))
+        import_found(found, ImportRequest(out=tmp_path / "other", shares=Shares()))
     assert not (tmp_path / "other").exists()
 
 
@@ -174,7 +174,7 @@ def test_data_yaml_leads_to_the_images_as_roboflow_and_others_write_it(tmp_path:
         ("val", root / "valid" / "images", root / "valid" / "labels"),
     ]
     assert layout.remarks == (f"{root / 'data.yaml'}: test: ../test/images is not there",)
-    made = import_found(read_sources([layout]), Wish(out=tmp_path / "out"))
+    made = import_found(read_sources([layout]), ImportRequest(out=tmp_path / "out"))
     assert made.boxes == {"cat": {"train": 0, "val": 1, "test": 0}, "dog": {"train": 1, "val": 1, "test": 0}}
     assert "1 categories have boxes, but none in train: cat" in made.remarks
     assert written(tmp_path / "out", "train").boxes_xywh.tolist() == [[5, 3, 10, 4]]
@@ -243,7 +243,7 @@ def roboflow(root: Path) -> None:
 def test_a_roboflow_export_keeps_its_splits_ids_and_empty_images(tmp_path: Path) -> None:
     roboflow(tmp_path / "source")
     found = found_in(tmp_path / "source")
-    made = import_found(found, Wish(out=tmp_path / "out"))
+    made = import_found(found, ImportRequest(out=tmp_path / "out"))
     assert made.images == {"train": 2, "val": 2, "test": 2}
     assert made.boxes == {"cat": {"train": 2, "val": 2, "test": 1}}
     test = written(tmp_path / "out", "test")
@@ -367,7 +367,7 @@ def test_boxes_without_area_are_one_rule_for_all_formats(tmp_path: Path) -> None
     for source in (tmp_path / "voc", tmp_path / "yolo", tmp_path / "coco"):
         assert len(found_in(source).joined.annotations) == 1
         with pytest.raises(UserError, match="no area"):
-            import_found(found_in(source, defects="refuse"), Wish(out=tmp_path / "out", defects="refuse"))
+            import_found(found_in(source, defects="refuse"), ImportRequest(out=tmp_path / "out", defects="refuse"))
 
 
 def test_links_lead_to_the_images_and_a_failure_leaves_nothing(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_links_lead_to_the_images_and_a_failure_leaves_nothing(tmp_path: Path) -
     found = found_in(root)
     (root / "JPEGImages" / "c9.png").unlink()
     with pytest.raises(UserError, match="cannot be written"):
-        import_found(found, Wish(out=tmp_path / "half"))
+        import_found(found, ImportRequest(out=tmp_path / "half"))
     assert {path.name for path in tmp_path.iterdir()} == {"source", "out", "cache"}
 
 

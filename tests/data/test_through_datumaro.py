@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from siod.data.formats.found import read_sources
-from siod.data.formats.importing import Wish, import_found
+from siod.data.formats.importing import ImportRequest, import_found
 from siod.data.formats.splitting import Shares
 from siod.data.formats.through_datumaro import read_by_datumaro
 from siod.errors import UserError
@@ -52,7 +52,7 @@ def test_a_kitti_folder_keeps_its_boxes_and_the_names_of_its_files(tmp_path: Pat
     layout = read(kitti(tmp_path / "cars"), "kitti", tmp_path / "scratch")
     assert layout.sentences()[0] == f"{tmp_path / 'cars'}: datumaro:kitti"
     assert "crowds without a mask became ordinary objects" in layout.sentences()[1]
-    import_found(read_sources([layout]), Wish(out=tmp_path / "out", shares=Shares(val=0.5)))
+    import_found(read_sources([layout]), ImportRequest(out=tmp_path / "out", shares=Shares(val=0.5)))
     documents = [json.loads(path.read_text()) for path in (tmp_path / "out" / "annotations").iterdir()]
     entries = [entry for document in documents for entry in document["annotations"]]
     assert [entry["bbox"] for entry in entries] == [[2, 1, 6, 5]] * 4

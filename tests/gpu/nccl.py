@@ -10,7 +10,7 @@ from scenes import TINY, fresh, scene_batch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from siod.training.arithmetic import multiplying
+from siod.training.arithmetic import matmul_precision
 from siod.training.phases import Phase
 from siod.training.step import batch_loss
 
@@ -60,7 +60,7 @@ def _compare_gradients(setting: Setting, report: Report, device: torch.device) -
 
 
 def _gradients(model: nn.Module, detector: Detector, batch: Batch) -> Tensor:
-    with multiplying(detector, "fp32"):
+    with matmul_precision(detector, "fp32"):
         loss = batch_loss(detector, model(batch.images, batch.targets), batch.targets, Phase(1, 1))
         loss.total().backward()
     return torch.cat([parameter.grad.flatten() for parameter in detector.parameters() if parameter.grad is not None])

@@ -12,7 +12,7 @@ from scenes import TINY, TINY_DEFORMABLE, fresh, scene_batch
 
 from siod.detectors import faster_rcnn_c4
 from siod.training.arithmetic import HALF as HALVES
-from siod.training.arithmetic import multiplying
+from siod.training.arithmetic import matmul_precision
 from siod.training.phases import Phase
 from siod.training.step import batch_loss
 
@@ -108,7 +108,7 @@ def _step(detector: Detector, batch: Batch, phase: Phase, precision: str, device
     detector = detector.to(device).to(memory_format=torch.channels_last)
     batch = batch.to(device)
     torch.manual_seed(1)
-    with multiplying(detector, precision):
+    with matmul_precision(detector, precision):
         outputs = detector(batch.images, batch.targets)
         loss = batch_loss(detector, outputs, batch.targets, phase)
     (loss.total() * LOSS_SCALE).backward()

@@ -10,7 +10,7 @@ from siod.data.transforms import Augmentation
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import loop
-from siod.training.arithmetic import multiplying
+from siod.training.arithmetic import matmul_precision
 from siod.training.epoch_log import EpochLog
 from siod.training.experiment import SGD, Adam, Experiment, Recipe
 from siod.training.optim import build_optimiser, build_schedule
@@ -96,7 +96,7 @@ class Trainee:
         """One step of the training loop, from the batch on the host to the log."""
         recipe = self.experiment.recipe
         moment = Moment(seed=0, epoch=EPOCH, step=self.steps, steps=STEPS, epochs=recipe.epochs)
-        with multiplying(self.detector, recipe.precision):
+        with matmul_precision(self.detector, recipe.precision):
             numbers = loop.train_step(
                 self.learner,
                 batch.to(self.device),

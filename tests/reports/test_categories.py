@@ -122,8 +122,8 @@ def test_the_shares_that_differ_most_are_told_where_no_category_is_surely_enough
 def test_categories_that_agree_and_those_that_nobody_learns_say_nothing(cells: StudyRecord, change: Change) -> None:
     alike = {"fsod": ((0.5,) * 3,) * 2, "base": ((0.4,) * 3,) * 2, "dminer": ((0.45,) * 3,) * 2}
     assert disagreements(with_figures(cells, change, alike)) == ()
-    unlearnt = {"fsod": ((0.8,) * 3, (0.001,) * 3), "base": ((0.8,) * 3, (0.0,) * 3), "dminer": ((0.8,) * 3,) * 2}
-    assert not any("enough" in sentence for sentence in disagreements(with_figures(cells, change, unlearnt)))
+    nothing_learnt = {"fsod": ((0.8,) * 3, (0.001,) * 3), "base": ((0.8,) * 3, (0.0,) * 3), "dminer": ((0.8,) * 3,) * 2}
+    assert not any("enough" in sentence for sentence in disagreements(with_figures(cells, change, nothing_learnt)))
 
 
 def test_the_sentence_names_the_policy(cells: StudyRecord) -> None:

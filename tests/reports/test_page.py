@@ -16,7 +16,7 @@ import pytest
 from siod.errors import UserError
 from siod.reports.analysis.gallery import draw_gallery
 from siod.reports.build import build_report
-from siod.reports.figures.drawing import PRINTED, Press, arm_colours
+from siod.reports.figures.drawing import PRINTED, FigurePrinter, arm_colours
 from siod.reports.figures.study import draw_study, title_of
 from siod.reports.page import render_page
 from siod.reports.sentences.caveats import caveats
@@ -204,11 +204,11 @@ def test_the_gallery_is_printed_with_its_images_and_the_arms_across(study: Study
 
 
 def test_figures_printed_by_other_processes_are_the_same(study: StudyRecord) -> None:
-    drawings, press = draw_study(study)["training"][:2], Press()
+    drawings, printer = draw_study(study)["training"][:2], FigurePrinter()
     for drawing in drawings:
-        press.take(drawing)
+        printer.submit(drawing)
     for drawing in reversed(drawings):
-        assert press.files(drawing) == {kind: drawing.printed(kind) for kind in PRINTED}
+        assert printer.files(drawing) == {kind: drawing.printed(kind) for kind in PRINTED}
 
 
 def test_figures_are_drawn_for_what_there_are_values_of(study: StudyRecord) -> None:

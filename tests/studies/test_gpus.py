@@ -10,7 +10,7 @@ import pytest
 from siod.training.experiment import Compute
 from siod.training.placement import Node, Placement, fits_at_once, place
 from siod.training.presets import coco_root
-from siod.tuning.planning.plan import Room, place_trials, plan
+from siod.tuning.planning.plan import Capacity, Trial, place_trials, plan
 from siod.tuning.study import list_studies, load_study
 
 COCO = {study.name: study for study in list_studies() if getattr(study.base.data, "root", None) == coco_root()}
@@ -21,6 +21,11 @@ DIGITS = {study.name: study for study in list_studies() if study.base.data.kind 
 def machine(gpus: int) -> tuple[Node, ...]:
     """Nine cores a GPU."""
     return (Node(9 * gpus, gpus),)
+
+
+def described(trials: tuple[Trial, ...], gpus: int) -> tuple[str, ...]:
+    capacity = Capacity(machine(gpus))
+    return capacity.describe(trials, capacity.slots(trials))
 
 
 def test_all_studies_on_coco_are_looked_at() -> None:
@@ -42,7 +47,7 @@ def test_a_study_on_coco_trains_one_trial_on_each_gpu(name: str, gpus: int) -> N
     trials = place_trials(plan(COCO[name]), machine(gpus))
     assert {Placement.of(trial.experiment.compute) for trial in trials} == {Placement(1, 9, 1, 8)}
     at_once = min(gpus, len(trials))
-    (line,) = Room(machine(gpus)).told(trials)
+    (line,) = described(trials, gpus)
     plural = "s" * (at_once != 1)
     idle = "nothing idle" if at_once == gpus else f"idle: {gpus - at_once} GPU, {9 * (gpus - at_once)} CPU"
     assert line == f"{at_once} trial{plural} at once, each 1 GPU, 9 CPU (8 loader processes); {idle}"
@@ -66,7 +71,7 @@ def test_the_page_on_gpus_shows_what_a_plan_says(gpus: int, study: str, settings
         replace(trial, experiment=trial.experiment.model_copy(update={"compute": Compute(**settings)}))
         for trial in trials
     ]
-    (line,) = Room(machine(gpus)).told(place_trials(asked, machine(gpus)))
+    (line,) = described(place_trials(asked, machine(gpus)), gpus)
     assert f"\n    {line}\n" in PAGE
 
 
@@ -75,7 +80,7 @@ def test_only_the_three_final_trials_of_the_search_are_fewer_than_four_gpus() ->
     study = COCO["dminer_search"]
     assert study.search is not None
     first = place_trials(plan(study), machine(8))[:1]
-    assert Room(machine(8)).slots(first, count=study.search.trials) == 8
+    assert Capacity(machine(8)).slots(first, count=study.search.trials) == 8
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ def test_a_failing_write_is_told_in_one_sentence(store: Store) -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert connection.shown("postgresql://me:secret@host/runs") == "postgresql://me:***@host/runs"
+    assert connection.without_password("postgresql://me:secret@host/runs") == "postgresql://me:***@host/runs"
 
 
 def test_the_module_loads_no_mlflow_before_it_is_used() -> None:

@@ -19,7 +19,7 @@ from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
 from siod.methods.method import Moment, Views
 from siod.methods.zoo import METHODS, add_method
 from siod.training import loop
-from siod.training.arithmetic import available, multiplying, refuse_missing, repeatable
+from siod.training.arithmetic import available, deterministic, matmul_precision, refuse_missing
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess
 from siod.training.evaluate import DetectionArrays, detect
@@ -98,15 +98,15 @@ def test_a_precision_is_set_for_networks_and_gpus_and_taken_back(
     precision: Precision, products: str, half: torch.dtype | None
 ) -> None:
     before, detector = settings(), build(CENTERNET_TINY, num_classes=2)
-    with multiplying(detector, precision):
+    with matmul_precision(detector, precision):
         assert set(settings()[:2]) == {products}
         assert detector.half_precision == half
-        with multiplying(detector, "fp32"):
+        with matmul_precision(detector, "fp32"):
             assert set(settings()[:2]) == {"ieee"}
             assert detector.half_precision is None
         assert set(settings()[:2]) == {products}
     assert settings() == before
-    with pytest.raises(KeyError), multiplying(detector, precision):
+    with pytest.raises(KeyError), matmul_precision(detector, precision):
         raise KeyError
     assert settings() == before
     assert detector.half_precision is None
@@ -193,24 +193,24 @@ def test_deterministic_algorithms_are_asked_for_and_taken_back(monkeypatch: pyte
         if own is not None:
             monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
         before = settings()
-        with repeatable(wanted=True):
+        with deterministic(wanted=True):
             assert settings()[2:5] == (True, False, True)
             assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (":16:8" if own == ":16:8" else ":4096:8")
         assert settings() == before
-        with pytest.raises(KeyError), repeatable(wanted=True):
+        with pytest.raises(KeyError), deterministic(wanted=True):
             raise KeyError
         assert settings() == before
-        with repeatable(wanted=False):
+        with deterministic(wanted=False):
             assert settings() == before
 
 
 def test_an_operation_without_a_fixed_order_ends_the_run_in_one_sentence() -> None:
     before = settings()
     sentence = r"^put_ adds up in no fixed order; set compute\.deterministic to false$"
-    with pytest.raises(RunError, match=sentence), repeatable(wanted=True):
+    with pytest.raises(RunError, match=sentence), deterministic(wanted=True):
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
     assert settings() == before
-    with pytest.raises(RuntimeError, match="another"), repeatable(wanted=True):
+    with pytest.raises(RuntimeError, match="another"), deterministic(wanted=True):
         raise RuntimeError("another")
 
 
@@ -246,6 +246,6 @@ def test_a_run_writes_down_how_it_computes_and_where_it_went_on(
 
 def test_a_copy_made_as_a_teacher_computes_as_the_student(small: Experiment) -> None:
     student: Detector = build(small.detector, num_classes=2)
-    with multiplying(student, "fp16"):
+    with matmul_precision(student, "fp16"):
         method = MeanTeacherMethod(MeanTeacher(), student)
     assert method.teacher.detector.half_precision == torch.float16

@@ -17,12 +17,12 @@ from siod.training.placement import (
     LONG_ON_CPU_PIXELS,
     Node,
     Placement,
+    describe,
+    describe_autoscaled,
     fits_at_once,
     long_on_cpu,
     place,
     placed,
-    told,
-    told_growing,
     trained_pixels,
 )
 from siod.training.presets import coco_centernet_r18, coco_faster_rcnn_r50_c4, digits_centernet
@@ -55,7 +55,7 @@ def test_a_share_of_a_gpu_gets_that_share_of_the_cores() -> None:
     placement = given_on(FOUR_GPUS, gpus_per_worker=0.25)
     assert placement == Placement(1, 2, 0.25, 1)
     assert fits_at_once(placement, [FOUR_GPUS]) == 16
-    assert told(placement, 16, [FOUR_GPUS]).endswith("idle: 4 CPU")
+    assert describe(placement, 16, [FOUR_GPUS]).endswith("idle: 4 CPU")
 
 
 def test_where_there_is_no_gpu_a_worker_gets_one_core_as_ever() -> None:
@@ -65,7 +65,7 @@ def test_where_there_is_no_gpu_a_worker_gets_one_core_as_ever() -> None:
 
 def test_more_gpus_than_cores_leave_a_core_to_each_trial() -> None:
     assert given_on(Node(2, 4)) == Placement(1, 1, 1, 0)
-    assert told(given_on(Node(2, 4)), 2, [Node(2, 4)]) == "2 trials at once, each 1 GPU, 1 CPU; idle: 2 GPU"
+    assert describe(given_on(Node(2, 4)), 2, [Node(2, 4)]) == "2 trials at once, each 1 GPU, 1 CPU; idle: 2 GPU"
 
 
 @pytest.mark.parametrize(
@@ -197,23 +197,23 @@ def test_what_fits_at_once_never_asks_for_more_than_there_is(
 
 def test_what_is_told_adds_up_to_what_there_is() -> None:
     pair = Placement(workers=2, cpus=9, gpus=1, loader_workers=8)
-    assert told(pair, 2, [FOUR_GPUS]) == (
+    assert describe(pair, 2, [FOUR_GPUS]) == (
         "2 trials at once, each 2 workers of 1 GPU, 9 CPU (8 loader processes); nothing idle"
     )
-    assert told(pair, 1, [FOUR_GPUS]).endswith("; idle: 2 GPU, 18 CPU")
-    assert told(Placement(1, 1), 2, [FOUR_GPUS]) == "2 trials at once, each 1 CPU; idle: 4 GPU, 34 CPU"
-    assert told(Placement(1, 2, 1, 1), 1, [Node(2, 1)]) == (
+    assert describe(pair, 1, [FOUR_GPUS]).endswith("; idle: 2 GPU, 18 CPU")
+    assert describe(Placement(1, 1), 2, [FOUR_GPUS]) == "2 trials at once, each 1 CPU; idle: 4 GPU, 34 CPU"
+    assert describe(Placement(1, 2, 1, 1), 1, [Node(2, 1)]) == (
         "1 trial at once, each 1 GPU, 2 CPU (1 loader process); nothing idle"
     )
 
 
 def test_the_second_gpu_of_a_worker_is_told_as_idle() -> None:
     # A worker trains on one GPU, so two of the four do nothing.
-    assert told(Placement(1, 13, 2, 12), 2, [FOUR_GPUS]).endswith("; idle: 2 GPU, 10 CPU")
+    assert describe(Placement(1, 13, 2, 12), 2, [FOUR_GPUS]).endswith("; idle: 2 GPU, 10 CPU")
 
 
 def test_a_cluster_that_grows_has_nothing_idle_to_tell_of() -> None:
-    assert told_growing(Placement(1, 4, 1, 3), 40) == (
+    assert describe_autoscaled(Placement(1, 4, 1, 3), 40) == (
         "40 trials at once, each 1 GPU, 4 CPU (3 loader processes); the autoscaler starts the machines"
     )
 

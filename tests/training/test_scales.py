@@ -10,7 +10,7 @@ from siod.data.transforms import CENTERNET_AUGMENTATION, SHORT_EDGE_AUGMENTATION
 from siod.errors import UserError
 from siod.training.experiment import Evaluation
 from siod.training.presets import SHORT_EDGE_EVALUATION
-from siod.training.scales import Shown, refuse_other_scale, shown_in_judging, shown_in_training
+from siod.training.scales import InputScale, evaluation_scale, refuse_other_scale, training_scale
 
 PHOTOS = ((640, 480, 90), (480, 640, 10))
 DIGITS = ((96, 96, 24),)
@@ -20,19 +20,19 @@ FULL_SIZE = Evaluation()
 
 def test_centernet_shows_photographs_from_half_to_full_size() -> None:
     # 512 / 640 = 0.8, times 0.6 to 1.3: sides of 307 to 666 px, rounded to whole pixels.
-    assert shown_in_training(CENTERNET_AUGMENTATION, PHOTOS, None) == Shown((307 / 640, 666 / 640), (307, 666))
-    assert shown_in_judging(FULL_SIZE, PHOTOS, None) == Shown((1, 1), (640, 640))
+    assert training_scale(CENTERNET_AUGMENTATION, PHOTOS, None) == InputScale((307 / 640, 666 / 640), (307, 666))
+    assert evaluation_scale(FULL_SIZE, PHOTOS, None) == InputScale((1, 1), (640, 640))
 
 
 def test_small_copies_are_the_start_of_both() -> None:
     # 640 px to 320, then fitted into 96.
-    assert shown_in_training(AT_96, PHOTOS, 320) == Shown((0.15, 0.15), (96, 96))
-    assert shown_in_judging(FULL_SIZE, PHOTOS, 320) == Shown((0.5, 0.5), (320, 320))
+    assert training_scale(AT_96, PHOTOS, 320) == InputScale((0.15, 0.15), (96, 96))
+    assert evaluation_scale(FULL_SIZE, PHOTOS, 320) == InputScale((0.5, 0.5), (320, 320))
 
 
 def test_a_few_images_of_another_size_are_not_what_training_shows() -> None:
     sizes = ((100, 100, 5), (400, 400, 90), (1600, 1600, 5))
-    assert shown_in_training(AT_96, sizes, None).magnification == (0.24, 0.24)
+    assert training_scale(AT_96, sizes, None).magnification == (0.24, 0.24)
 
 
 @pytest.mark.parametrize(

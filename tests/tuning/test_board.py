@@ -25,7 +25,7 @@ def clock() -> Clock:
 def a_board(clock: Clock, names: tuple[str, ...], *, epochs: int = 6, slots: int = 1) -> tuple[Board, list[str]]:
     board = Board.of("demo", dict.fromkeys(names, epochs))
     said: list[str] = []
-    board.clock, board.say, board.slots, board.began_at = clock, said.append, slots, clock()
+    board.clock, board.print_line, board.slots, board.began_at = clock, said.append, slots, clock()
     return board, said
 
 

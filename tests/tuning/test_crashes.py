@@ -29,9 +29,10 @@ from siod.training.devices import this_machine
 from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.running.lock import abandoned
+from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.study import load_study
-from siod.tuning.trials.trial import carry_out
+from siod.tuning.trials.trial import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +113,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, ray_session: None, new_st
     (folder / "tiny.py").write_text(DECLARED % (EPOCHS, ARMS))
     place = Place(folder / "tiny.py", folder / "runs", folder / "cache")
     study, store = load_study(str(place.declared)), new_store(folder)
-    outcome = run_study(study, runs_dir=place.runs, cache_dir=place.cache, store_uri=store, progress=False)
+    outcome = run_study(study, RunConfig(runs_dir=place.runs, cache_dir=place.cache, store_uri=store), progress=False)
     assert len(outcome.finished) == len(place.results()) == TRIALS
     return place
 
@@ -255,7 +256,7 @@ class ElsewhereTrained:
             begun.set()
             go_on.wait(timeout=300)
 
-        thread = threading.Thread(target=carry_out, args=(jobs[0], listen))
+        thread = threading.Thread(target=train_job, args=(jobs[0], listen))
         thread.start()
         assert begun.wait(timeout=120)
         elsewhere = cls(jobs[0], go_on, thread)

@@ -17,7 +17,7 @@ from siod.errors import RunError
 from siod.json_file import read_json, write_json
 from siod.tuning.running.watch import MOST_FAILURES_ALIKE, Watch
 from siod.tuning.showing.board import Board
-from siod.tuning.trials.device_fault import LAST_WORDS, forget_last_words, is_device_fault, last_words
+from siod.tuning.trials.device_fault import FAULT_RECORD, clear_fault_record, is_device_fault, read_fault_record
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
@@ -59,17 +59,17 @@ def test_a_process_notes_why_it_ends(tmp_path: Path) -> None:
         [sys.executable, "-c", DIE, str(tmp_path), ILLEGAL], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    found = last_words(tmp_path)
+    found = read_fault_record(tmp_path)
     assert found is not None
     assert found.sentence == f"AcceleratorError: {ILLEGAL}"
     assert found.traceback.startswith("Traceback")
-    forget_last_words(tmp_path)
-    assert last_words(tmp_path) is None
-    forget_last_words(tmp_path)
+    clear_fault_record(tmp_path)
+    assert read_fault_record(tmp_path) is None
+    clear_fault_record(tmp_path)
 
 
 class Deaf:
-    """A recorder that writes nothing down."""
+    """A recorder that records nothing."""
 
     def begin(self, job: Any) -> None: ...
     def fail(self, job: Any, sentence: str, trace: str) -> None: ...
@@ -93,14 +93,14 @@ def die(watch: Watch, index: int) -> None:
 def test_trials_whose_gpus_fail_alike_end_the_study_with_the_reason(watched: tuple[Watch, list[Any]]) -> None:
     watch, jobs = watched
     for index, job in enumerate(jobs[:MOST_FAILURES_ALIKE]):
-        assert watch.doom == ""
-        write_json(job.run_dir / LAST_WORDS, {"sentence": f"CUDA error: at 0x{index}", "traceback": "Traceback"})
+        assert watch.board.abort_reason == ""
+        write_json(job.run_dir / FAULT_RECORD, {"sentence": f"CUDA error: at 0x{index}", "traceback": "Traceback"})
         die(watch, index)
-    assert watch.doom == "5 trials in a row failed alike: its GPU failed: CUDA error: at 0x4"
+    assert watch.board.abort_reason == "5 trials in a row failed alike: its GPU failed: CUDA error: at 0x4"
     assert watch.board.rows["arm/0"].error == "its GPU failed: CUDA error: at 0x0"
 
 
-def test_a_death_without_last_words_is_told_as_before(watched: tuple[Watch, list[Any]]) -> None:
+def test_a_death_without_a_fault_record_is_reported_as_before(watched: tuple[Watch, list[Any]]) -> None:
     watch, _ = watched
     die(watch, 0)
     assert watch.board.rows["arm/0"].error == "its process died (out of memory, killed, or a lost node)"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING
 
-from siod.tuning.trials.epochs import followed
+from siod.tuning.trials.epochs import follow_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ def test_epochs_written_elsewhere_are_heard_here_in_order(tmp_path: Path) -> Non
         heard.append((epoch, dict(metrics)))
 
     path = tmp_path / "run" / "epochs"
-    with followed(path, listen, poll_seconds=0.01) as listener:
+    with follow_epochs(path, listen, poll_seconds=0.01) as listener:
         elsewhere = pickle.loads(pickle.dumps(listener))  # noqa: S301  (as Ray sends it)
         for epoch in range(1, 4):
             elsewhere(epoch, {"ap_s": epoch / 10})
@@ -29,7 +29,7 @@ def test_a_line_that_is_still_being_written_waits_for_its_end(tmp_path: Path) ->
     heard: list[int] = []
     path = tmp_path / "epochs"
     with (
-        followed(path, lambda epoch, metrics: heard.append(epoch + len(metrics)), poll_seconds=0.001),
+        follow_epochs(path, lambda epoch, metrics: heard.append(epoch + len(metrics)), poll_seconds=0.001),
         path.open("a") as lines,
     ):
         for character in '{"epoch": 1, "metrics": {}}\n{"epoch": 2, "metrics": {"ap_s": 0.5}}\n':

@@ -11,21 +11,25 @@ from siod.errors import UserError
 from siod.training.experiment import Compute
 from siod.training.placement import Node, Placement
 from siod.tuning.planning.plan import (
-    Room,
+    Capacity,
     Trial,
-    concurrency,
     confirm_cpu,
     long_trials_on_cpu,
     place_trials,
     plan,
     refuse_hours_without_gpus,
     refuse_uncomputable,
-    told_placements,
 )
 from siod.tuning.space import Float, Search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from siod.tuning.study import Study
+
+
+def described(capacity: Capacity, trials: Sequence[Trial]) -> tuple[str, ...]:
+    return capacity.describe(trials, capacity.slots(trials))
 
 
 def test_a_plan_holds_every_arm_with_every_seed_one_seed_after_the_other(a_study: Study) -> None:
@@ -67,16 +71,16 @@ def asking(trials: tuple[Trial, ...], **compute: float) -> tuple[Trial, ...]:
 def test_as_many_trials_run_at_once_as_the_largest_allows(a_study: Study) -> None:
     trials = plan(a_study)
     small, large = trials[:3], asking(trials[3:], workers=2, cpus_per_worker=2)
-    assert concurrency(small, [Node(2)]) == 2
-    assert concurrency((*small, *large), [Node(8)]) == 2
-    assert concurrency(small, [Node(64)]) == 3
-    assert concurrency(small, [Node(64)], limit=1) == 1
+    assert Capacity([Node(2)]).slots(small) == 2
+    assert Capacity([Node(8)]).slots((*small, *large)) == 2
+    assert Capacity([Node(64)]).slots(small) == 3
+    assert Capacity([Node(64)], limit=1).slots(small) == 1
 
 
 def test_a_trial_that_can_never_fit_is_refused_with_what_it_asks_and_what_there_is(a_study: Study) -> None:
     trials = asking(plan(a_study), workers=2, gpus_per_worker=1)
     with pytest.raises(UserError) as caught:
-        concurrency(trials, [Node(2, 1)])
+        Capacity([Node(2, 1)]).slots(trials)
     assert str(caught.value) == (
         "full/0 asks for 2 workers of 1 GPU, 1 CPU, which can never fit here (1 node: 2 CPU, 1 GPU); "
         "lower compute.workers, compute.cpus_per_worker, compute.gpus_per_worker or compute.loader_workers"
@@ -85,7 +89,7 @@ def test_a_trial_that_can_never_fit_is_refused_with_what_it_asks_and_what_there_
 
 def test_a_gpu_that_nobody_has_is_refused_with_the_options_that_ask_for_one(a_study: Study) -> None:
     with pytest.raises(UserError) as caught:
-        concurrency(asking(plan(a_study), gpus_per_worker=1), [Node(2), Node(4)])
+        Capacity([Node(2), Node(4)]).slots(asking(plan(a_study), gpus_per_worker=1))
     assert str(caught.value) == (
         "full/0 asks for a GPU, and there is none here (2 nodes: 2 CPU, 0 GPU; 4 CPU, 0 GPU); leave out --device cuda "
         "and --gpus-per-worker, or set compute.gpus_per_worker to 0"
@@ -117,8 +121,8 @@ def test_all_trials_of_a_study_are_placed_once_for_the_machines(automatic: tuple
     trials = place_trials(automatic, FOUR_GPUS)
     assert {Placement.of(trial.experiment.compute) for trial in trials} == {Placement(1, 9, 1, 8)}
     assert [trial.name for trial in trials] == [trial.name for trial in automatic]
-    assert concurrency(trials, FOUR_GPUS) == 4
-    assert told_placements(trials, 4, FOUR_GPUS) == (
+    assert Capacity(FOUR_GPUS).slots(trials) == 4
+    assert Capacity(FOUR_GPUS).describe(trials, 4) == (
         "4 trials at once, each 1 GPU, 9 CPU (8 loader processes); nothing idle",
     )
 
@@ -127,7 +131,7 @@ def test_each_kind_of_trial_is_told_with_its_arms(automatic: tuple[Trial, ...]) 
     pairs = asking(automatic[2:3], workers=2)
     trials = place_trials((*automatic[:2], *pairs), FOUR_GPUS)
     # The pairs take two GPUs each, so that two trials run at once, also where they are single ones.
-    assert Room(FOUR_GPUS).told(trials) == (
+    assert described(Capacity(FOUR_GPUS), trials) == (
         "full, base: 2 trials at once, each 1 GPU, 9 CPU (8 loader processes); idle: 2 GPU, 18 CPU",
         "dminer: 2 trials at once, each 2 workers of 1 GPU, 9 CPU (8 loader processes); nothing idle",
     )
@@ -135,26 +139,26 @@ def test_each_kind_of_trial_is_told_with_its_arms(automatic: tuple[Trial, ...]) 
 
 def test_a_limit_or_want_of_trials_leaves_gpus_idle_and_says_so(automatic: tuple[Trial, ...]) -> None:
     trials = place_trials(automatic, FOUR_GPUS)
-    assert Room(FOUR_GPUS, limit=1).told(trials)[0].endswith("idle: 3 GPU, 27 CPU")
-    assert Room(FOUR_GPUS).told(trials[:3])[0].startswith("3 trials at once")
-    assert Room(FOUR_GPUS).told(trials[:3])[0].endswith("idle: 1 GPU, 9 CPU")
+    assert described(Capacity(FOUR_GPUS, limit=1), trials)[0].endswith("idle: 3 GPU, 27 CPU")
+    assert described(Capacity(FOUR_GPUS), trials[:3])[0].startswith("3 trials at once")
+    assert described(Capacity(FOUR_GPUS), trials[:3])[0].endswith("idle: 1 GPU, 9 CPU")
 
 
 def test_a_search_fills_the_machines_though_it_has_one_arm(automatic: tuple[Trial, ...]) -> None:
     arm = place_trials(automatic[:1], FOUR_GPUS)
-    assert Room(FOUR_GPUS).slots(arm, count=40) == 4
-    assert Room(FOUR_GPUS).slots(arm, count=3) == 3
-    assert Room(FOUR_GPUS, limit=2).slots(arm, count=40) == 2
+    assert Capacity(FOUR_GPUS).slots(arm, count=40) == 4
+    assert Capacity(FOUR_GPUS).slots(arm, count=3) == 3
+    assert Capacity(FOUR_GPUS, limit=2).slots(arm, count=40) == 2
 
 
 def test_a_cluster_that_grows_refuses_nothing_and_runs_all_at_once(automatic: tuple[Trial, ...]) -> None:
     asked = asking(automatic, gpus_per_worker=1)
     with pytest.raises(UserError, match="asks for a GPU, and there is none here"):
-        concurrency(place_trials(asked, [Node(4)]), [Node(4)])
+        Capacity([Node(4)]).slots(place_trials(asked, [Node(4)]))
     trials = place_trials(asked, [Node(4)], autoscale=True)
-    assert concurrency(trials, [Node(4)], autoscale=True) == 6
-    assert concurrency(trials, [Node(4)], autoscale=True, limit=3) == 3
-    assert Room((Node(4),), autoscale=True).told(trials) == (
+    assert Capacity([Node(4)], autoscale=True).slots(trials) == 6
+    assert Capacity([Node(4)], autoscale=True, limit=3).slots(trials) == 3
+    assert described(Capacity([Node(4)], autoscale=True), trials) == (
         "6 trials at once, each 1 GPU, 4 CPU (3 loader processes); the autoscaler starts the machines",
     )
 
@@ -169,9 +173,9 @@ def test_a_cluster_that_grows_must_be_told_of_gpus_that_are_not_there_yet(automa
 def test_several_workers_on_a_cluster_that_grows_need_a_limit(automatic: tuple[Trial, ...]) -> None:
     trials = place_trials(asking(automatic, workers=2, gpus_per_worker=1), [Node(4)], autoscale=True)
     with pytest.raises(UserError, match=r"full/0 has several workers, .*--max-concurrent"):
-        concurrency(trials, [Node(4)], autoscale=True)
-    assert concurrency(trials, [Node(4)], autoscale=True, limit=2) == 2
-    assert concurrency(trials[:1], [Node(4)], autoscale=True) == 1
+        Capacity([Node(4)], autoscale=True).slots(trials)
+    assert Capacity([Node(4)], autoscale=True, limit=2).slots(trials) == 2
+    assert Capacity([Node(4)], autoscale=True).slots(trials[:1]) == 1
 
 
 def test_a_search_limited_in_gpu_hours_is_refused_where_it_gets_no_gpu(a_study: Study) -> None:

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from siod.tuning.showing.board import Board
-from siod.tuning.showing.progress import FRAME_LINES, render, shown, summary
+from siod.tuning.showing.progress import FRAME_LINES, live_display, render, summary
 
 
 def a_board(trials: int = 3) -> Board:
@@ -54,8 +54,8 @@ def test_a_study_that_just_fits_is_listed_whole() -> None:
 def test_off_a_terminal_every_event_is_one_plain_line() -> None:
     board = a_board()
     console = Console(file=io.StringIO(), width=40)
-    with shown(board, console=console):
-        board.doing("preparing the data")
+    with live_display(board, console=console):
+        board.set_activity("preparing the data")
         board.fail("base/1", "[red]a sentence longer than forty columns is not wrapped[/red]")
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
@@ -67,7 +67,7 @@ def test_off_a_terminal_every_event_is_one_plain_line() -> None:
 def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
     board = a_board()
     console = Console(file=io.StringIO(), width=80, height=30, force_terminal=True)
-    with shown(board, console=console):
+    with live_display(board, console=console):
         board.begin("base/0")
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
@@ -78,5 +78,5 @@ def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
 
 def test_the_summary_names_what_the_study_is_busy_with() -> None:
     board = a_board()
-    board.doing("pretraining the backbone")
+    board.set_activity("pretraining the backbone")
     assert str(summary(board)) == "0 of 3 done, 0:10 so far, pretraining the backbone"

@@ -12,6 +12,7 @@ from filelock import FileLock
 from siod.errors import UserError
 from siod.json_file import read_json
 from siod.tracking.mlflow import Store
+from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.running.single import train_one
 from siod.tuning.study import Arm, Study
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from siod.tracking.records import StudyRecord, TrialRecord
-    from siod.tuning.running.runner import StudyOutcome
+    from siod.tuning.running.outcome import StudyOutcome
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -47,7 +48,9 @@ def with_a_failure(a_study: Study) -> Study:
 @pytest.fixture(scope="module")
 def outcome(with_a_failure: Study, folders: dict[str, Path], store: Store, ray_session: None) -> StudyOutcome:
     del ray_session
-    return run_study(with_a_failure, **folders, store_uri=store.uri, progress=False, command="siod study run small")
+    return run_study(
+        with_a_failure, RunConfig(**folders, store_uri=store.uri, command="siod study run small"), progress=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +143,7 @@ def test_a_second_run_trains_nothing_and_leaves_the_records_as_they_are(
     with_a_failure: Study, record: StudyRecord, folders: dict[str, Path], store: Store
 ) -> None:
     arms = ["full", "base", "dminer"]
-    again = run_study(with_a_failure, **folders, store_uri=store.uri, arms=arms, progress=False)
+    again = run_study(with_a_failure, RunConfig(**folders, store_uri=store.uri, arms=arms), progress=False)
     assert again.reused == ["full/0", "base/0", "dminer/0"]
     assert again.finished == []
     after = store.read_study(record.name)
@@ -151,7 +154,7 @@ def test_a_lost_store_is_filled_again_from_the_folders_of_the_trials(
     with_a_failure: Study, record: StudyRecord, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     other = Store(f"sqlite:///{tmp_path / 'other.db'}")
-    again = run_study(with_a_failure, **folders, store_uri=other.uri, arms=["dminer"], progress=False)
+    again = run_study(with_a_failure, RunConfig(**folders, store_uri=other.uri, arms=["dminer"]), progress=False)
     assert (again.reused, again.unrecorded) == (["dminer/0"], {})
     old, new = trial_of(record, "dminer"), trial_of(other.read_study(record.name), "dminer")
     assert (new.metrics, new.history, new.params) == (old.metrics, old.history, old.params)
@@ -162,7 +165,7 @@ def test_another_study_reuses_what_it_declares_alike(
 ) -> None:
     arms = (Arm(name="plain", label="another name"),)
     other = Study(name="other", question="?", base=a_study.base, arms=arms, baseline="plain")
-    again = run_study(other, **folders, store_uri=store.uri, progress=False)
+    again = run_study(other, RunConfig(**folders, store_uri=store.uri), progress=False)
     assert again.reused == ["plain/0"]
     assert trial_of(store.read_study("other"), "plain").identity == trial_of(record, "base").identity
 
@@ -176,7 +179,7 @@ def test_an_interrupted_trial_continues_from_its_last_epoch(
     for name in ("result.json", "history.json", "detections.json", "checkpoints/epoch_0002.pt"):
         (folder / name).unlink()
     study = a_study.model_copy(update={"name": "resumed", "seeds": (0,)})
-    again = run_study(study, **folders, store_uri=store.uri, arms=["base"], progress=False)
+    again = run_study(study, RunConfig(**folders, store_uri=store.uri, arms=["base"]), progress=False)
     assert again.finished == ["base/0"]
     assert result_in(folder) == expected
     assert "resuming after epoch 1 of 2" in (folder / "train.log").read_text()
@@ -187,7 +190,7 @@ def test_fresh_trains_again(a_study: Study, record: StudyRecord, folders: dict[s
     folder = folder_of(folders, trial_of(record, "full"))
     expected = result_in(folder)
     study = a_study.model_copy(update={"seeds": (0,)})
-    again = run_study(study, **folders, store_uri=store.uri, arms=["full"], fresh=True, progress=False)
+    again = run_study(study, RunConfig(**folders, store_uri=store.uri, arms=["full"], fresh=True), progress=False)
     assert again.finished == ["full/0"]
     assert result_in(folder) == expected
 
@@ -198,7 +201,7 @@ def test_workers_of_ray_train_report_their_epochs_through_tune(
     del ray_session
     base = a_study.base.with_changes({"compute": {"workers": 2, "cpus_per_worker": 0.5}, "seed": 3})
     study = Study(name="workers", question="?", base=base, arms=(Arm(name="base"),), baseline="base", seeds=(3,))
-    outcome = run_study(study, **folders, store_uri=store.uri)
+    outcome = run_study(study, RunConfig(**folders, store_uri=store.uri))
     assert (outcome.finished, outcome.failed) == (["base/3"], {})
     told = [line.split(",")[0] for line in capsys.readouterr().err.splitlines() if "epoch" in line]
     assert told == ["base/3: epoch 1/2", "base/3: epoch 2/2"]
@@ -214,7 +217,7 @@ def test_two_drivers_of_one_study_exclude_each_other(a_study: Study, folders: di
         FileLock(folder / ".lock"),
         pytest.raises(UserError, match="small: another process is running this study; wait for it or stop it"),
     ):
-        run_study(a_study, **folders, store_uri=store.uri, progress=False)
+        run_study(a_study, RunConfig(**folders, store_uri=store.uri), progress=False)
 
 
 def test_a_trial_that_can_never_fit_is_refused_before_anything_trains(
@@ -229,7 +232,7 @@ def test_a_trial_that_can_never_fit_is_refused_before_anything_trains(
         }
     )
     with pytest.raises(UserError, match="full/9 asks for a GPU, and there is none here"):
-        run_study(greedy, **folders, store_uri=store.uri, progress=False)
+        run_study(greedy, RunConfig(**folders, store_uri=store.uri), progress=False)
     with pytest.raises(UserError, match="greedy"):  # nothing was recorded
         store.read_study("greedy")
 
@@ -240,10 +243,12 @@ def test_an_address_nobody_listens_on_is_refused_before_the_data_is_made(
     with pytest.raises(UserError, match="nobody listens there"):
         run_study(
             a_study,
-            runs_dir=tmp_path / "runs",
-            cache_dir=tmp_path / "cache",
-            store_uri="sqlite:///never.db",
-            address=f"127.0.0.1:{free_port}",
+            RunConfig(
+                runs_dir=tmp_path / "runs",
+                cache_dir=tmp_path / "cache",
+                store_uri="sqlite:///never.db",
+                address=f"127.0.0.1:{free_port}",
+            ),
             progress=False,
         )
     assert list(tmp_path.iterdir()) == []

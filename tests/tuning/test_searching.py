@@ -9,6 +9,7 @@ from ray.util import placement_group_table
 
 from siod.cli.study_status import lines
 from siod.tracking.mlflow import Store
+from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.searching.best import best_of, tuned
 from siod.tuning.space import Choice, Search
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from siod.training.experiment import Experiment
-    from siod.tuning.running.runner import StudyOutcome
+    from siod.tuning.running.outcome import StudyOutcome
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The third learns nothing and is far behind after its first epoch; the fourth is infinite after its first step.
@@ -51,10 +52,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], s
 def run(study: Study, runs: Path) -> StudyOutcome:
     return run_study(
         study,
-        runs_dir=runs,
-        cache_dir=runs / "cache",
-        store_uri=f"sqlite:///{runs / 'mlflow.db'}",
-        max_concurrent=1,
+        RunConfig(
+            runs_dir=runs, cache_dir=runs / "cache", store_uri=f"sqlite:///{runs / 'mlflow.db'}", max_concurrent=1
+        ),
         progress=False,
     )
 
@@ -68,7 +68,7 @@ def outcome(study: Study, runs: Path, ray_session: None) -> StudyOutcome:
 def test_the_arm_is_trained_at_its_best_once_the_search_is_over(
     study: Study, runs: Path, outcome: StudyOutcome
 ) -> None:
-    assert (outcome.finished, outcome.failed, outcome.unfinished, outcome.doom) == (["base/0"], {}, [], "")
+    assert (outcome.finished, outcome.failed, outcome.unfinished, outcome.abort_reason) == (["base/0"], {}, [], "")
     best = best_of(study, runs / "studies" / "rates")
     final = tuned(study, best)
     rate = final.experiment(final.arm("base"), 0).recipe.learning_rate
@@ -138,7 +138,7 @@ def test_a_search_of_one_arm_fills_the_machine(
         space={"recipe.learning_rate": Choice(values=(4e-3, 2e-3))},
         search=Search(trials=2, sampler="grid"),
     )
-    run_study(study, runs_dir=tmp_path, cache_dir=tmp_path / "cache", store_uri=new_store(tmp_path))
+    run_study(study, RunConfig(runs_dir=tmp_path, cache_dir=tmp_path / "cache", store_uri=new_store(tmp_path)))
     said = capsys.readouterr().err
     assert "one.search: 2 trials at once, each 0.5 CPU; " in said
     assert "one: 1 trial at once, each 0.5 CPU; " in said
@@ -151,7 +151,7 @@ def test_a_study_whose_trials_all_fail_alike_is_given_up(small: Experiment, runs
         name="wild", question="?", base=wild, arms=(Arm(name="base"),), baseline="base", seeds=tuple(range(8))
     )
     outcome = run(study, runs)
-    assert outcome.doom.startswith("5 trials in a row failed alike: loss term")
+    assert outcome.abort_reason.startswith("5 trials in a row failed alike: loss term")
     assert len(outcome.failed) == 5
     assert len(outcome.unfinished) == 3
 

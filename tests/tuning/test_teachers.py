@@ -18,6 +18,7 @@ from siod.tracking.mlflow import Store
 from siod.training.experiment import Experiment
 from siod.tuning.planning.jobs import in_stages, prepare_jobs, teachers_of
 from siod.tuning.planning.plan import plan
+from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
@@ -91,7 +92,9 @@ def test_a_study_trains_its_teacher_before_its_students(
     del ray_session
     store = Store(new_store(tmp_path))
     folders = {"runs_dir": tmp_path, "cache_dir": cache_dir}
-    outcome = run_study(taught, **folders, store_uri=store.uri, seeds=(0,), arms=("strict", "lenient"), progress=False)
+    outcome = run_study(
+        taught, RunConfig(**folders, store_uri=store.uri, seeds=(0,), arms=("strict", "lenient")), progress=False
+    )
     assert sorted(outcome.finished) == ["lenient/0", "strict/0", "teacher:strict/0"]
     assert not (cache_dir / "teachers").exists()
     record = {(trial.arm, trial.seed): trial for trial in store.read_study("taught").trials}
@@ -119,7 +122,9 @@ def test_a_search_of_thresholds_trains_one_teacher(
         }
     )
     store = Store(new_store(tmp_path))
-    outcome = run_study(searched, runs_dir=tmp_path, cache_dir=cache_dir, store_uri=store.uri, progress=False)
+    outcome = run_study(
+        searched, RunConfig(runs_dir=tmp_path, cache_dir=cache_dir, store_uri=store.uri), progress=False
+    )
     assert outcome.failed == {}
     search = store.read_study("taught.search")
     assert sorted((trial.arm, trial.seed) for trial in search.trials) == [

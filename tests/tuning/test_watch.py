@@ -1,10 +1,13 @@
-"""A process that died says why, as far as what Ray wrote tells."""
+"""What the watch makes of the events of trials, and why a process died, as far as what Ray wrote tells."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from siod.tuning.running.watch import why_it_died
+from siod.tuning.running.watch import Watch, why_it_died
+from siod.tuning.showing.board import Board
 
 
 def test_a_process_that_ended_without_a_word_may_have_ended_for_many_reasons(tmp_path: Path) -> None:
@@ -30,3 +33,31 @@ def test_a_package_that_a_node_lacks_is_told_with_python_s_words(tmp_path: Path)
         "its process could not start (ModuleNotFoundError: No module named 'polars'); install what is missing on every "
         "node"
     )
+
+
+class Recorded:
+    """A recorder that keeps the names of reused jobs."""
+
+    def __init__(self) -> None:
+        self.reused: list[str] = []
+
+    def reuse(self, job: Any, metrics: dict[str, float]) -> None:
+        del metrics
+        self.reused.append(job.name)
+
+
+def test_a_job_without_a_result_is_not_reused() -> None:
+    board, recorder = Board.of("s", {"arm/0": 2}), Recorded()
+    job: Any = SimpleNamespace(name="arm/0", number=None, result=lambda: None)
+    assert not Watch(board, recorder).reuse(job)  # type: ignore[arg-type]
+    assert (board.rows["arm/0"].state, recorder.reused) == ("waiting", [])
+
+
+def test_no_further_trial_starts_after_a_stop_or_an_abort() -> None:
+    stopped = Watch(Board.of("s", {}), Recorded())  # type: ignore[arg-type]
+    assert not stopped.ending
+    stopped.stop()
+    assert stopped.ending
+    aborted = Watch(Board.of("s", {}), Recorded())  # type: ignore[arg-type]
+    aborted.board.abort_reason = "5 trials in a row failed alike: no space left"
+    assert aborted.ending

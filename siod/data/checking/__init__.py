@@ -1,1 +1,1 @@
-"""Defects of annotation files: found, told, repaired."""
+"""Defects of annotation files: found, reported, repaired."""

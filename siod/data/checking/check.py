@@ -148,7 +148,7 @@ class _Examiner:
         return {name: item if name in SECTIONS else self._aside(name, item) for name, item in found.items()}
 
     def _aside(self, name: str, item: Any) -> Any:
-        """A section nobody looks at, as it is if a strict reader accepts it."""
+        """A section that is not checked; kept as it is if a strict reader accepts it."""
         try:
             data, sound = decoded(item, name, self.replaced)
         except UnreadableError as error:

@@ -11,7 +11,7 @@ from siod.data.checking.defects import shown, where
 from siod.data.checking.entries import is_id, is_length, is_name
 from siod.data.coco import leaves_folder
 from siod.data.images import BrokenImageError, decode_rgb
-from siod.picture import SIDEWAYS, UPRIGHT, box_in_stored, look_at, shown_size
+from siod.picture import SIDEWAYS, UPRIGHT, box_in_stored, read_frame, shown_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ class ImageCheck:
             kind = "image-missing" if missing else "image-unreadable"
             self.ledger.drop(self.section, place, kind, fields.file_name)
             return None
-        _, orientation = look_at(path)
+        _, orientation = read_frame(path)
         size = (width, height)
         if not (is_length(fields.width) and is_length(fields.height)):
             lacks = UNSET in (fields.width, fields.height) or None in (fields.width, fields.height)
@@ -192,26 +192,26 @@ class CategoryCheck:
 
 @dataclass(frozen=True)
 class _Ids:
-    """Which entries have which id, and what tells entries of one id apart: the field ``told_by``."""
+    """Which entries have which id, and what tells entries of one id apart: the field ``distinguished_by``."""
 
     section: Section
-    told_by: str
+    distinguished_by: str
     kind: str
     places: dict[int, list[int]]
 
     @classmethod
-    def of(cls, section: Section, told_by: str, kind: str) -> Self:
+    def of(cls, section: Section, distinguished_by: str, kind: str) -> Self:
         places: dict[int, list[int]] = {}
         for place, fields in section.fields.items():
             if is_id(fields.id):
                 places.setdefault(fields.id, []).append(place)
-        return cls(section, told_by, kind, places)
+        return cls(section, distinguished_by, kind, places)
 
     def means(self, ledger: Ledger, place: int, detail: str) -> bool:
-        """Whether an entry is the one that its id means; nobody can tell that of several different ones."""
+        """True when the id of an entry is unambiguous: no different entry has the same id."""
         identifier = self.section.fields[place].id
         group = self.places[identifier]
-        if len({str(getattr(self.section.fields[other], self.told_by)) for other in group}) > 1:
+        if len({str(getattr(self.section.fields[other], self.distinguished_by)) for other in group}) > 1:
             ledger.drop(self.section, place, f"{self.kind}-id-twice", f"id {identifier}, {detail}")
             return False
         if place != group[0]:

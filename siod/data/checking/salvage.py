@@ -1,4 +1,4 @@
-"""Plain data out of text that strict JSON readers refuse: what they would refuse is replaced and told.
+"""Plain data out of text that strict JSON readers refuse: what they would refuse is replaced and reported.
 
 For ``siod.data.checking.check``. NaN, infinite and overflowing numbers become null, halves of surrogate pairs and bytes
 that are no UTF-8 become U+FFFD; other encodings and byte order marks are understood.
@@ -75,12 +75,12 @@ def top_level(path: Path) -> dict[str, Any]:
     try:
         return dict(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
     except (msgspec.MsgspecError, RecursionError):
-        found = loads(text, "", unheard)
+        found = loads(text, "", ignore_report)
     return found if isinstance(found, dict) else {}
 
 
-def unheard(_kind: str, _where: str) -> None:
-    """A report that nobody hears, for a first look at a file that is checked later."""
+def ignore_report(_kind: str, _where: str) -> None:
+    """A report that does nothing, for a first look at a file that is checked later."""
 
 
 def decoded(raw: object, where: str, report: Report) -> tuple[Any, bool]:

@@ -40,11 +40,11 @@ def summary(statistics: Statistics) -> str:
 
 def remarks(statistics: Statistics) -> list[str]:
     """What a reader of the tables must know, in sentences."""
-    told = [f"Hours assume {statistics.cost.assumption()}."]
+    notes = [f"Hours assume {statistics.cost.assumption()}."]
     if statistics.source_set:
         source = f"The source says it is {statistics.source_set}"
-        told.append(f"{source}: what is called full here lacks boxes that nobody can count.")
-    return told
+        notes.append(f"{source}: what is called full here lacks boxes that nobody can count.")
+    return notes
 
 
 def text(columns: list[str], rows: Rows) -> str:

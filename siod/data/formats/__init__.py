@@ -1,1 +1,1 @@
-"""Somebody's data set, in and out: formats told apart, read, joined, divided, written."""
+"""The user's data sets, in and out: formats recognised, read, joined, divided, written."""

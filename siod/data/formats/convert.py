@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from siod.errors import UserError
-from siod.picture import look_at
+from siod.picture import read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +44,8 @@ class Conversion:
 
 
 @dataclass
-class Growing:
-    """A COCO document while it grows.
+class CocoBuilder:
+    """Collects images and boxes for a COCO document.
 
     Args:
         kind: Of the folder, for the file's ``info``.
@@ -120,8 +120,8 @@ class Growing:
             ("boxes without area inside their image", self.left_out),
             ("images that cannot be used", self.unusable),
         )
-        told = [f"{len(places)} {what} were left out ({_first(places)})" for what, places in lost if places]
-        return Conversion(document, (*remarks, *told))
+        left_out = [f"{len(places)} {what} were left out ({_first(places)})" for what, places in lost if places]
+        return Conversion(document, (*remarks, *left_out))
 
 
 def _first(places: Sequence[str]) -> str:
@@ -142,14 +142,14 @@ def listed(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def looked_at(path: Path) -> tuple[tuple[int, int], int]:
+def read_image_frame(path: Path) -> tuple[tuple[int, int], int]:
     """Stored size and EXIF orientation of an image file.
 
     Raises:
         UnusableImageError: It is missing or no image.
     """
     try:
-        return look_at(path)
+        return read_frame(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "no such image" if isinstance(error, FileNotFoundError) else "does not open as an image"
         raise UnusableImageError(f"{path}: {reason}; replace the file or remove its annotations") from error
@@ -170,8 +170,8 @@ def number(text: str, where: str) -> float:
     return found
 
 
-def counted(files: Sequence[Path], progress: Progress | None) -> Iterator[Path]:
-    """Go through files and tell how many are done."""
+def with_progress(files: Sequence[Path], progress: Progress | None) -> Iterator[Path]:
+    """Yield files and report how many are done."""
     for place, path in enumerate(files, start=1):
         yield path
         if progress is not None:

@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 import yaml
 
 from siod.data import coco
-from siod.data.formats.convert import looked_at
-from siod.data.formats.image_folder import appearing, place
+from siod.data.formats.convert import read_image_frame
+from siod.data.formats.image_folder import atomic_folder, place
 from siod.data.formats.layouts import split_of_file
 from siod.errors import UserError
 from siod.picture import box_in_shown, shown_size
@@ -63,7 +63,7 @@ def export(format_: Format, dataset: coco.CocoDataset, images: Path, out: Path, 
     for record in dataset.images:
         if not (images / record.file_name).is_file():
             raise UserError(f"{images / record.file_name}: no such image; name the folder of the images")
-    with appearing(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / folder_name).mkdir()
         made = writer(dataset, images, folder)
         for record in dataset.images:
@@ -137,7 +137,7 @@ def _voc_corners(corners: Sequence[float], size: tuple[int, int]) -> tuple[int, 
 def _write_yolo(dataset: coco.CocoDataset, images: Path, folder: Path) -> Exported:
     """Label files with shares of the photo as it is shown, which is how YOLO tools read it, and ``data.yaml``."""
     for index, record in enumerate(dataset.images):
-        _, orientation = looked_at(images / record.file_name)
+        _, orientation = read_image_frame(images / record.file_name)
         size = (record.width, record.height)
         lines = []
         for row in dataset.rows_of_image(index):
@@ -152,8 +152,8 @@ def _write_yolo(dataset: coco.CocoDataset, images: Path, folder: Path) -> Export
     described = {split: "images", "names": names}
     _write(folder / "data.yaml", yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
     crowds = int(dataset.iscrowd.sum())
-    told = (f"{crowds} crowds were left out, which YOLO cannot tell from objects",) if crowds else ()
-    return Exported(len(dataset.images), len(dataset.iscrowd) - crowds, told)
+    remarks = (f"{crowds} crowds were left out, which YOLO cannot tell from objects",) if crowds else ()
+    return Exported(len(dataset.images), len(dataset.iscrowd) - crowds, remarks)
 
 
 def _shares(corners: tuple[float, ...], size: tuple[int, int]) -> str:

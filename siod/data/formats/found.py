@@ -182,7 +182,7 @@ def _together(group: Sequence[tuple[Defect, str]]) -> Defect:
 
 
 def _same_boxes(joined: Joined) -> list[str]:
-    """Tell of objects that are there more than once; two of one place and category are one."""
+    """Report objects that occur more than once; two of one place and category are one."""
     keys = Counter((entry["image_id"], entry["category_id"], *entry["bbox"]) for entry in joined.annotations)
     twice = [key for key, count in keys.items() if count > 1]
     if not twice:
@@ -192,7 +192,7 @@ def _same_boxes(joined: Joined) -> list[str]:
 
 
 def _same_content(origins: Sequence[Origin], labels: Sequence[str]) -> list[str]:
-    """Tell of images that are there more than once."""
+    """Report images that occur more than once."""
     first: dict[str, int] = {}
     twice = [
         (first[origin.sha256], place)

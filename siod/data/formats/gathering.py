@@ -10,7 +10,7 @@ import msgspec
 from siod.data import coco
 from siod.data.checking.check import examine
 from siod.data.checking.defects import KINDS
-from siod.data.checking.salvage import UnreadableError, decoded, top_level, unheard
+from siod.data.checking.salvage import UnreadableError, decoded, ignore_report, top_level
 from siod.data.formats.convert import IMAGE_SUFFIXES
 from siod.data.formats.layouts import files_below, tail_below
 from siod.data.formats.merging import with_source_ids
@@ -111,7 +111,7 @@ def _as_coco(
 
 
 def _bare(part: Part, made: Conversion) -> list[str]:
-    """Tell of images that no XML file speaks of: nobody knows whether they show nothing or were not annotated."""
+    """Report images without an XML file: they may show nothing, or may not be annotated."""
     known = {part.images / image["file_name"] for image in made.document["images"]}
     bare = sorted(path for path in files_below(part.images, IMAGE_SUFFIXES) if path not in known)
     return [f"{len(bare)} images have no XML file and were left out, such as {bare[0]}"] if bare else []
@@ -122,7 +122,7 @@ def _with_found_names(part: Part, written: Path) -> tuple[Path, tuple[str, ...]]
     path = part.annotations
     try:
         sections = top_level(path)
-        images, _ = decoded(sections["images"], "images", unheard)
+        images, _ = decoded(sections["images"], "images", ignore_report)
     except (OSError, UnreadableError, KeyError) as error:
         raise UserError(f"{path}: cannot be read as a COCO file ({error}); write or download it again") from error
     entries = [entry for entry in images if isinstance(entry, dict) and isinstance(entry.get("file_name"), str)]
@@ -156,7 +156,7 @@ def _plain(section: Any) -> Any:
 
 
 def _but_for_outline(entry: Any) -> Any:
-    """An annotation as plain data but for its segmentation: most of the memory, and nobody looks at it on the way."""
+    """An annotation as plain data but for its segmentation: it takes most of the memory and is not used here."""
     if not isinstance(entry, msgspec.Raw):
         return entry
     fields = msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
@@ -171,6 +171,6 @@ def _without_group(document: dict[str, Any]) -> tuple[Sequence[str], dict[str, A
         others = [other for other in categories if other is not category]
         groups = {other.get("supercategory") for other in others}
         if category["id"] not in used and groups == {category["name"]}:
-            told = f"category {category['name']!r} is the group of all others and has no box; it was left out"
-            return [told], {**document, "categories": others}
+            remark = f"category {category['name']!r} is the group of all others and has no box; it was left out"
+            return [remark], {**document, "categories": others}
     return [], document

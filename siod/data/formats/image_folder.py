@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """An image on its way into the folder.
+class FolderImage:
+    """An image to write into the folder.
 
     Args:
         split: Where it goes.
@@ -37,7 +37,12 @@ class Placed:
 
 
 def write_folder(
-    out: Path, images: Sequence[Placed], sections: Mapping[str, Any], info: Mapping[str, Any], *, link: bool = False
+    out: Path,
+    images: Sequence[FolderImage],
+    sections: Mapping[str, Any],
+    info: Mapping[str, Any],
+    *,
+    link: bool = False,
 ) -> None:
     """Write ``annotations/instances_SPLIT.json`` and the images below ``SPLIT`` for each split that has any.
 
@@ -51,7 +56,7 @@ def write_folder(
     Raises:
         UserError: A file cannot be written or read.
     """
-    with appearing(out) as folder:
+    with atomic_folder(out) as folder:
         for split in SPLITS:
             placed = [image for image in images if image.split == split]
             if not placed:
@@ -65,7 +70,7 @@ def write_folder(
 
 
 @contextmanager
-def appearing(out: Path) -> Iterator[Path]:
+def atomic_folder(out: Path) -> Iterator[Path]:
     """Fill a folder under another name that takes its place once it is whole.
 
     Args:

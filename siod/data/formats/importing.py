@@ -1,4 +1,4 @@
-"""Somebody's data as a COCO folder that siod trains on.
+"""Import the user's data as a COCO folder that siod trains on.
 
 The way there: ``recognise`` says what sources are, ``found`` reads, checks and joins them; here images get splits and
 names and what was done is written down; ``image_folder`` writes.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import PIL
 
 import siod
-from siod.data.formats.image_folder import Placed, write_folder
+from siod.data.formats.image_folder import FolderImage, write_folder
 from siod.data.formats.layouts import SPLITS
 from siod.data.formats.splitting import Shares, divide, group_keys
 from siod.errors import UserError
@@ -32,7 +32,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Wish:
+class ImportRequest:
     """What the user asks for.
 
     Args:
@@ -69,7 +69,7 @@ class Imported:
     remarks: tuple[str, ...]
 
 
-def import_found(found: Found, wish: Wish) -> Imported:
+def import_found(found: Found, request: ImportRequest) -> Imported:
     """Divide what was read and write it.
 
     Args:
@@ -82,27 +82,27 @@ def import_found(found: Found, wish: Wish) -> Imported:
     Raises:
         UserError: There is a defect and defects are refused, a split would have no boxes, or nothing can be written.
     """
-    if wish.defects == "refuse" and (defects := found.defects()):
+    if request.defects == "refuse" and (defects := found.defects()):
         raise UserError(
             f"{defects[0].meaning} ({defects[0].examples[0]}); correct it, or let --defects repair mend what can be"
         )
-    splits, division = _splits(found, wish)
+    splits, division = _splits(found, request)
     names = _names(found, splits)
-    info = {"description": "written by siod data import", "import": _account(found, wish, division)}
+    info = {"description": "written by siod data import", "import": _account(found, request, division)}
     placed = [
-        Placed(split, name, origin.file, _record(entry, name, origin, found))
+        FolderImage(split, name, origin.file, _record(entry, name, origin, found))
         for split, name, origin, entry in zip(splits, names, found.origins, found.joined.images, strict=True)
     ]
     boxes = _boxes(found, splits)
     remarks = [*_about_division(division, splits), *_about_categories(boxes, splits), *_leaks(found, splits)]
-    _refuse_useless(boxes, wish.anew)
-    write_folder(wish.out, placed, found.joined.sections(), info, link=wish.link)
-    return Imported(wish.out, dict(Counter(splits)), boxes, tuple(remarks))
+    _refuse_useless(boxes, request.anew)
+    write_folder(request.out, placed, found.joined.sections(), info, link=request.link)
+    return Imported(request.out, dict(Counter(splits)), boxes, tuple(remarks))
 
 
-def _splits(found: Found, wish: Wish) -> tuple[list[Split], Division | None]:
+def _splits(found: Found, request: ImportRequest) -> tuple[list[Split], Division | None]:
     """Where each image goes: as its source says, or by hash where no source says enough."""
-    stated = [None if wish.anew else origin.split for origin in found.origins]
+    stated = [None if request.anew else origin.split for origin in found.origins]
     have = set(stated)
     if "train" not in have and None not in have:
         stated = [None] * len(stated)
@@ -110,10 +110,10 @@ def _splits(found: Found, wish: Wish) -> tuple[list[Split], Division | None]:
         stated = [None if split == "train" else split for split in stated]
     places = [place for place, split in enumerate(stated) if split is None]
     if not places:
-        if wish.shares is not None:
+        if request.shares is not None:
             raise UserError("--val, --test, --group, --seed: the sources have splits; divide anew with --new-split")
         return [split for split in stated if split is not None], None
-    shares = wish.shares or Shares()
+    shares = request.shares or Shares()
     if "test" in stated:
         shares = replace(shares, test=0.0)
     division = _divided(found, places, shares)
@@ -122,7 +122,7 @@ def _splits(found: Found, wish: Wish) -> tuple[list[Split], Division | None]:
 
 
 def _divided(found: Found, places: Sequence[int], shares: Shares) -> Division:
-    """Divide some images, by their content or the group that their names tell."""
+    """Divide some images, by their content or the group in their names."""
     keys = [found.origins[place].sha256 for place in places]
     if shares.group is not None:
         keys = group_keys([found.origins[place].name for place in places], shares.group)
@@ -163,7 +163,7 @@ def _record(entry: dict[str, Any], name: str, origin: Origin, found: Found) -> d
     return {**entry, "file_name": name, "source_file": below.as_posix(), "sha256": origin.sha256}
 
 
-def _account(found: Found, wish: Wish, division: Division | None) -> dict[str, Any]:
+def _account(found: Found, request: ImportRequest, division: Division | None) -> dict[str, Any]:
     """What the files remember of how they were made."""
     layouts = {id(part.layout): part.layout for part in found.parts}
     counts = Counter(id(found.parts[origin.part].layout) for origin in found.origins)
@@ -178,7 +178,7 @@ def _account(found: Found, wish: Wish, division: Division | None) -> dict[str, A
     ]
     made = None if division is None else {**asdict(division.shares), "seed": division.seed}
     return {
-        "command": wish.command,
+        "command": request.command,
         "siod": siod.__version__,
         "pillow": PIL.__version__,
         "sources": sources,
@@ -198,20 +198,20 @@ def _about_division(division: Division | None, splits: Sequence[Split]) -> list[
         return []
     counts = Counter(splits)
     sizes = ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
-    told = [f"images were divided by their hash, seed {division.seed}: {sizes}"]
+    remarks = [f"images were divided by their hash, seed {division.seed}: {sizes}"]
     if division.seed:
-        told[0] += f"; with --seed {division.seed} they stay where they are when you import more"
-    return [*told, *(f"category {name!r} has no box in {split}" for name, split in division.missing)]
+        remarks[0] += f"; with --seed {division.seed} they stay where they are when you import more"
+    return [*remarks, *(f"category {name!r} has no box in {split}" for name, split in division.missing)]
 
 
 def _about_categories(boxes: dict[str, dict[Split, int]], splits: Sequence[Split]) -> list[str]:
     unused = [name for name, counts in boxes.items() if not any(counts.values())]
-    told = [f"{len(unused)} categories have no box: {_listed(unused)}"] if unused else []
+    remarks = [f"{len(unused)} categories have no box: {_listed(unused)}"] if unused else []
     for split in SPLITS:
         lacking = [name for name, counts in boxes.items() if name not in unused and not counts[split]]
         if lacking and split in splits:
-            told.append(f"{len(lacking)} categories have boxes, but none in {split}: {_listed(lacking)}")
-    return told
+            remarks.append(f"{len(lacking)} categories have boxes, but none in {split}: {_listed(lacking)}")
+    return remarks
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -219,7 +219,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _leaks(found: Found, splits: Sequence[Split]) -> list[str]:
-    """Tell of images that are learnt from and judged by."""
+    """Report images that are in training and in another split."""
     learnt = {origin.sha256 for origin, split in zip(found.origins, splits, strict=True) if split == "train"}
     leaked = [o for o, split in zip(found.origins, splits, strict=True) if split != "train" and o.sha256 in learnt]
     if not leaked:

@@ -1,4 +1,4 @@
-"""What a folder of somebody's data turned out to be; see ``recognise``."""
+"""What a folder of the user's data turned out to be; see ``recognise``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Part:
     Args:
         annotations: A folder of XML files (VOC) or label files (YOLO), or a COCO file.
         images: What the names of images are relative to.
-        split: Of all its images; None where nothing tells.
+        split: Of all its images; None where it is unknown.
         members: The split of each image by its name below ``images`` without suffix, where a list tells; images that no
             list names belong to no split.
         names: Of YOLO's classes.

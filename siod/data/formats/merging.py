@@ -165,5 +165,5 @@ def with_same_images(joined: Joined) -> Joined:
         kept.setdefault(key, {**entry, "image_id": image_id})
     annotations = [{**entry, "id": number} for number, entry in enumerate(kept.values(), start=1)]
     twice = len(joined.annotations) - len(annotations)
-    told = [f"{twice} annotations were in several files alike and are kept once"] if twice else []
-    return Joined(list(first.values()), annotations, joined.categories, joined.licenses, [*joined.remarks, *told])
+    remarks = [f"{twice} annotations were in several files alike and are kept once"] if twice else []
+    return Joined(list(first.values()), annotations, joined.categories, joined.licenses, [*joined.remarks, *remarks])

@@ -1,4 +1,4 @@
-"""Tell from a look at a folder or file how its annotations are written and where its images are.
+"""Recognise how the annotations of a folder or file are written and where its images are.
 
 Nothing is changed and no image is opened. What is looked for, format by format, stands in ``LOOKED_FOR``; a folder that
 answers to several formats, or to none, is refused, and the user says which one it is.

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from siod.data.checking.salvage import UnreadableError, decoded, top_level, unheard
+from siod.data.checking.salvage import UnreadableError, decoded, ignore_report, top_level
 from siod.data.formats.layouts import (
     SPLITS,
     Layout,
@@ -69,7 +69,7 @@ def _file_names(path: Path) -> list[str] | None:
         sections = top_level(path)
         if not sections.keys() >= SECTIONS:
             return None
-        images, _ = decoded(sections["images"], "images", unheard)
+        images, _ = decoded(sections["images"], "images", ignore_report)
     except (OSError, UnreadableError):
         return None
     entries = images if isinstance(images, list) else []

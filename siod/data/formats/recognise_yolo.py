@@ -1,4 +1,4 @@
-"""YOLO folders, told by ``data.yaml`` or by folders ``images`` and ``labels``; for ``siod.data.formats.recognise``."""
+"""YOLO folders, recognised by ``data.yaml`` or by folders ``images`` and ``labels``."""
 
 from __future__ import annotations
 

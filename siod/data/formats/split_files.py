@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siod.data import coco
-from siod.data.formats.image_folder import appearing
+from siod.data.formats.image_folder import atomic_folder
 from siod.data.formats.layouts import SPLITS
 from siod.data.formats.splitting import divide, group_keys
 from siod.errors import UserError
@@ -51,7 +51,7 @@ def split_file(dataset: coco.CocoDataset, out: Path, shares: Shares) -> SplitFil
     splits = np.array(division.splits)
     annotations = dataset.annotation_records()
     files: dict[Path, tuple[int, int]] = {}
-    with appearing(out) as folder:
+    with atomic_folder(out) as folder:
         for split in (split for split in SPLITS if split in shares.wanted()):
             chosen = splits == split
             if not chosen.any():
@@ -66,9 +66,9 @@ def split_file(dataset: coco.CocoDataset, out: Path, shares: Shares) -> SplitFil
             }
             coco.write(folder / name, document)
             files[out / name] = (int(chosen.sum()), len(rows))
-    told = [f"divided by the hash of each image's {by}, seed {division.seed}"]
-    told += [f"category {name!r} has no box in {split}" for name, split in division.missing]
-    return SplitFiles(files, tuple(told))
+    remarks = [f"divided by the hash of each image's {by}, seed {division.seed}"]
+    remarks += [f"category {name!r} has no box in {split}" for name, split in division.missing]
+    return SplitFiles(files, tuple(remarks))
 
 
 def _division(dataset: coco.CocoDataset, shares: Shares) -> tuple[Division, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from siod.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from siod.data.formats.layouts import Split
 
@@ -117,17 +117,21 @@ def divide(keys: Sequence[str], categories: Sequence[frozenset[str]], shares: Sh
     Returns:
         The division by ``shares.seed``, or by the first good seed; by that of the fewest faults where none is good.
     """
-    best: tuple[int, Division] | None = None
+    _, division = min(_divisions(keys, categories, shares), key=lambda candidate: candidate[0])
+    return division
+
+
+def _divisions(
+    keys: Sequence[str], categories: Sequence[frozenset[str]], shares: Shares
+) -> Iterator[tuple[int, Division]]:
+    """Number of faults and division for each seed, up to the first seed without a fault."""
     for seed in range(SEEDS) if shares.seed is None else [shares.seed]:
         splits = tuple(split_of(key, seed, shares) for key in keys)
         missing = _missing(keys, categories, splits, shares)
         faults = len(missing) + _far_from_wanted(splits, shares)
-        if best is None or faults < best[0]:
-            best = (faults, Division(splits, shares, seed, missing))
+        yield faults, Division(splits, shares, seed, missing)
         if not faults:
-            break
-    assert best is not None  # noqa: S101  (there is at least one seed)
-    return best[1]
+            return
 
 
 def split_of(key: str, seed: int, shares: Shares) -> Split:

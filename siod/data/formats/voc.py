@@ -8,14 +8,14 @@ from xml.etree import ElementTree as ET
 
 from siod.data.formats.convert import (
     IMAGE_SUFFIXES,
+    CocoBuilder,
     Conversion,
     Defects,
-    Growing,
     UnusableImageError,
-    counted,
     listed,
-    looked_at,
     number,
+    read_image_frame,
+    with_progress,
 )
 from siod.errors import UserError
 from siod.picture import SIDEWAYS, UPRIGHT, box_in_stored, shown_size
@@ -75,25 +75,25 @@ def from_voc(
     Raises:
         UserError: A file is no VOC annotation, its image is missing, or ``<size>`` is not that of the image.
     """
-    growing = Growing("Pascal VOC", defects)
+    builder = CocoBuilder("Pascal VOC", defects)
     files = []
-    for path in counted(listed(annotations, "*.xml"), progress):
+    for path in with_progress(listed(annotations, "*.xml"), progress):
         try:
             files.append(_parsed(path, annotations, images))
         except UnusableImageError as error:
-            growing.leave_out(error)
+            builder.leave_out(error)
     evidence = _evidence_of_zero(files)
     first = int(first_pixel) if first_pixel != "auto" else int(not evidence)
     for file in files:
-        growing.add_image(file.file_name, file.size)
+        builder.add_image(file.file_name, file.size)
         for entry in file.objects:
             x1, y1, x2, y2 = entry.corners
             corners = box_in_stored((x1 - first, y1 - first, x2, y2), file.size, file.orientation)
-            growing.add_box(entry.name, corners, entry.where, crowd=entry.difficult)
-    names = sorted({entry["category_id"] for entry in growing.annotations})
-    for annotation in growing.annotations:
+            builder.add_box(entry.name, corners, entry.where, crowd=entry.difficult)
+    names = sorted({entry["category_id"] for entry in builder.annotations})
+    for annotation in builder.annotations:
         annotation["category_id"] = names.index(annotation["category_id"]) + 1
-    return growing.finish(names, _remarks(files, evidence if first_pixel == "auto" else "", first))
+    return builder.finish(names, _remarks(files, evidence if first_pixel == "auto" else "", first))
 
 
 def _evidence_of_zero(files: Sequence[_File]) -> str:
@@ -136,7 +136,7 @@ def _parsed(path: Path, annotations: Path, images: Path) -> _File:
         raise UserError(f"{path}: is not XML ({error}); write or download the file again") from error
     stated = _text(root, "filename", path)
     file_name = _image_of(path.relative_to(annotations), images, stated)
-    size, orientation = looked_at(images / file_name)
+    size, orientation = read_image_frame(images / file_name)
     shown = _is_shown_frame(_stated_size(root, path), size, orientation, path, file_name)
     frame = orientation if shown else UPRIGHT
     objects = tuple(_object(entry, path, f"object {place}") for place, entry in enumerate(root.findall("object")))
@@ -170,11 +170,10 @@ def _is_shown_frame(
             f"{path}: {file_name} asks to be rotated (EXIF) and no <size> tells which way its boxes lie; "
             "add the <size> they were drawn in"
         )
-    if stated in (None, size):
+    if stated is None or stated == size:
         return False
     if orientation in SIDEWAYS and stated == shown_size(size, orientation):
         return True
-    assert stated is not None  # noqa: S101  (None was answered above)
     raise UserError(
         f"{path}: <size> is {stated[0]} x {stated[1]} but {file_name} has {size[0]} x {size[1]} pixels; "
         "scale the boxes with the image, or put the original image back"

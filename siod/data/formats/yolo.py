@@ -9,14 +9,14 @@ import yaml
 from siod.data.checking.entries import as_whole
 from siod.data.formats.convert import (
     IMAGE_SUFFIXES,
+    CocoBuilder,
     Conversion,
     Defects,
-    Growing,
     UnusableImageError,
-    counted,
     listed,
-    looked_at,
     number,
+    read_image_frame,
+    with_progress,
 )
 from siod.errors import UserError
 from siod.picture import UPRIGHT, box_in_stored, shown_size
@@ -57,24 +57,24 @@ def from_yolo(
     """
     files = [path for path in listed(images, "*") if path.suffix.lower() in IMAGE_SUFFIXES]
     _refuse_strays(labels, images, files)
-    growing, turned, polygons = Growing("YOLO", defects), 0, 0
-    for path in counted(files, progress):
+    builder, turned, polygons = CocoBuilder("YOLO", defects), 0, 0
+    for path in with_progress(files, progress):
         try:
-            size, orientation = looked_at(path)
+            size, orientation = read_image_frame(path)
         except UnusableImageError as error:
-            growing.leave_out(error)
+            builder.leave_out(error)
             continue
-        growing.add_image(path.relative_to(images).as_posix(), size)
+        builder.add_image(path.relative_to(images).as_posix(), size)
         label_file = labels / path.relative_to(images).with_suffix(".txt")
         for where, words in _lines(label_file):
             corners, is_polygon = _corners(words, where, shown_size(size, orientation))
-            growing.add_box(_class_of(words[0], len(names), where), box_in_stored(corners, size, orientation), where)
+            builder.add_box(_class_of(words[0], len(names), where), box_in_stored(corners, size, orientation), where)
             polygons += is_polygon
         turned += orientation != UPRIGHT and label_file.exists()
     remarks = [f"{polygons} polygons became their boxes"] if polygons else []
     if turned:
         remarks.append(f"{turned} photos ask to be rotated (EXIF); their labels were read as the photo is shown")
-    return growing.finish(names, remarks)
+    return builder.finish(names, remarks)
 
 
 def read_names(path: Path) -> list[str]:

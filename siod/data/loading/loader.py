@@ -331,7 +331,7 @@ def _eval_images(
 
 
 def _all_or_none(flags: list[bool | None]) -> tuple[bool, ...] | None:
-    """A data set tells of all of its images or of none."""
+    """A value for all images of a data set, or None if it is known of none."""
     known = tuple(flag for flag in flags if flag is not None)
     return known if len(known) == len(flags) else None
 

@@ -78,16 +78,16 @@ class EpochShares:
         if self.shape is None:
             yield from _cut(keys, self.batch_size)
             return
+        shape = self.shape
         for window in _cut(keys, SORTED_BATCHES * self.batch_size):
             # Images of one shape stay in their random order.
-            batches = _cut(sorted(window, key=self._likeness), self.batch_size)
+            batches = _cut(sorted(window, key=lambda key: _shape_order(*shape(key))), self.batch_size)
             yield from (batches[index] for index in rng.permutation(len(batches)).tolist())
 
-    def _likeness(self, key: Key) -> tuple[bool, int, int]:
-        """Wide or high, then the shorter edge, then the longer."""
-        assert self.shape is not None  # noqa: S101  (asked only then)
-        height, width = self.shape(key)
-        return height > width, min(height, width), max(height, width)
+
+def _shape_order(height: int, width: int) -> tuple[bool, int, int]:
+    """Sort by wide or high, then the shorter edge, then the longer."""
+    return height > width, min(height, width), max(height, width)
 
 
 def share_of(batch_size: int, rank: int, world_size: int) -> slice:

@@ -134,7 +134,7 @@ def _val_table(val: Path, folder: Path, small: Small | None, _fingerprint: str) 
 
 
 def _annotated(learnt: coco.CocoDataset, full: coco.CocoDataset) -> tuple[bool, ...] | None:
-    """Which images of ``full`` are annotated, where the file of annotations tells by ``keep`` 1 or 0."""
+    """Which images of ``full`` are annotated, where the file of annotations has ``keep`` 1 or 0."""
     if b'"keep"' not in bytes(learnt.sections["images"]):
         return None
     records = zip(learnt.images, learnt.image_records(), strict=True)

@@ -1,1 +1,1 @@
-"""A study that fits somebody's data and machine."""
+"""A study that fits the user's data and machine."""

@@ -28,7 +28,7 @@ HALF, QUARTER = 0.5, 0.25
 
 @dataclass(frozen=True)
 class Pace:
-    """What training and judging took on this machine, with as many processes at once as a study has.
+    """Measured time of training and evaluation on this machine, with as many processes at once as a study has.
 
     Args:
         pixels: Of the input it was measured at.
@@ -45,7 +45,7 @@ class Pace:
     slots: int
 
     def epoch_seconds(self, arm: str, settings: Fit, profile: Profile) -> tuple[float, float]:
-        """Of an epoch's training, and of one judgement; both grow with the pixels of the input."""
+        """Seconds of an epoch's training, and of one evaluation; both grow with the pixels of the input."""
         larger = settings.pixels / self.pixels
         return (
             self.train_seconds[arm] * profile.train_images * larger,
@@ -72,7 +72,7 @@ def study_seconds(settings: Fit, profile: Profile, pace: Pace) -> float:
 
 
 def within(settings: Fit, profile: Profile, pace: Pace, seconds: float, *, gpu: bool) -> Fit:
-    """Give up what does not fit into a budget, the least painful first.
+    """Reduce settings until the study fits into a budget, in order of least harm.
 
     Epochs go down to half of what was wanted, then seeds are left out, then epochs go down to a quarter. The input is
     the smallest at which objects can be told, so it becomes smaller only then.
@@ -93,10 +93,10 @@ def within(settings: Fit, profile: Profile, pace: Pace, seconds: float, *, gpu: 
     usable = seconds * (1 - SPARE)
     if study_seconds(settings, profile, pace) <= usable:
         return settings
-    for asked, share in _concessions(settings, profile, gpu=gpu):
+    for asked, share in _reductions(settings, profile, gpu=gpu):
         epochs = _affordable(asked, profile, pace, usable)
         if epochs >= max(1, share * settings.epochs):
-            return _told(settings, _with_epochs(asked, profile, epochs), seconds)
+            return _with_remark(settings, _with_epochs(asked, profile, epochs), seconds)
     least = study_seconds(_with_epochs(asked, profile, 1), profile, pace) / (1 - SPARE)
     raise UserError(
         f"--budget {duration(seconds)}: one epoch of each arm at {max(asked.input_size)} px takes about "
@@ -104,7 +104,7 @@ def within(settings: Fit, profile: Profile, pace: Pace, seconds: float, *, gpu: 
     )
 
 
-def _concessions(settings: Fit, profile: Profile, *, gpu: bool) -> Iterator[tuple[Fit, float]]:
+def _reductions(settings: Fit, profile: Profile, *, gpu: bool) -> Iterator[tuple[Fit, float]]:
     """Settings to try, each with the share of the wanted epochs that it must leave."""
     for seeds in range(settings.seeds, 0, -1):
         yield replace(settings, seeds=seeds), HALF
@@ -127,7 +127,7 @@ def _affordable(settings: Fit, profile: Profile, pace: Pace, seconds: float) -> 
 
 
 def _with_epochs(settings: Fit, profile: Profile, epochs: int) -> Fit:
-    """The same with fewer epochs, judged as often in all as before."""
+    """The same with fewer epochs, and as many evaluations as before."""
     judged = math.ceil(settings.epochs / settings.every_epochs)
     seen = profile.train_images * epochs
     reason = (
@@ -141,7 +141,7 @@ def _with_epochs(settings: Fit, profile: Profile, epochs: int) -> Fit:
     )
 
 
-def _told(wanted: Fit, chosen: Fit, seconds: float) -> Fit:
+def _with_remark(wanted: Fit, chosen: Fit, seconds: float) -> Fit:
     """The chosen settings with a remark on what was given up."""
     lost = {
         f"{chosen.epochs} epochs instead of {wanted.epochs}": chosen.epochs < wanted.epochs,

@@ -145,11 +145,11 @@ def _fitted(spec: DetectorSpec, boxes_px: NDArray[np.float64]) -> tuple[dict[str
 
 
 def _thawed(spec: DetectorSpec) -> dict[str, Any]:
-    """The settings that keep a part of the backbone as it is, changed so that none does."""
+    """Changes that unfreeze the whole backbone."""
     stages = {"frozen_stages": 0} if getattr(spec, "frozen_stages", 0) else {}
     return stages | ({"norm": "batch"} if spec.norm == "frozen" else {})
 
 
 def _strides(number: float) -> float:
-    """To halves, within what a pyramid can make use of."""
+    """Round strides to halves, within the range of a pyramid."""
     return min(max(round(2 * number) / 2, LEAST_STRIDES), MOST_STRIDES)

@@ -1,4 +1,4 @@
-"""From a folder of somebody's data to a study that fits it: measure, choose, try out what will be written."""
+"""From a folder of the user's data to a study that fits it: measure, choose, try out what will be written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from siod.tuning.fitting.detector import fit_detector
 from siod.tuning.fitting.pace import measure_pace
 from siod.tuning.fitting.recipe import fit, refuse_several
 from siod.tuning.fitting.study_file import Draft, render
-from siod.tuning.planning.plan import Room, place_trials, plan
+from siod.tuning.planning.plan import Capacity, place_trials, plan
 from siod.tuning.showing.board import duration
 from siod.tuning.study import Study, load_study
 
@@ -43,8 +43,8 @@ ALIKE = (
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked of a study.
+class DraftRequest:
+    """What the user asks for in a new study.
 
     Args:
         name: Of the study; an identifier.
@@ -69,7 +69,7 @@ class Wish:
     budget_seconds: float | None = None
 
 
-def draft_study(wish: Wish, cache_dir: Path, *, progress: Progress | None = None) -> Draft:
+def draft_study(request: DraftRequest, cache_dir: Path, *, progress: Progress | None = None) -> Draft:
     """Fit a study to some data and to this machine.
 
     Args:
@@ -83,35 +83,35 @@ def draft_study(wish: Wish, cache_dir: Path, *, progress: Progress | None = None
     Raises:
         UserError: The data, the detector or the weights cannot be used, or nothing fits into the budget.
     """
-    measured = profile(*_splits(wish.data, cache_dir))
-    if wish.only_one:
+    measured = profile(*_splits(request.data, cache_dir))
+    if request.only_one:
         refuse_several(measured)
     node = this_machine()
     wanted = fit(measured, gpu=node.gpus > 0)
-    draft = _draft(wish, measured, wanted)
+    draft = _draft(request, measured, wanted)
     weights.ensure(_loaded(draft).base, cache_dir)
-    if wish.budget_seconds is None:
+    if request.budget_seconds is None:
         return draft
     pace = _pace(draft, node, cache_dir, progress)
-    chosen = within(wanted, measured, pace, wish.budget_seconds, gpu=node.gpus > 0)
+    chosen = within(wanted, measured, pace, request.budget_seconds, gpu=node.gpus > 0)
     if chosen.pixels != pace.pixels:
-        pace = _pace(_draft(wish, measured, chosen), node, cache_dir, progress)
-        chosen = within(wanted, measured, pace, wish.budget_seconds, gpu=node.gpus > 0)
+        pace = _pace(_draft(request, measured, chosen), node, cache_dir, progress)
+        chosen = within(wanted, measured, pace, request.budget_seconds, gpu=node.gpus > 0)
     takes = duration(study_seconds(chosen, measured, pace))
     cost = f"about {takes} on {inventory((node,))}, from a few steps timed on {datetime.now(UTC):%Y-%m-%d}"
-    draft = replace(_draft(wish, measured, chosen), cost=cost)
+    draft = replace(_draft(request, measured, chosen), cost=cost)
     _loaded(draft)
     return draft
 
 
 def remarks(draft: Draft, *, only_one: bool) -> tuple[str, ...]:
     """What the user should know of the choices, in sentences."""
-    told = draft.fit.remarks
+    notes = draft.fit.remarks
     if draft.single and not only_one:
-        told = (*told, "the training set says that it holds one box per image and category, so there is no FSOD arm")
+        notes = (*notes, "the training set says that it holds one box per image and category, so there is no FSOD arm")
     if not draft.single and draft.profile.crowded is None:
-        told = (*told, ALIKE)
-    return told
+        notes = (*notes, ALIKE)
+    return notes
 
 
 def _splits(folder: Path, cache_dir: Path) -> tuple[coco.CocoDataset, coco.CocoDataset]:
@@ -122,24 +122,24 @@ def _splits(folder: Path, cache_dir: Path) -> tuple[coco.CocoDataset, coco.CocoD
     return coco.read(files.train_annotations), coco.read(files.val_annotations)
 
 
-def _draft(wish: Wish, measured: Profile, settings: Fit) -> Draft:
-    root, parent = wish.data.expanduser().resolve(), wish.file.resolve().parent
+def _draft(request: DraftRequest, measured: Profile, settings: Fit) -> Draft:
+    root, parent = request.data.expanduser().resolve(), request.file.resolve().parent
     return Draft(
-        name=wish.name,
+        name=request.name,
         root=root,
         beside=root.relative_to(parent).as_posix() if root.is_relative_to(parent) else None,
         profile=measured,
         fit=settings,
         detector=fit_detector(
-            wish.family,
-            wish.backbone,
+            request.family,
+            request.backbone,
             measured.box_sizes_at(settings.input_size),
-            pretrained=wish.weights != "none",
+            pretrained=request.weights != "none",
         ),
-        weights=wish.weights,
-        single=wish.only_one or measured.declared_single,
-        command=wish.command,
-        cost=f"siod study plan {wish.name}.py --measure tells",
+        weights=request.weights,
+        single=request.only_one or measured.declared_single,
+        command=request.command,
+        cost=f"siod study plan {request.name}.py --measure tells",
     )
 
 
@@ -154,6 +154,6 @@ def _loaded(draft: Draft) -> Study:
 def _pace(draft: Draft, node: Node, cache_dir: Path, progress: Progress | None) -> Pace:
     study = _loaded(draft)
     trials = place_trials(plan(study, seeds=study.seeds[:1]), (node,))
-    slots = Room((node,)).slots(trials, len(trials) * len(study.seeds))
+    slots = Capacity((node,)).slots(trials, len(trials) * len(study.seeds))
     arms = {trial.arm.name: trial.experiment for trial in trials}
     return measure_pace(arms, slots=slots, cache_dir=cache_dir, progress=progress)

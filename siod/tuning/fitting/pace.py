@@ -1,4 +1,4 @@
-"""Measure what training and judging an image takes on this machine, by a few steps on a few of the user's images."""
+"""Measure the time of training and evaluating an image on this machine, by a few steps on the user's images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MOST_PROCESSES = 8
 
 
 class Timed(NamedTuple):
-    """Seconds for an image to train on, and for one to judge."""
+    """Seconds per image in training, and in evaluation."""
 
     train: float
     judge: float
@@ -138,11 +138,11 @@ def _mean(pool: Executor, experiment: Experiment, data: PreparedData, runs: list
 def _timed(experiment: Experiment, data: PreparedData, run_dir: Path, cache_dir: Path) -> Timed:
     torch.set_num_threads(Placement.of(experiment.compute).threads)
     train(experiment, data, run_dir, cache_dir=cache_dir)
-    told = read_json(run_dir / HISTORY)[-1]
+    metrics = read_json(run_dir / HISTORY)[-1]
     batch = experiment.recipe.batch_size
     trained = _images(data.train_sizes) // batch * batch
-    train_seconds = 1 / told["train/images_per_second"]
-    judging = max(0.0, told[EPOCH_SECONDS] - trained * train_seconds)
+    train_seconds = 1 / metrics["train/images_per_second"]
+    judging = max(0.0, metrics[EPOCH_SECONDS] - trained * train_seconds)
     return Timed(train_seconds, judging / _images(data.val_sizes))
 
 

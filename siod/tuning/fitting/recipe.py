@@ -65,7 +65,7 @@ class Fit:
 
     @property
     def pixels(self) -> int:
-        """Of the input."""
+        """Pixels of the input."""
         return self.input_size[0] * self.input_size[1]
 
 
@@ -111,7 +111,7 @@ def fit(profile: Profile, *, gpu: bool) -> Fit:
 
 
 def choose_size(profile: Profile, *, gpu: bool) -> int:
-    """The smallest longest side at which objects can be told.
+    """The smallest longest side at which objects are large enough to be recognised.
 
     Args:
         profile: Of the data.
@@ -189,7 +189,7 @@ def _small_share(profile: Profile, chosen: tuple[int, int]) -> float:
 
 
 def _batch_size(images: int) -> int:
-    """As many as leave four steps an epoch, a power of two."""
+    """The largest power of two that leaves four steps an epoch."""
     most = SMALL_BATCH if images < SMALL_SET_IMAGES else LARGE_BATCH
     return int(2 ** min(math.log2(most), max(0, math.floor(math.log2(images / 4)))))
 

@@ -132,18 +132,18 @@ def _settings(draft: Draft) -> list[str]:
     spec_m = top_m(draft.detector.spec(), fit.input_size)
     return [
         *_data(draft),
-        *_told(0, f"INPUT = {fit.input_size}", f"height and width in px; {fit.why['input_size']}"),
+        *_with_reason(0, f"INPUT = {fit.input_size}", f"height and width in px; {fit.why['input_size']}"),
         *_detector(draft),
-        *_told(
+        *_with_reason(
             0, f"DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m={spec_m}))", "of the paper's 128 on 128 x 128 positions"
         ),
         "",
         "BASE = Experiment(",
-        *_told(4, f"data=CocoFolder(root=DATA{longest}),", copies),
-        *_told(4, "annotations=Keep(k=1),", kept),
+        *_with_reason(4, f"data=CocoFolder(root=DATA{longest}),", copies),
+        *_with_reason(4, "annotations=Keep(k=1),", kept),
         "    detector=DETECTOR,",
-        *_told(4, f"weights={constructor[0]}(),", constructor[1]),
-        *_told(
+        *_with_reason(4, f"weights={constructor[0]}(),", constructor[1]),
+        *_with_reason(
             4, "", "Images are zoomed, shifted and mirrored; set flip to 0 where a mirror image means something else."
         ),
         "    augmentation=Augmentation(",
@@ -156,12 +156,12 @@ def _settings(draft: Draft) -> list[str]:
         "        saturation=0.2,",
         "    ),",
         "    recipe=Recipe(",
-        *_told(8, f"epochs={fit.epochs},", fit.why["epochs"]),
-        *_told(8, f"batch_size={fit.batch_size},", fit.why["batch_size"]),
-        *_told(8, f"learning_rate={fit.learning_rate:g},", fit.why["learning_rate"]),
+        *_with_reason(8, f"epochs={fit.epochs},", fit.why["epochs"]),
+        *_with_reason(8, f"batch_size={fit.batch_size},", fit.why["batch_size"]),
+        *_with_reason(8, f"learning_rate={fit.learning_rate:g},", fit.why["learning_rate"]),
         "        schedule=OneCycle(),",
         "    ),",
-        *_told(4, "", f"Judged at the scale of training. Not after every epoch: {fit.why['every_epochs']}."),
+        *_with_reason(4, "", f"Judged at the scale of training. Not after every epoch: {fit.why['every_epochs']}."),
         f"    evaluation=Evaluation(input_size=INPUT, every_epochs={fit.every_epochs}),",
         ")",
         "",
@@ -171,7 +171,7 @@ def _settings(draft: Draft) -> list[str]:
 def _data(draft: Draft) -> list[str]:
     if draft.beside is None:
         return [f"DATA = Path({_quoted(str(draft.root))})"]
-    return _told(
+    return _with_reason(
         0, f"DATA = Path(__file__).resolve().parent / {_quoted(draft.beside)}", "move this file and the folder together"
     )
 
@@ -183,7 +183,7 @@ def _detector(draft: Draft) -> list[str]:
     lines = [f"DETECTOR = {detector.name}.with_changes(", "    {"]
     for path, setting in detector.changes.items():
         written = _quoted(setting) if isinstance(setting, str) else str(setting)
-        lines += _told(8, f"{_quoted(path)}: {written},", detector.why.get(path, ""))
+        lines += _with_reason(8, f"{_quoted(path)}: {written},", detector.why.get(path, ""))
     return [*lines, "    }", ")"]
 
 
@@ -205,7 +205,7 @@ def _study(draft: Draft) -> list[str]:
         "    ),",
         '    baseline="base",  # gains are counted from it',
         f"    factors=({listed}),",
-        *_told(4, f"seeds=({seeds}),", draft.fit.why["seeds"]),
+        *_with_reason(4, f"seeds=({seeds}),", draft.fit.why["seeds"]),
         ")",
     ]
 
@@ -223,7 +223,7 @@ def _mining_arm(branch: str) -> list[str]:
     ]
 
 
-def _told(indent: int, code: str, why: str) -> list[str]:
+def _with_reason(indent: int, code: str, why: str) -> list[str]:
     """A line of code with its reason: behind it where there is room, above it otherwise."""
     start = " " * indent
     if not why:

@@ -1,4 +1,4 @@
-"""What a study will cost, before it is started: judged by earlier runs of the same shape.
+"""What a study will cost, before it is started: estimated from earlier runs of the same shape.
 
 Two runs have the same shape when a step of one costs what a step of the other costs: same data, detector,
 batch, precision, evaluation, compute, miners and method; annotation set, seed, epochs, how often they are judged,
@@ -50,7 +50,7 @@ class Measured:
     disk_bytes: float
 
     def seconds(self, experiment: Experiment) -> float:
-        """Of a run of this shape, whatever its number of epochs and however often it is judged."""
+        """Expected seconds of a run of this shape, with any number of epochs and evaluations."""
         epochs, every = total_epochs(experiment), experiment.evaluation.every_epochs
         judged = -(-epochs // every)  # the last one is, whatever its number
         return judged * self.judged_seconds + (epochs - judged) * self.plain_seconds
@@ -114,18 +114,18 @@ def measure_runs(runs_dir: Path) -> dict[str, Measured]:
         runs_dir: Folder of runs.
 
     Returns:
-        By shape; runs whose costs were not recorded, or could not be told, are passed over.
+        By shape; runs whose costs were not recorded are left out.
     """
-    found: dict[str, list[_Told]] = {}
+    found: dict[str, list[_RunCost]] = {}
     for folder in sorted(path.parent for path in (runs_dir / "trials").glob(f"*/{RESULT}")):
-        told = _told(folder)
-        if told is not None:
-            found.setdefault(_shape(read_json(folder / EXPERIMENT)["experiment"]), []).append(told)
+        metrics = _run_cost(folder)
+        if metrics is not None:
+            found.setdefault(_shape(read_json(folder / EXPERIMENT)["experiment"]), []).append(metrics)
     return {shape: _summed_up(runs) for shape, runs in found.items()}
 
 
-class _Told(NamedTuple):
-    """What one finished run says: seconds of its epochs, those that ended in a judgement apart."""
+class _RunCost(NamedTuple):
+    """Cost of one finished run: seconds of epochs with and without evaluation, memory and disk."""
 
     judged: list[float]
     plain: list[float]
@@ -133,18 +133,18 @@ class _Told(NamedTuple):
     disk_bytes: int
 
 
-def _told(folder: Path) -> _Told | None:
+def _run_cost(folder: Path) -> _RunCost | None:
     history = read_json(folder / HISTORY)
-    epochs = [told for told in history if EPOCH_SECONDS in told]
-    peaks = [told[PEAK_MEMORY_MIB] for told in history if PEAK_MEMORY_MIB in told]
-    judged = [told[EPOCH_SECONDS] for told in epochs if JUDGED in told]
+    epochs = [metrics for metrics in history if EPOCH_SECONDS in metrics]
+    peaks = [metrics[PEAK_MEMORY_MIB] for metrics in history if PEAK_MEMORY_MIB in metrics]
+    judged = [metrics[EPOCH_SECONDS] for metrics in epochs if JUDGED in metrics]
     if not judged or not peaks:
         return None
-    plain = [told[EPOCH_SECONDS] for told in epochs if JUDGED not in told]
-    return _Told(judged, plain, max(peaks), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    plain = [metrics[EPOCH_SECONDS] for metrics in epochs if JUDGED not in metrics]
+    return _RunCost(judged, plain, max(peaks), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
 
 
-def _summed_up(runs: Sequence[_Told]) -> Measured:
+def _summed_up(runs: Sequence[_RunCost]) -> Measured:
     judged = statistics.fmean(statistics.fmean(run.judged) for run in runs)
     plain = [statistics.fmean(run.plain) for run in runs if run.plain]
     return Measured(

@@ -50,30 +50,13 @@ def prepare_jobs(
     Raises:
         UserError: The data is missing or refused, or does not fit what an arm does with it.
     """
-    prepared: dict[str, PreparedData] = {}
-    # Seeds share their arm's data.
-    one_of_arm = {trial.arm.name: trial for trial in trials}
-    keys = {name: _data_key(trial) for name, trial in one_of_arm.items()}
-    for trial in one_of_arm.values():
-        key = keys[trial.arm.name]
-        if key not in prepared:
-            prepared[key] = prepare(
-                trial.experiment.data,
-                trial.experiment.annotations,
-                cache_dir,
-                check_images=check_images,
-                progress=progress,
-            )
-        try:
-            refuse_unfit(trial.experiment, prepared[key])
-        except UserError as error:
-            raise UserError(f"{trial.arm.name}: {error}") from error
+    data_of = _prepare_arms(trials, cache_dir, check_images, progress)
     reference = next((trial for trial in trials if trial.arm.name == baseline), trials[0])
-    shown = prepared[keys[reference.arm.name]]
+    shown = data_of[reference.arm.name]
     ids = choose_images(coco.read(shown.val))
     jobs = []
     for trial in trials:
-        data = prepared[keys[trial.arm.name]]
+        data = data_of[trial.arm.name]
         identity = trial.experiment.identity(data.fingerprint)
         jobs.append(
             Job(
@@ -87,6 +70,30 @@ def prepare_jobs(
             )
         )
     return tuple(jobs)
+
+
+def _prepare_arms(
+    trials: Sequence[Trial], cache_dir: Path, check_images: Check, progress: Callable[[int, int], None] | None
+) -> dict[str, PreparedData]:
+    """Prepare the data of each arm, by its name; arms with equal data share it, and so do the seeds of an arm."""
+    prepared: dict[str, PreparedData] = {}
+    data_of = {}
+    for trial in {trial.arm.name: trial for trial in trials}.values():
+        key = _data_key(trial)
+        if key not in prepared:
+            prepared[key] = prepare(
+                trial.experiment.data,
+                trial.experiment.annotations,
+                cache_dir,
+                check_images=check_images,
+                progress=progress,
+            )
+        try:
+            refuse_unfit(trial.experiment, prepared[key])
+        except UserError as error:
+            raise UserError(f"{trial.arm.name}: {error}") from error
+        data_of[trial.arm.name] = prepared[key]
+    return data_of
 
 
 def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:
@@ -135,7 +142,7 @@ def _data_key(trial: Trial) -> str:
 
 
 def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float], None] | None = None) -> None:
-    """Have the initial weights of all jobs ready, so that no two trials wait for the same download or pretraining.
+    """Make the initial weights of all jobs, so that no two trials wait for the same download or pretraining.
 
     Args:
         jobs: What is about to run.
@@ -145,7 +152,7 @@ def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float],
         weights.ensure(job.experiment, job.cache_dir, progress=progress)
 
 
-def forget(jobs: Sequence[Job]) -> None:
+def delete_folders(jobs: Sequence[Job]) -> None:
     """Delete the folders of jobs, so that they train again from the start."""
     for job in jobs:
         if job.run_dir.exists():

@@ -13,11 +13,11 @@ from siod.training.arithmetic import available, refuse_missing
 from siod.training.placement import (
     DEVICE_REMEDY,
     Placement,
+    describe,
+    describe_autoscaled,
     long_on_cpu,
     placed,
     refuse_unplaceable,
-    told,
-    told_growing,
 )
 
 if TYPE_CHECKING:
@@ -98,90 +98,67 @@ def place_trials(trials: Sequence[Trial], nodes: Sequence[Node], *, autoscale: b
     return tuple(replace(trial, experiment=placed(trial.experiment, nodes)) for trial in trials)
 
 
-def concurrency(
-    trials: Sequence[Trial],
-    nodes: Sequence[Node],
-    *,
-    limit: int | None = None,
-    count: int | None = None,
-    autoscale: bool = False,
-) -> int:
-    """How many of these trials may run at once without one waiting for ever for its workers.
-
-    Args:
-        trials: What is to run, placed; the largest decides.
-        nodes: What there is.
-        limit: An upper bound from outside.
-        count: How many are to run, where ``trials`` are only one of each kind; their number if None.
-        autoscale: Whether machines are started as trials ask for them; then the number of trials is the only bound.
-
-    Returns:
-        At least 1, at most the number of trials.
-
-    Raises:
-        UserError: A trial asks for more than there is, however long it waits.
-    """
-    room = len(trials) if count is None else count
-    for trial in trials:
-        if not autoscale:
-            room = min(room, refuse_unplaceable(trial.name, Placement.of(trial.experiment.compute), nodes))
-        elif limit is None and room > 1 and not trial.experiment.compute.in_process():
-            raise UserError(
-                f"--autoscale: {trial.name} has several workers, which wait only so long for their machines; say with "
-                "--max-concurrent how many such trials the cluster can grow to hold"
-            )
-    return max(1, room if limit is None else min(room, limit))
-
-
-def told_placements(
-    trials: Sequence[Trial], slots: int, nodes: Sequence[Node], *, autoscale: bool = False
-) -> tuple[str, ...]:
-    """One line for each kind of trial: how many run at once, what each gets, and what stays idle.
-
-    Args:
-        trials: Placed.
-        slots: Of :func:`concurrency`.
-        nodes: What there is.
-        autoscale: Whether machines are started as trials ask for them.
-
-    Returns:
-        Lines; with several kinds each names its arms.
-    """
-    kinds: dict[Placement, dict[str, None]] = {}
-    for trial in trials:
-        kinds.setdefault(Placement.of(trial.experiment.compute), {})[trial.arm.name] = None
-    lines = []
-    for placement, arms in kinds.items():
-        line = told_growing(placement, slots) if autoscale else told(placement, slots, nodes)
-        lines.append(line if len(kinds) == 1 else f"{', '.join(arms)}: {line}")
-    return tuple(lines)
-
-
 @dataclass(frozen=True)
-class Room:
-    """What there is for the trials of one call.
+class Capacity:
+    """How many trials the machines can hold.
 
     Args:
         nodes: The machines.
-        limit: At most so many trials at once.
-        autoscale: Whether machines are started as trials ask for them.
+        limit: At most so many trials at once, 1 or more; None runs as many as fit.
+        autoscale: Whether machines are started as trials ask for them; then the number of trials is the only bound.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: Sequence[Node]
     limit: int | None = None
     autoscale: bool = False
 
     def slots(self, trials: Sequence[Trial], count: int | None = None) -> int:
-        """How many of some placed trials run at once, as :func:`concurrency`."""
-        return concurrency(trials, self.nodes, limit=self.limit, count=count, autoscale=self.autoscale)
+        """How many trials can run at once without any of them waiting for ever for its workers.
 
-    def told(self, trials: Sequence[Trial], count: int | None = None) -> tuple[str, ...]:
-        """What each kind of them gets and what stays idle, as :func:`told_placements`."""
-        return told_placements(trials, self.slots(trials, count), self.nodes, autoscale=self.autoscale)
+        Args:
+            trials: Placed; the largest decides.
+            count: How many are to run, where ``trials`` are only one of each kind; their number if None.
+
+        Returns:
+            At least 1, at most the number of trials.
+
+        Raises:
+            UserError: A trial asks for more than there is, however long it waits.
+        """
+        slots = len(trials) if count is None else count
+        for trial in trials:
+            if not self.autoscale:
+                fits = refuse_unplaceable(trial.name, Placement.of(trial.experiment.compute), self.nodes)
+                slots = min(slots, fits)
+            elif self.limit is None and slots > 1 and not trial.experiment.compute.in_process():
+                raise UserError(
+                    f"--autoscale: {trial.name} has several workers, which wait only so long for their machines; say "
+                    "with --max-concurrent how many such trials the cluster can grow to hold"
+                )
+        return max(1, slots if self.limit is None else min(slots, self.limit))
+
+    def describe(self, trials: Sequence[Trial], slots: int) -> tuple[str, ...]:
+        """One line for each kind of trial: how many run at once, what each gets, and what stays idle.
+
+        Args:
+            trials: Placed.
+            slots: How many run at once.
+
+        Returns:
+            Lines; with several kinds each names its arms.
+        """
+        kinds: dict[Placement, dict[str, None]] = {}
+        for trial in trials:
+            kinds.setdefault(Placement.of(trial.experiment.compute), {})[trial.arm.name] = None
+        lines = []
+        for placement, arms in kinds.items():
+            line = describe_autoscaled(placement, slots) if self.autoscale else describe(placement, slots, self.nodes)
+            lines.append(line if len(kinds) == 1 else f"{', '.join(arms)}: {line}")
+        return tuple(lines)
 
 
 def refuse_uncomputable(trials: Sequence[Trial], *, here: bool) -> None:
-    """Refuse what the devices cannot compute in before anything is paid for.
+    """Refuse precisions that the devices cannot compute in, before anything is trained.
 
     Args:
         trials: Placed.
@@ -235,14 +212,14 @@ def long_trials_on_cpu(trials: Sequence[Trial]) -> str | None:
 
 
 def confirm_cpu(trials: Sequence[Trial], confirm: Callable[[str], bool] | None) -> None:
-    """Have somebody say yes before trials of COCO's size train on CPU cores.
+    """Ask for confirmation before trials of COCO's size train on CPU cores.
 
     Args:
         trials: Placed.
-        confirm: Asked with what would be done; None where nobody can be asked.
+        confirm: Called with what would be done; None where there is no user to ask.
 
     Raises:
-        UserError: The answer is no, or nobody can be asked.
+        UserError: The answer is no, or there is no user to ask.
     """
     question = long_trials_on_cpu(trials)
     if question is not None and (confirm is None or not confirm(question)):

@@ -1,1 +1,1 @@
-"""One call that runs a study: the driver, what it watches and records."""
+"""Running a study: its configuration, the driver, progress and records."""

@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
-from siod.files import comes_true
+from siod.files import wait_until
 from siod.training.devices import this_machine
 from siod.training.placement import Node
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 # A node that holds a worker's start up longer than that is of no use.
 ANSWER_SECONDS = 120.0
-# Network file systems show new files late, though not long if nobody has asked for the name before.
+# Network file systems show new files late, though not long if the name was not looked up before.
 VISIBLE_SECONDS = 10.0
 # Trials exchange files and small records only; Ray's default would reserve a third of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -66,7 +66,7 @@ def session(
         What each of its machines offers.
 
     Raises:
-        UserError: Nobody listens at the address, or the cluster refuses.
+        UserError: Nothing listens at the address, or the cluster refuses.
     """
     workers = WORKERS | AUTOSCALING if autoscale else WORKERS
     for name, value in (DRIVER | workers if address is not None else DRIVER | workers | ALONE).items():
@@ -87,7 +87,7 @@ def session(
 def machines(
     address: str | None = None, *, verbose: bool = False, autoscale: bool = False
 ) -> Iterator[tuple[Node, ...]]:
-    """Know what there is to place trials on; Ray is not started for that, but a cluster is joined and kept.
+    """Find out which machines there are to place trials on, without starting Ray; a cluster is joined and stays joined.
 
     Joining twice is not only slow: a process that leaves Ray and joins again may be ended by it when a node was lost.
 
@@ -112,13 +112,13 @@ def machines(
 
 
 def refuse_unreachable(address: str) -> None:
-    """Knock at an address; Ray itself would try for minutes.
+    """Check within seconds that something listens at an address; Ray itself would try for minutes.
 
     Args:
         address: ``host:port``, with or without a scheme; words such as ``auto`` are left to Ray.
 
     Raises:
-        UserError: It is no address, or nobody listens there.
+        UserError: It is no address, or nothing listens there.
     """
     if address in {"auto", "local"}:
         return
@@ -166,7 +166,7 @@ def _join(address: str | None, *, variables: dict[str, str], verbose: bool) -> N
 
 
 def refuse_unshared(folders: Sequence[Path]) -> None:
-    """See that all nodes that can hold trials share some folders: each reads what is written here, and is read here.
+    """Check that all nodes that can hold trials share some folders: each reads what is written here, and the reverse.
 
     Args:
         folders: Made if need be. A session on one machine is not asked.
@@ -190,7 +190,7 @@ def refuse_unshared(folders: Sequence[Path]) -> None:
 
 
 def _answer_on(node: dict[str, Any], token: Path) -> ray.ObjectRef[str]:
-    """Have a node look for a file and write another one beside it."""
+    """Start :func:`answer` on a node."""
     strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     remote = ray.remote(num_cpus=0, max_retries=0)(answer)
     reference: ray.ObjectRef[str] = remote.options(scheduling_strategy=strategy).remote(token, node["NodeID"])
@@ -198,11 +198,11 @@ def _answer_on(node: dict[str, Any], token: Path) -> ray.ObjectRef[str]:
 
 
 def answer(token: Path, name: str) -> str:
-    """What a node does that is asked whether it shares a folder.
+    """Runs on a node: look for a file and write another one beside it.
 
     Args:
         token: A file that another node wrote.
-        name: What tells this node's answer from the others'.
+        name: Unique to the node.
 
     Returns:
         The name of the file written beside the token, or a sentence that begins with a space.
@@ -218,18 +218,18 @@ def answer(token: Path, name: str) -> str:
 
 def _check_answer(name: str, reference: ray.ObjectRef[str], folder: Path) -> None:
     try:
-        told = ray.get(reference, timeout=ANSWER_SECONDS)
+        answered = ray.get(reference, timeout=ANSWER_SECONDS)
     except (ray.exceptions.RayError, ImportError) as error:
         reason = " ".join(str(error).split())[-200:]
         raise UserError(f"node {name} cannot run siod ({reason}); install the same version of siod there") from error
-    if not told.startswith(" ") and not _appears(folder / told):
-        told = " writes there, but it does not appear on this machine"
-    if told.startswith(" "):
-        raise UserError(f"{folder}: node {name}{told}; name a folder all nodes share with --runs and --cache")
+    if not answered.startswith(" ") and not _appears(folder / answered):
+        answered = " writes there, but it does not appear on this machine"
+    if answered.startswith(" "):
+        raise UserError(f"{folder}: node {name}{answered}; name a folder all nodes share with --runs and --cache")
 
 
 def _appears(path: Path) -> bool:
-    return comes_true(path.exists, VISIBLE_SECONDS)
+    return wait_until(path.exists, VISIBLE_SECONDS)
 
 
 def _nodes() -> tuple[Node, ...]:

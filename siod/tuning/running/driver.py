@@ -1,4 +1,4 @@
-"""Let Ray Tune carry out jobs, listed beforehand or proposed on the way; `watch` hears of what becomes of them."""
+"""Run jobs with Ray Tune, listed beforehand or proposed by a search; `siod.tuning.running.watch` handles the events."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from siod.training.loop import Stopped
 from siod.training.placement import Placement
 from siod.tuning.running.interrupt import interruptible
 from siod.tuning.running.watch import FAILURE, TRACEBACK, WAITING
-from siod.tuning.searching.search import derived
-from siod.tuning.trials.device_fault import end_process, forget_last_words, is_device_fault
-from siod.tuning.trials.trial import carry_out
+from siod.tuning.searching.search import job_with_changes
+from siod.tuning.trials.device_fault import clear_fault_record, end_process, is_device_fault
+from siod.tuning.trials.trial import train_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from siod.tuning.running.watch import Watch
-    from siod.tuning.searching.search import Campaign
+    from siod.tuning.searching.search import StudySearch
     from siod.tuning.trials.trial import Job
 
 # Workers of a TorchTrainer have their own placement group; the trial itself must hold nothing of it.
@@ -39,7 +39,7 @@ DRIVER_ONLY: dict[str, float] = {"memory": 2**20}
 
 @dataclass(frozen=True)
 class Engine:
-    """How Tune carries out jobs.
+    """How Tune runs jobs.
 
     Args:
         folder: Of the study.
@@ -55,69 +55,66 @@ class Engine:
     verbose: bool = False
 
 
-def carry_out_all(stages: Sequence[Sequence[Job]], watch: Watch, engine: Engine) -> None:
-    """Carry out exactly these jobs, in their order; each stage starts when the one before it has ended.
+def run_jobs(stages: Sequence[Sequence[Job]], watch: Watch, engine: Engine) -> None:
+    """Run exactly these jobs, in their order; each stage starts when the one before it has ended.
 
     Args:
-        stages: Of jobs.
-        watch: Hears of every event.
-        engine: How.
+        stages: Of jobs; those after a stop or an abort are left out.
+        watch: Receives every event.
+        engine: How to run them.
     """
     for jobs in stages:
-        if jobs and not watch.stopping and not watch.doom:
-            _carry_out_listed(jobs, watch, engine)
+        if jobs and not watch.ending:
+            _run_stage(jobs, watch, engine)
 
 
-def _carry_out_listed(jobs: Sequence[Job], watch: Watch, engine: Engine) -> None:
-    places = [watch.add(job) for job in jobs]
-    known = dict(zip(places, jobs, strict=True))
+def _run_stage(stage: Sequence[Job], watch: Watch, engine: Engine) -> None:
+    jobs = {watch.add(job): job for job in stage}
     trainable = tune.with_resources(
-        tune.with_parameters(_listed_trial, jobs=known, study=engine.folder),
-        lambda config: _resources(known[config["index"]]),
+        tune.with_parameters(_listed_trial, jobs=jobs, study=engine.folder),
+        lambda config: _resources(jobs[config["index"]]),
     )
-    left = iter(places)
-
-    def ask() -> dict[str, Any] | None:
-        index = next(left, None)
-        return None if index is None else {"index": index}
-
-    _fit(trainable, ask, watch, engine)
+    _fit(trainable, ({"index": index} for index in jobs), watch, engine)
 
 
-def carry_out_campaign(campaign: Campaign, propose: Callable[[], Job | None], watch: Watch, engine: Engine) -> None:
-    """Carry out what a search proposes, until it proposes nothing.
+def run_proposals(search: StudySearch, watch: Watch, engine: Engine) -> None:
+    """Run what a search proposes, until it proposes nothing more; nothing after a stop or an abort.
 
     Args:
-        campaign: The search.
-        propose: Its next job that has to be trained; None at the end.
-        watch: Hears of every event.
-        engine: How.
+        search: Proposes jobs; those that have a result already are reused.
+        watch: Receives every event.
+        engine: How to run them.
     """
-    bases = {name: arm.base for name, arm in campaign.arms.items()}
+    if watch.ending:
+        return
+    bases = {name: arm.base for name, arm in search.arms.items()}
     trainable = tune.with_resources(
         tune.with_parameters(_proposed_trial, bases=bases, study=engine.folder),
         lambda config: _resources(bases[config["arm"]]),
     )
+    configs = (
+        {
+            "index": watch.add(job),
+            "arm": job.arm,
+            "number": job.number,
+            "changes": json.dumps(search.changes_of(job)),
+        }
+        for job in iter(search.ask, None)
+        if not watch.reuse(job)
+    )
+    _fit(trainable, configs, watch, engine)
 
-    def ask() -> dict[str, Any] | None:
-        job = propose()
-        if job is None:
-            return None
-        changes = json.dumps(campaign.changes_of(job))
-        return {"index": watch.add(job), "arm": job.arm, "number": job.number, "changes": changes}
 
-    _fit(trainable, ask, watch, engine)
-
-
-def _fit(trainable: Any, ask: Callable[[], dict[str, Any] | None], watch: Watch, engine: Engine) -> None:
+def _fit(trainable: Any, configs: Iterator[dict[str, Any]], watch: Watch, engine: Engine) -> None:
+    """Run one trial of Tune for each config."""
     if not engine.verbose:
         # Its warnings repeat, at length, what the board and the records say.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     shutil.rmtree(engine.folder / "tune", ignore_errors=True)
     config = tune.TuneConfig(
         max_concurrent_trials=engine.slots,
-        num_samples=-1,  # until nothing more is asked for
-        search_alg=_Asker(ask, watch),
+        num_samples=-1,  # until there is no further config
+        search_alg=_ConfigSearcher(configs, watch),
         reuse_actors=True,  # the next trial finds torch imported
         trial_name_creator=lambda trial: watch.job(trial).name,
         trial_dirname_creator=lambda trial: f"{trial.config['index']:04d}",
@@ -127,7 +124,7 @@ def _fit(trainable: Any, ask: Callable[[], dict[str, Any] | None], watch: Watch,
         storage_path=str(engine.folder),
         verbose=0,
         callbacks=[watch],
-        stop=_Doomed(watch),
+        stop=_AbortStopper(watch),
         failure_config=tune.FailureConfig(max_failures=engine.max_failures),
     )
     tuner = tune.Tuner(trainable, param_space={}, tune_config=config, run_config=run_config)
@@ -155,11 +152,11 @@ def _listed_trial(config: dict[str, Any], jobs: dict[int, Job], study: Path) -> 
 
 
 def _proposed_trial(config: dict[str, Any], bases: dict[str, Job], study: Path) -> None:
-    _trial(derived(bases[config["arm"]], json.loads(config["changes"]), config["number"]), study)
+    _trial(job_with_changes(bases[config["arm"]], json.loads(config["changes"]), config["number"]), study)
 
 
 def _trial(job: Job, study: Path) -> None:
-    """What Tune runs in a process of its own.
+    """Train one job; runs in a process of Tune.
 
     An error is reported, not raised: training again would meet it again. Tune restarts only what died, as a process
     does here whose GPU is lost to it (:mod:`siod.tuning.trials.device_fault`).
@@ -171,9 +168,9 @@ def _trial(job: Job, study: Path) -> None:
     """
     # Ray Train workers report by themselves (see siod.training.worker).
     listener = _report if job.experiment.compute.in_process() else None
-    forget_last_words(job.run_dir)
+    clear_fault_record(job.run_dir)
     try:
-        carry_out(job, listener, wait=_waiting(study))
+        train_job(job, listener, wait=_waiting(study))
     except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to this trial alone)
         if is_device_fault(error):
             end_process(error, job.run_dir)
@@ -186,14 +183,14 @@ def _trial(job: Job, study: Path) -> None:
 
 
 def _waiting(study: Path) -> Callable[[], None]:
-    """What a trial does every second while it waits: say so once, and end with its study.
+    """Make what a trial calls every second while it waits for its folder: report it once, and end with its study.
 
-    A stop is not asked for in the folder of the trial, where whoever trains there would take it for his.
+    The stop is looked for in the study's folder: one in the trial's would stop the process that trains there.
     """
-    untold = iter((True,))
+    unreported = iter((True,))
 
     def wait() -> None:
-        if next(untold, False):
+        if next(unreported, False):
             tune.report({WAITING: True})
         if stop_requested(study):
             raise Stopped(f"{study}: stopped as requested; run again to continue")
@@ -210,47 +207,46 @@ def _sentence(error: Exception) -> str:
     return words if isinstance(error, UserError | RunError) else f"{type(error).__name__}: {words}"
 
 
-class _Asker(Searcher):
-    """Hands Tune the settings of one trial after the other."""
+class _ConfigSearcher(Searcher):
+    """Gives Tune the config of one trial after the other."""
 
-    def __init__(self, ask: Callable[[], dict[str, Any] | None], watch: Watch) -> None:
+    def __init__(self, configs: Iterator[dict[str, Any]], watch: Watch) -> None:
         super().__init__()
-        self.ask, self.watch = ask, watch
+        self.configs, self.watch = configs, watch
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial, or that there is none."""
+        """The next trial's config, or that there is none."""
         del trial_id
-        settings = None if self.watch.stopping else self.ask()
-        return Searcher.FINISHED if settings is None else settings
+        return Searcher.FINISHED if self.watch.stopping else next(self.configs, Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002  (Tune's signature)
-        """The watch hears of it."""
+        """Nothing: the watch handles it."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a study continues from its trials' folders, a search from its database."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Likewise."""
+        """Nothing, as :meth:`save`."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as :meth:`save`."""
         return {}
 
 
-class _Doomed(tune.Stopper):
-    """Ends a study whose trials all fail alike."""
+class _AbortStopper(tune.Stopper):
+    """Stops all trials of a study that is aborted."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """A single trial ends by itself."""
+        """False: a single trial ends by itself."""
         del trial_id, result
         return False
 
     def stop_all(self) -> bool:
-        """Whether it has come to that."""
-        return bool(self.watch.doom)
+        """True when the study should stop early."""
+        return bool(self.watch.board.abort_reason)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune stores it to restore a run."""

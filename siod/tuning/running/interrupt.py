@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def interruptible(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
-    """Decide what Ctrl-C does while the context lasts; elsewhere than in the main thread nothing is changed.
+    """Set what Ctrl-C does while the context lasts; outside the main thread nothing changes.
 
     Args:
         first: Called at the first Ctrl-C, in a thread of its own: the main thread may be in the middle of a print,

@@ -1,4 +1,4 @@
-"""One driver for a study: a lock that the system frees when its process ends in any way."""
+"""The lock of a study: one process drives it; the system frees the lock when that process ends in any way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = ".lock"
-# Somebody who asks for the status holds the lock for an instant.
-PATIENCE_SECONDS = 1.0
+# ``siod study status`` holds the lock for an instant.
+LOCK_TIMEOUT_SECONDS = 1.0
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other drivers away from a study for as long as the context lasts.
+def study_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a study for as long as the context lasts.
 
     Args:
         folder: Of the study; made if it is not there.
@@ -33,14 +33,14 @@ def alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder of runs") from error
     try:
-        with FileLock(folder / LOCK, timeout=PATIENCE_SECONDS):
+        with FileLock(folder / LOCK, timeout=LOCK_TIMEOUT_SECONDS):
             yield
     except Timeout as error:
         raise UserError(f"{folder}: another process is running this study; wait for it or stop it") from error
 
 
 def abandoned(folder: Path) -> bool:
-    """Whether the study was run from here and nobody runs it now.
+    """True when the study was run from here and no process holds its lock now.
 
     Args:
         folder: Of the study. Where it does not exist, as on another machine, nothing can be said: False.

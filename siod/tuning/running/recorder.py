@@ -92,7 +92,7 @@ class Recorder:
         self._later(job.name, lambda: self._complete(job, metrics))
 
     def reuse(self, job: Job, metrics: Mapping[str, float]) -> None:
-        """A trial was trained before; it is written down unless this study has it already."""
+        """A trial was trained before; record it unless this study has it already."""
         if (job.arm, job.place, job.identity) not in self._known:
             self.finish(job, metrics)
 
@@ -114,7 +114,7 @@ class Recorder:
     def _attempt(self, name: str, write: Callable[[], object]) -> None:
         try:
             write()
-        except Exception as error:  # noqa: BLE001  (the trials must not suffer from it; told when the study ends)
+        except Exception as error:  # noqa: BLE001  (the trials must not suffer from it; reported when the study ends)
             self.unrecorded[name] = " ".join(str(error).split()) or type(error).__name__
 
     def _close(self) -> None:
@@ -140,9 +140,9 @@ class Recorder:
     def _complete(self, job: Job, metrics: Mapping[str, float]) -> None:
         log = self._log(job)
         recorded = log.epochs()
-        for epoch, told in enumerate(read_json(job.run_dir / results.HISTORY), start=1):
+        for epoch, values in enumerate(read_json(job.run_dir / results.HISTORY), start=1):
             if epoch not in recorded:
-                log.log_epoch(epoch, told)
+                log.log_epoch(epoch, values)
         self._log_files(log, job)
         log.finish("finished", metrics=metrics)
         self.unrecorded.pop(job.name, None)
@@ -179,7 +179,7 @@ def header_of(study: Study, command: str) -> StudyHeader:
         ArmRecord(
             name=arm.name,
             label=arm.title,
-            note=_noted(arm, beside.get(arm.name, ())),
+            note=_note_of(arm, beside.get(arm.name, ())),
             changes=plain["changes"],
             group=arm.group,
             published=arm.published,
@@ -202,7 +202,7 @@ def header_of(study: Study, command: str) -> StudyHeader:
     )
 
 
-def _noted(arm: Arm, beside: Sequence[str]) -> str:
+def _note_of(arm: Arm, beside: Sequence[str]) -> str:
     also = f"confounded: it also changes {', '.join(beside)}" if beside else ""
     return "; ".join(filter(None, (arm.note, also)))
 

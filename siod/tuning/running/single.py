@@ -15,12 +15,12 @@ from siod.training.phases import total_epochs
 from siod.training.placement import Placement, refuse_unplaceable
 from siod.training.run_lock import HOLDER, LOCK
 from siod.tuning.planning.jobs import ensure_weights, prepare_jobs
-from siod.tuning.planning.plan import Trial, confirm_cpu, place_trials, refuse_uncomputable, told_placements
+from siod.tuning.planning.plan import Capacity, Trial, confirm_cpu, place_trials, refuse_uncomputable
 from siod.tuning.showing.board import Board
-from siod.tuning.showing.progress import shown
+from siod.tuning.showing.progress import live_display
 from siod.tuning.study import Arm
-from siod.tuning.trials.epochs import followed
-from siod.tuning.trials.trial import Job, carry_out
+from siod.tuning.trials.epochs import follow_epochs
+from siod.tuning.trials.trial import Job, train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +57,7 @@ def train_one(
         check_images: What to do with images that do not decode.
         progress: Whether to show it.
         autoscale: Whether the cluster starts machines as workers ask for them.
-        confirm: Asked before an experiment of COCO's size trains on CPU cores; None where nobody can be asked.
+        confirm: Asked before an experiment of COCO's size trains on CPU cores; None where there is no user to ask.
 
     Returns:
         The folder of the run and its final metrics.
@@ -74,15 +74,15 @@ def train_one(
         if out is None or results.read_result(out) is None:
             confirm_cpu([trial], confirm)
         board = Board.of("train", {trial.name: total_epochs(experiment)})
-        stack.enter_context(shown(board) if progress else nullcontext())
-        board.doing("preparing the data")
+        stack.enter_context(live_display(board) if progress else nullcontext())
+        board.set_activity("preparing the data")
         (job,) = prepare_jobs(
             [trial],
             runs_dir=runs_dir,
             cache_dir=cache_dir,
             baseline=name,
             check_images=check_images,
-            progress=lambda done, images: board.working("preparing the data", done, images),
+            progress=lambda done, images: board.set_progress("preparing the data", done, images),
         )
         if out is not None:
             job = replace(job, run_dir=out)
@@ -90,14 +90,14 @@ def train_one(
             if not autoscale:
                 _refuse_unplaceable(trial, nodes)
             refuse_uncomputable([trial], here=address is None or experiment.compute.in_process())
-            board.place(told_placements([trial], 1, nodes, autoscale=autoscale))
+            board.set_placements(Capacity(nodes, autoscale=autoscale).describe([trial], 1))
         return job.run_dir, _train(job, board, address, autoscale=autoscale)
 
 
 def _machines(
     experiment: Experiment, address: str | None, *, autoscale: bool
 ) -> AbstractContextManager[tuple[Node, ...]]:
-    """What there is: Ray, loaded only where it is needed, is asked by experiments with its workers alone."""
+    """The machines: those of the cluster for Ray Train workers, otherwise this one, without loading Ray."""
     if experiment.compute.in_process():
         return nullcontext((this_machine(),))
     from siod.tuning.running.cluster import machines  # noqa: PLC0415
@@ -113,26 +113,28 @@ def _refuse_unplaceable(trial: Trial, nodes: Sequence[Node]) -> None:
 
 
 def _train(job: Job, board: Board, address: str | None, *, autoscale: bool) -> dict[str, float]:
-    def hear(epoch: int, metrics: Mapping[str, float]) -> None:
+    def show_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         board.epoch(job.name, epoch, metrics)
 
     if job.result() is not None:
-        metrics = carry_out(job)
+        metrics = train_job(job)
         board.finish(job.name, metrics, state="reused")
         return metrics
     with ExitStack() as stack:
-        listener: EpochListener = hear
+        listener: EpochListener = show_epoch
         if not job.experiment.compute.in_process():
             from siod.tuning.running.cluster import session  # noqa: PLC0415
 
-            board.doing("starting Ray")
+            board.set_activity("starting Ray")
             stack.enter_context(session(address, autoscale=autoscale))
-            listener = stack.enter_context(followed(job.run_dir / f".epochs.{os.getpid()}", hear))
-        board.doing("preparing the initial weights")
-        ensure_weights([job], progress=lambda epoch, epochs, _: board.doing(f"pretraining: epoch {epoch}/{epochs}"))
-        board.doing("")
+            listener = stack.enter_context(follow_epochs(job.run_dir / f".epochs.{os.getpid()}", show_epoch))
+        board.set_activity("preparing the initial weights")
+        ensure_weights(
+            [job], progress=lambda epoch, epochs, _: board.set_activity(f"pretraining: epoch {epoch}/{epochs}")
+        )
+        board.set_activity("")
         board.begin(job.name)
-        metrics = carry_out(job, listener)
+        metrics = train_job(job, listener)
     board.finish(job.name, metrics)
     return metrics
 

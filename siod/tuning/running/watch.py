@@ -1,4 +1,4 @@
-"""Tell board, recorder and search what Ray Tune tells, in the process that started the study."""
+"""The callback of Ray Tune, in the process that started the study: shows and records each event, feeds the search."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from siod.training.context import request_stop
-from siod.training.results import result_seen
-from siod.tuning.trials.device_fault import last_words
+from siod.training.results import wait_for_result
+from siod.training.run import warn_if_changed
+from siod.tuning.trials.device_fault import read_fault_record
+from siod.tuning.trials.trial import complete_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
     from siod.tuning.running.recorder import Recorder
-    from siod.tuning.searching.search import Campaign
+    from siod.tuning.searching.search import StudySearch
     from siod.tuning.showing.board import Board
     from siod.tuning.trials.trial import Job
 
@@ -32,24 +34,23 @@ NOT_IMPORTED = re.compile(r"^(?:ModuleNotFoundError|ImportError): .+$", re.MULTI
 
 
 class Watch(tune.Callback):
-    """Tells board, recorder and search what Tune tells, in the process that started the study.
+    """Passes Tune's events on to board, recorder and search, in the process that started the study.
 
     Statuses are set here and not by the trials: a trial that is killed cannot say so.
 
     Args:
         board: Shows the trials.
-        recorder: Writes them down.
-        campaign: The search, if this is one.
+        recorder: Records them.
+        search: The search that proposes them; None when they are listed beforehand.
     """
 
-    def __init__(self, board: Board, recorder: Recorder, campaign: Campaign | None = None) -> None:
-        self.board, self.recorder, self.campaign = board, recorder, campaign
+    def __init__(self, board: Board, recorder: Recorder, search: StudySearch | None = None) -> None:
+        self.board, self.recorder, self.search = board, recorder, search
         self.jobs: list[Job] = []
         self.failures: dict[str, tuple[str, str]] = {}
         self.open: set[str] = set()
         self.pruned: set[str] = set()
         self.waiting: set[str] = set()
-        self.doom = ""
         self.stopping = False
         self._alike: list[str] = []
 
@@ -58,32 +59,50 @@ class Watch(tune.Callback):
         return {}
 
     def add(self, job: Job) -> int:
-        """Take in a job; returns its place."""
+        """Add a job; returns its index."""
         self.jobs.append(job)
         self.open.add(job.name)
         return len(self.jobs) - 1
 
+    @property
+    def ending(self) -> bool:
+        """True when no further trial should start: a stop was requested, or the study is aborted."""
+        return self.stopping or bool(self.board.abort_reason)
+
+    def reuse(self, job: Job) -> bool:
+        """Show and record a job that was trained before; returns False when it has no result."""
+        metrics = job.result()
+        if metrics is None:
+            return False
+        complete_folder(job)
+        warn_if_changed(job.run_dir, job.experiment)
+        self.recorder.reuse(job, metrics)
+        self.board.finish(job.name, metrics, state="reused")
+        if (search := self._search_of(job)) is not None:
+            search.finish(job, metrics)
+        return True
+
     def stop(self) -> None:
         """Let every running trial end after its epoch, and start no other."""
         self.stopping = True
-        self.board.doing("stopping after the running epochs; Ctrl-C again stops at once")
+        self.board.set_activity("stopping after the running epochs; Ctrl-C again stops at once")
         for job in self._training():
             request_stop(job.run_dir)
 
     def _training(self) -> list[Job]:
-        """Those that run and do not wait for another process: a stop in its folder would be that one's."""
+        """Running jobs, without those that wait for another process: a stop in their folder would stop that one."""
         return [job for job in self._running() if job.name not in self.waiting]
 
     def _running(self) -> list[Job]:
         return [job for job in self.jobs if job.name in self.open and self.board.rows[job.name].state == "running"]
 
     def job(self, trial: TuneTrial) -> Job:
-        """What a trial of Tune carries out."""
+        """The job that a trial of Tune trains."""
         index: int = trial.config["index"]
         return self.jobs[index]
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial has a process, for the first time or after its death."""
+        """The trial has a process, the first or one after a crash."""
         del iteration, trials, info
         self.board.begin(self.job(trial).name)
         self.recorder.begin(self.job(trial))
@@ -103,14 +122,14 @@ class Watch(tune.Callback):
             self.waiting.discard(job.name)
             self.board.epoch(job.name, result["epoch"], result["metrics"])
             self.recorder.epoch(job, result["epoch"], result["metrics"])
-            self._judge(job, result["epoch"], result["metrics"])
+            self._prune_or_stop(job, result["epoch"], result["metrics"])
 
-    def _search_of(self, job: Job) -> Campaign | None:
+    def _search_of(self, job: Job) -> StudySearch | None:
         """The search that proposed a job; a teacher belongs to none."""
-        return None if job.number is None else self.campaign
+        return None if job.number is None else self.search
 
-    def _judge(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Ask a trial that is not worth its time to end; it does so by itself and lets go of its workers."""
+    def _prune_or_stop(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Request that a trial ends after its epoch, if the search prunes it or the study stops."""
         search = self._search_of(job)
         if search is not None and job.name not in self.pruned and search.epoch(job, epoch, metrics):
             self.pruned.add(job.name)
@@ -124,28 +143,28 @@ class Watch(tune.Callback):
         job = self.job(trial)
         metrics = job.result()
         if metrics is None and not self._ended_early(job):
-            metrics = result_seen(job.run_dir)
+            metrics = wait_for_result(job.run_dir)
         if metrics is not None:
             self._finished(job, metrics)
         elif job.name in self.pruned:
             self._pruned(job)
-        elif self.stopping or self.doom:
-            return  # it was told to end, and will go on next time
+        elif self.ending:
+            return  # it ended early, and continues next time
         elif job.name in self.failures:
             self._failed(job, *self.failures[job.name])
         else:
             self._failed(job, f"{job.run_dir}: no result here; put the folder of runs on storage all nodes share", "")
 
     def _ended_early(self, job: Job) -> bool:
-        return self.stopping or bool(self.doom) or job.name in self.pruned or job.name in self.failures
+        return self.ending or job.name in self.pruned or job.name in self.failures
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The trial's process died once too often."""
+        """The trial's process died more often than ``max_failures`` allows."""
         del iteration, trials, info
         path = trial.error_file
         text = Path(path).read_text() if path and Path(path).exists() else ""
         job = self.job(trial)
-        fault = last_words(job.run_dir)
+        fault = read_fault_record(job.run_dir)
         if fault is None:
             self._failed(job, why_it_died(text, Path.cwd()), text)
         else:
@@ -160,12 +179,12 @@ class Watch(tune.Callback):
             search.finish(job, metrics)
 
     def _pruned(self, job: Job) -> None:
-        assert self.campaign is not None  # noqa: S101  (only a search prunes)
         self.open.discard(job.name)
         self._alike.clear()
         self.board.prune(job.name)
         self.recorder.prune(job)
-        self.campaign.prune(job)
+        if (search := self._search_of(job)) is not None:
+            search.prune(job)
 
     def _failed(self, job: Job, sentence: str, trace: str) -> None:
         self.open.discard(job.name)
@@ -176,17 +195,17 @@ class Watch(tune.Callback):
         cause = re.sub(r"\d+", "#", sentence.replace(str(job.run_dir), ""))
         self._alike = [*(self._alike if cause in self._alike else ()), cause]
         if len(self._alike) >= MOST_FAILURES_ALIKE:
-            self.doom = f"{len(self._alike)} trials in a row failed alike: {sentence}"
+            self.board.abort_reason = f"{len(self._alike)} trials in a row failed alike: {sentence}"
 
     def interrupted(self) -> None:
-        """Tune has stopped: whatever is still running was interrupted."""
+        """Mark what still runs as interrupted, after Tune has stopped."""
         for job in self._running():
             self.recorder.interrupt(job)
         self.board.interrupt()
 
 
 def why_it_died(text: str, folder: Path) -> str:
-    """Why the process of a trial ended, as far as what Ray wrote tells.
+    """Find out from Ray's error why the process of a trial died.
 
     Args:
         text: Of Ray's error.

@@ -1,6 +1,6 @@
-"""What a search has come to: the best settings of each arm, what mattered, and what is left (knows Optuna).
+"""Results of a search: the best settings of each arm, their importance, and the trials left (knows Optuna).
 
-Reads the database that :mod:`siod.tuning.searching.search` writes; nothing is asked for or changed.
+Reads the database that :mod:`siod.tuning.searching.search` writes; nothing is proposed or changed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def tuned(study: Study, best: Mapping[str, Best]) -> Study:
         arm.model_copy(
             update={
                 "changes": {**arm.changes, **best[arm.name].changes},
-                "note": "; ".join(filter(None, (arm.note, _told(best[arm.name].changes)))),
+                "note": "; ".join(filter(None, (arm.note, _settings_text(best[arm.name].changes)))),
             }
         )
         if arm.name in best
@@ -122,7 +122,7 @@ def tuned(study: Study, best: Mapping[str, Best]) -> Study:
     return study.model_copy(update={"arms": arms, "space": {}, "search": None})
 
 
-def _told(changes: Mapping[str, Any]) -> str:
+def _settings_text(changes: Mapping[str, Any]) -> str:
     settings = ", ".join(
         f"{path} {value:.3g}" if isinstance(value, float) else f"{path} {value}" for path, value in changes.items()
     )

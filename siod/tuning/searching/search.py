@@ -39,7 +39,7 @@ REDUCTION = 3
 
 
 @dataclass
-class Searched:
+class ArmSearch:
     """An arm in a search: its part of the space, and a job at its own settings.
 
     Args:
@@ -60,7 +60,7 @@ class Searched:
     sampler: Callable[[int], optuna.samplers.BaseSampler]
 
     def gpu_hours(self) -> float:
-        """What its ended trials have used."""
+        """GPU-hours that its ended trials have used."""
         return sum(float(trial.user_attrs.get(GPU_HOURS, 0.0)) for trial in self.study.get_trials(deepcopy=False))
 
     def ask(self) -> optuna.Trial:
@@ -69,42 +69,44 @@ class Searched:
         return self.study.ask()
 
     def resume(self) -> optuna.Trial:
-        """Take up a trial that has not ended."""
+        """Continue a trial of an earlier process that has not ended."""
         frozen = self.unfinished.pop(0)
         self.study.sampler = self.sampler(frozen.number)
         # The only way to a trial that was begun by a process that is gone.
         return optuna.Trial(self.study, frozen._trial_id)  # noqa: SLF001
 
     def asked(self) -> int:
-        """How many trials were asked for, waiting ones left out."""
+        """Number of trials asked for so far, without those still enqueued."""
         return sum(trial.state != TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
 
 
 @dataclass
-class Campaign:
+class StudySearch:
     """All searches of a study.
 
     Args:
         study: Has a space.
         arms: By name, those with something to tune.
         clock: Seconds that never run backwards.
+        exhausted: True once :meth:`ask` returned None because all budgets are spent.
     """
 
     study: Study
-    arms: dict[str, Searched]
+    arms: dict[str, ArmSearch]
     clock: Callable[[], float] = time.monotonic
     _trials: dict[str, optuna.Trial] = field(default_factory=dict)
     _open: dict[str, str] = field(default_factory=dict)
-    _twins: dict[str, list[Job]] = field(default_factory=dict)
+    _duplicates: dict[str, list[Job]] = field(default_factory=dict)
     _asked_at: dict[str, float] = field(default_factory=dict)
     _began: float = 0.0
+    exhausted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self._began = self.clock()
 
     @classmethod
-    def open(cls, study: Study, bases: Mapping[str, Job], folder: Path) -> Campaign:
+    def open(cls, study: Study, bases: Mapping[str, Job], folder: Path) -> StudySearch:
         """Open or create the searches.
 
         Args:
@@ -122,16 +124,16 @@ class Campaign:
         for index, (name, base) in enumerate(bases.items()):
             space = applicable(study.space, base.experiment)
             if space:
-                arms[name] = _open_arm(f"{study.name}/{name}", search, base, space, storage, index)
+                arms[name] = _open_arm(f"{study.name}/{name}", search, base, space=space, storage=storage, index=index)
         return cls(study, arms)
 
     def may_ask(self, name: str) -> bool:
-        """Whether ``arm/number`` is or can be one of its trials."""
+        """True when ``arm/number`` is a trial of the search or may become one."""
         arm, _, number = name.rpartition("/")
         return arm in self.arms and int(number) < max(self.arms[arm].budget, self.arms[arm].asked())
 
     def is_left(self) -> bool:
-        """Whether anything is left to train."""
+        """True when trials are left to train within the budgets."""
         return any(arm.unfinished or (arm.asked() < arm.budget and not self._spent(arm)) for arm in self.arms.values())
 
     def teachers(self) -> tuple[Job, ...]:
@@ -153,36 +155,37 @@ class Campaign:
 
         What is proposed while it is being trained already is not trained twice: it ends as the other does.
         """
-        while (job := self._proposed()) is not None:
-            twin = next((name for name, identity in self._open.items() if identity == job.identity), None)
-            if twin is None:
+        while (job := self._next_job()) is not None:
+            original = next((name for name, identity in self._open.items() if identity == job.identity), None)
+            if original is None:
                 self._open[job.name] = job.identity
                 return job
-            self._twins.setdefault(twin, []).append(job)
+            self._duplicates.setdefault(original, []).append(job)
+        self.exhausted = True
         return None
 
-    def _proposed(self) -> Job | None:
-        for searched in self.arms.values():
-            if searched.unfinished:
-                return self._job(searched, searched.resume())
+    def _next_job(self) -> Job | None:
+        for arm in self.arms.values():
+            if arm.unfinished:
+                return self._job(arm, arm.resume())
         hours = search_of(self.study).hours
         if hours is not None and self.clock() - self._began > hours * SECONDS_PER_HOUR:
             return None
-        left = [(searched.asked(), name) for name, searched in self.arms.items() if not self._spent(searched)]
+        left = [(arm.asked(), name) for name, arm in self.arms.items() if not self._spent(arm)]
         open_arms = [(asked, name) for asked, name in left if asked < self.arms[name].budget]
         if not open_arms:
             return None
-        searched = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
-        return self._job(searched, searched.ask())
+        arm = self.arms[min(open_arms, key=lambda entry: entry[0])[1]]
+        return self._job(arm, arm.ask())
 
-    def _spent(self, searched: Searched) -> bool:
+    def _spent(self, arm: ArmSearch) -> bool:
         limit = search_of(self.study).gpu_hours
-        return limit is not None and searched.gpu_hours() >= limit
+        return limit is not None and arm.gpu_hours() >= limit
 
-    def _job(self, searched: Searched, trial: optuna.Trial) -> Job:
-        changes = {path: _suggest(trial, path, distribution) for path, distribution in searched.space.items()}
+    def _job(self, arm: ArmSearch, trial: optuna.Trial) -> Job:
+        changes = {path: _suggest(trial, path, distribution) for path, distribution in arm.space.items()}
         trial.set_user_attr(CHANGES, changes)
-        job = derived(searched.base, changes, trial.number)
+        job = job_with_changes(arm.base, changes, trial.number)
         self._trials[job.name] = trial
         self._asked_at[job.name] = self.clock()
         return job
@@ -193,18 +196,18 @@ class Campaign:
         return changes
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Hear of an epoch; whether the trial should end after the present one."""
+        """Report the metrics of an epoch to the pruner; True when the trial should end after it."""
         search, trial = search_of(self.study), self._trials[job.name]
         value = metrics.get(self.study.objective)
-        # A trial that continues tells its last epoch again; there is no public view of what it told before.
-        told = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
-        if search.pruner == "none" or value is None or epoch in told:
+        # A trial that continues reports its last epoch again; there is no public view of what it reported before.
+        reported = trial._cached_frozen_trial.intermediate_values  # noqa: SLF001
+        if search.pruner == "none" or value is None or epoch in reported:
             return False
         trial.report(value, epoch)
         return epoch >= search.grace_epochs and trial.should_prune()
 
     def finish(self, job: Job, metrics: Mapping[str, float]) -> None:
-        """A trial has its result; one whose cost could not be told (see :mod:`siod.training.cost`) is not scored."""
+        """Report a trial's result; without a measured cost (:mod:`siod.training.cost`) it counts as failed."""
         cost = search_of(self.study).cost
         values = [metrics.get(name) for name in (self.study.objective, *([] if cost is None else [f"cost/{cost}"]))]
         known = [value for value in values if value is not None]
@@ -214,11 +217,11 @@ class Campaign:
             self.fail(job)
 
     def prune(self, job: Job) -> None:
-        """A trial was ended early."""
+        """Report that a trial was pruned."""
         self._tell(job, None, TrialState.PRUNED)
 
     def fail(self, job: Job) -> None:
-        """A trial failed; it counts against the budget and is never scored."""
+        """Report that a trial failed; it counts against the budget and has no score."""
         self._tell(job, None, TrialState.FAIL)
 
     def _tell(self, job: Job, values: list[float] | None, state: TrialState) -> None:
@@ -226,17 +229,17 @@ class Campaign:
         placement = Placement.of(job.experiment.compute)
         hours = (self.clock() - self._asked_at[job.name]) / SECONDS_PER_HOUR
         self._trials[job.name].set_user_attr(GPU_HOURS, hours * placement.workers * placement.gpus)
-        for each in (job, *self._twins.pop(job.name, ())):
+        for each in (job, *self._duplicates.pop(job.name, ())):
             self.arms[each.arm].study.tell(self._trials.pop(each.name), values, state=state)
 
 
-def searched(study: Study) -> Study:
+def as_search_study(study: Study) -> Study:
     """The search as a study of its own, in which a trial's number stands in place of its seed."""
     numbers = tuple(range(search_of(study).trials))
     return study.model_copy(update={"name": f"{study.name}.search", "seeds": numbers, "space": {}, "search": None})
 
 
-def derived(base: Job, changes: Mapping[str, Any], number: int) -> Job:
+def job_with_changes(base: Job, changes: Mapping[str, Any], number: int) -> Job:
     """A job with other settings, on the same data.
 
     Args:
@@ -256,10 +259,10 @@ def database_url(study: Study, folder: Path) -> str:
 
 
 def search_of(study: Study) -> Search:
-    """How a study is searched.
+    """The search settings of a study.
 
     Raises:
-        UserError: It is not.
+        UserError: The study has no search.
     """
     if study.search is None:
         raise UserError(f"study {study.name!r} has no search; set search and space")
@@ -267,7 +270,7 @@ def search_of(study: Study) -> Search:
 
 
 def storage_of(url: str) -> optuna.storages.BaseStorage:
-    """Open the database of a search, and quieten Optuna.
+    """Open the database of a search, and silence Optuna's log.
 
     Raises:
         UserError: It cannot be opened.
@@ -280,14 +283,15 @@ def storage_of(url: str) -> optuna.storages.BaseStorage:
         raise UserError(f"search.storage {url!r} cannot be opened ({reason}); name a database that can") from error
 
 
-def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
+def _open_arm(
     name: str,
     search: Search,
     base: Job,
+    *,
     space: dict[str, Distribution],
     storage: optuna.storages.BaseStorage,
     index: int,
-) -> Searched:
+) -> ArmSearch:
     directions = (
         [StudyDirection.MAXIMIZE] if search.cost is None else [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     )
@@ -308,7 +312,7 @@ def _open_arm(  # noqa: PLR0917  (what makes a search, each once)
     unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
     first = search.seed + 10_007 * index
     budget = budget_of(search, space)
-    return Searched(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
+    return ArmSearch(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
 
 
 def budget_of(search: Search, space: Mapping[str, Distribution]) -> int:

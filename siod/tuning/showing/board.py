@@ -36,7 +36,7 @@ class Row:
         self.state, self.began_at, self._counted_from = "running", now, None
 
     def advance(self, epoch: int, metric: float | None, now: float) -> None:
-        """An epoch is done; a resumed trial tells its last finished epoch first."""
+        """An epoch is done; a resumed trial reports its last finished epoch first."""
         if self._counted_from is None:
             fresh = epoch == 1 and self.began_at is not None
             self._counted_from = (0, self.began_at) if fresh and self.began_at is not None else (epoch, now)
@@ -61,15 +61,15 @@ class Row:
 
 @dataclass
 class Board:
-    """All trials of a study, what happened to them, and who is told.
+    """All trials of a study and where each stands; each event is also passed on as a line of text.
 
     Args:
         study: Name of the study.
         rows: The trials in the order they start.
         objective: Name of the metric that is shown.
-        say: Receives one line of plain text for every event.
+        print_line: Receives one line of plain text for every event.
         clock: Seconds that never run backwards.
-        doom: Why the study was given up, if it was.
+        abort_reason: Why the study was aborted; empty if it was not.
         gpus: How many each trial holds while it runs, by its name.
         placements: What each kind of trial is given, and what stays idle; a line each.
     """
@@ -77,11 +77,11 @@ class Board:
     study: str
     rows: dict[str, Row]
     objective: str = "ap_s"
-    say: Callable[[str], None] = lambda _: None
+    print_line: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     slots: int = 1
     activity: str = ""
-    doom: str = ""
+    abort_reason: str = ""
     gpus: Mapping[str, float] = field(default_factory=dict)
     placements: tuple[str, ...] = ()
     began_at: float = field(init=False)
@@ -102,34 +102,39 @@ class Board:
         return cls(study, {name: Row(name, total) for name, total in epochs.items()}, objective)
 
     def add(self, name: str, epochs: int) -> None:
-        """Have a trial on the board; nothing changes if it is there."""
+        """Add a trial unless it is on the board already."""
         self.rows.setdefault(name, Row(name, epochs))
 
-    def doing(self, activity: str) -> None:
-        """Say what the study is busy with besides its trials; empty when nothing."""
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove trials from the board."""
+        for name in names:
+            del self.rows[name]
+
+    def set_activity(self, activity: str) -> None:
+        """Set what the study does besides its trials; empty when nothing."""
         self.activity = activity
         if activity:
-            self.say(f"{self.study}: {activity}")
+            self.print_line(f"{self.study}: {activity}")
 
-    def place(self, placements: tuple[str, ...]) -> None:
-        """Say what each kind of trial is given, and what stays idle."""
+    def set_placements(self, placements: tuple[str, ...]) -> None:
+        """Set what each kind of trial is given, and what stays idle."""
         self.placements = placements
         for line in placements:
-            self.say(f"{self.study}: {line}")
+            self.print_line(f"{self.study}: {line}")
 
-    def working(self, activity: str, done: int, of: int) -> None:
-        """Say how far the study is with what it is busy with; changes too often for a line each."""
+    def set_progress(self, activity: str, done: int, of: int) -> None:
+        """Set how far the present activity is; no line is printed, as it changes often."""
         self.activity = f"{activity} ({done}/{of})"
 
     def begin(self, name: str) -> None:
-        """A trial runs."""
+        """A trial started or continues."""
         self.activity = ""
         self.rows[name].begin(self.clock())
-        self.say(f"{name}: started")
+        self.print_line(f"{name}: started")
 
     def wait(self, name: str) -> None:
-        """A trial runs, but another process trains it, or has just died and still holds its folder."""
-        self.say(f"{name}: waits for another process that holds its folder")
+        """A trial waits for the lock of its folder, which another process holds or held until it died."""
+        self.print_line(f"{name}: waits for another process that holds its folder")
 
     def epoch(self, name: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """A trial finished an epoch."""
@@ -138,7 +143,7 @@ class Board:
         shown = [f"epoch {epoch}/{row.total_epochs}", _scored(self.objective, row.current)]
         left = self.seconds_left()
         shown.append("" if left is None else f"{duration(left)} left")
-        self.say(f"{name}: " + ", ".join(part for part in shown if part))
+        self.print_line(f"{name}: " + ", ".join(part for part in shown if part))
 
     def finish(self, name: str, metrics: Mapping[str, float], *, state: State = "finished") -> None:
         """A trial has its final metrics, trained now (finished) or earlier (reused)."""
@@ -147,34 +152,34 @@ class Board:
         row.current = metrics.get(self.objective)
         row.best = metrics.get(f"best_{self.objective}", row.best if row.best is not None else row.current)
         took = "" if row.began_at is None else f" in {duration(row.ended_at - row.began_at)}"
-        self.say(f"{name}: {state}{took}, {_scored(self.objective, row.current)}")
+        self.print_line(f"{name}: {state}{took}, {_scored(self.objective, row.current)}")
 
     def fail(self, name: str, error: str) -> None:
         """A trial ended with an error."""
         row = self.rows[name]
         row.state, row.error, row.ended_at = "failed", error, self.clock()
-        self.say(f"{name}: failed: {error}")
+        self.print_line(f"{name}: failed: {error}")
 
     def prune(self, name: str) -> None:
         """A trial was ended early, now or in an earlier call: its settings are not worth the rest of its epochs."""
         row = self.rows[name]
         row.state, row.ended_at = "pruned", self.clock()
         here = f"after epoch {row.epoch}/{row.total_epochs}, {_scored(self.objective, row.current)}"
-        self.say(f"{name}: pruned {here if row.epoch else 'in an earlier call'}")
+        self.print_line(f"{name}: pruned {here if row.epoch else 'in an earlier call'}")
 
     def interrupt(self) -> None:
         """The study was stopped: whatever ran will continue next time."""
         for row in self.rows.values():
             if row.state == "running":
                 row.state = "interrupted"
-                self.say(f"{row.name}: interrupted after epoch {row.epoch}/{row.total_epochs}")
+                self.print_line(f"{row.name}: interrupted after epoch {row.epoch}/{row.total_epochs}")
 
     def count(self, *states: State) -> int:
         """How many trials are in one of these states."""
         return sum(row.state in states for row in self.rows.values())
 
     def gpu_hours(self) -> float:
-        """What the trials of this call have held so far."""
+        """GPU-hours that the trials of this run of the study have reserved so far."""
         now = self.clock()
         spent = 0.0
         for name, gpus in self.gpus.items():
@@ -184,7 +189,7 @@ class Board:
         return spent
 
     def seconds_left(self) -> float | None:
-        """When the last trial should end, from the measured pace and the number of slots; None before any epoch."""
+        """Expected seconds until the last trial ends, from measured epochs and slots; None before the first epoch."""
         now = self.clock()
         paces = {row.name: row.seconds_per_epoch() for row in self.rows.values()}
         measured = [pace for pace in paces.values() if pace is not None]

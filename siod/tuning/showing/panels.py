@@ -91,10 +91,10 @@ def mining_panels(image: MinedImage, names: Sequence[str]) -> tuple[Panel, ...]:
     instances = (*image.annotated, *image.hidden)
     first = Panel(f"{len(kept)} annotated, {len(hidden)} hidden", (*hidden, *kept))
     bare = tuple((box, "", TRUE_COLOUR) for box, _ in image.annotated)
-    return (first, *(Panel(_told(found), bare, _marks(found, instances)) for found in image.found))
+    return (first, *(Panel(_title(found), bare, _marks(found, instances)) for found in image.found))
 
 
-def _told(found: Found) -> str:
+def _title(found: Found) -> str:
     total = sum(int(one.entries) for one in found.counts.values())
     true = sum(int(one.on_hidden) for one in found.counts.values())
     return f"{found.title}: {total}, {100 * true / max(total, 1):.0f}% on hidden"

@@ -35,16 +35,16 @@ BAR_CELLS = 12
 
 
 @contextmanager
-def shown(board: Board, *, console: Console | None = None) -> Iterator[None]:
+def live_display(board: Board, *, console: Console | None = None) -> Iterator[None]:
     """Show a board while the study runs.
 
     Args:
-        board: Read again and again on a terminal; its ``say`` prints elsewhere.
+        board: Read again and again on a terminal; its ``print_line`` prints elsewhere.
         console: Where to; standard error when None, so that results can be piped.
     """
     console = console or Console(stderr=True)
     if not console.is_terminal:
-        board.say = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+        board.print_line = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
         yield
         return
     live = Live(

@@ -1,8 +1,8 @@
-"""An error of the GPU that outlives it: the process can use no GPU any more, so it must not train another trial.
+"""GPU faults after which a process can use no GPU any more, so that it must not train another trial.
 
 An illegal access, a failed assertion or a broken memory cell leaves the process's CUDA context in a state in which
-every later call fails. The process notes why and ends; Ray Tune then goes on with the trial from its last checkpoint in
-another process, as often as a study's ``max_failures`` allows.
+every later call fails. The process records the error and ends; Ray Tune then continues the trial from its last
+checkpoint in another process, as often as a study's ``max_failures`` allows.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from siod.json_file import read_json, write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-LAST_WORDS = "device_fault.json"
+FAULT_RECORD = "device_fault.json"
 EXIT_CODE = 1
 SIGNS = ("CUDA error", "cuDNN error")
 
 
 @dataclass(frozen=True)
 class DeviceFault:
-    """What a process noted before it ended."""
+    """The error that a process recorded before it ended."""
 
     sentence: str
     traceback: str
@@ -49,7 +49,7 @@ def is_device_fault(error: BaseException) -> bool:
 
 
 def end_process(error: BaseException, run_dir: Path) -> NoReturn:
-    """Note why in the folder of the run, and end this process at once.
+    """Record the error in the folder of the run, and end this process at once.
 
     Args:
         error: That :func:`is_device_fault`.
@@ -57,22 +57,22 @@ def end_process(error: BaseException, run_dir: Path) -> NoReturn:
     """
     sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
     try:
-        write_json(run_dir / LAST_WORDS, {"sentence": sentence, "traceback": traceback.format_exc()})
+        write_json(run_dir / FAULT_RECORD, {"sentence": sentence, "traceback": traceback.format_exc()})
     finally:
         # What Python does at its end would wait for the device.
         os._exit(EXIT_CODE)
 
 
-def last_words(run_dir: Path) -> DeviceFault | None:
-    """What a process that ended itself noted; None if none did.
+def read_fault_record(run_dir: Path) -> DeviceFault | None:
+    """Read the fault record of a run; None if no process recorded one.
 
     Args:
         run_dir: Of its trial.
     """
-    path = run_dir / LAST_WORDS
+    path = run_dir / FAULT_RECORD
     return DeviceFault(**read_json(path)) if path.exists() else None
 
 
-def forget_last_words(run_dir: Path) -> None:
-    """Begin a trial, so that what ends it next is not put down to an earlier fault."""
-    (run_dir / LAST_WORDS).unlink(missing_ok=True)
+def clear_fault_record(run_dir: Path) -> None:
+    """Delete the fault record of an earlier process, before a trial starts."""
+    (run_dir / FAULT_RECORD).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Hear of epochs that are trained in another process or on another machine, by a file on shared storage."""
+"""Report epochs from another process or machine through a file on shared storage."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class EpochFile:
 
 
 @contextmanager
-def followed(path: Path, listener: EpochListener, *, poll_seconds: float = POLL_SECONDS) -> Iterator[EpochFile]:
-    """Pass the epochs written to a file on to a listener here, as they come.
+def follow_epochs(path: Path, listener: EpochListener, *, poll_seconds: float = POLL_SECONDS) -> Iterator[EpochFile]:
+    """Call a listener in this process for each epoch that a worker writes to a file.
 
     Args:
         path: The file; made here and removed in the end.

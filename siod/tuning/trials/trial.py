@@ -1,4 +1,4 @@
-"""What one trial does in its own process: train, and leave behind what tracking and reports want."""
+"""What one trial does in its own process: train, and write the files that tracking and reports read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Job:
 
     @property
     def place(self) -> int:
-        """What tells it from the other trials of its arm: its seed, or its number in a search."""
+        """The seed, or the number of the trial in a search: unique within the arm."""
         return self.experiment.seed if self.number is None else self.number
 
     @property
@@ -73,7 +73,7 @@ class Job:
 
     @property
     def teachers_dir(self) -> Path | None:
-        """Where teachers are: among the trials where it is one of them, otherwise wherever training keeps them."""
+        """Folder of teachers' runs: that of the trials; None, for training's default, if the run has another folder."""
         return self.run_dir.parent if self.run_dir.name == self.identity else None
 
     def result(self) -> dict[str, float] | None:
@@ -81,7 +81,7 @@ class Job:
         return results.read_result(self.run_dir)
 
 
-def carry_out(
+def train_job(
     job: Job, listener: EpochListener | None = None, *, wait: Callable[[], None] | None = None
 ) -> dict[str, float]:
     """Train a job in this process (or from it, with Ray Train workers) and complete its folder.
