@@ -5,8 +5,8 @@ Data: Roboflow's Chess Pieces, version 23 (CC0), exported as COCO, by siod data 
 Cost: 15 trials and 3 teachers; two to three minutes of a core each, twice that with a teacher.
 Measured 2026-11-27 on two busy cores of an Intel Xeon server (45 minutes), seeds 0 to 2, AP@S in percent, mean ± sample
 standard deviation: FSOD 27.7 ± 0.5, base 23.9 ± 1.7, SPLG 23.8 ± 1.1, DMiner 24.9 ± 1.8, teacher and student
-21.8 ± 1.6. On an AMD EPYC the same seeds gave FSOD 27.3 ± 1.5, base 24.8 ± 1.3, DMiner 23.8 ± 1.1: a point either way is
-within what rounding does. docs/findings.md has the table by category.
+21.8 ± 1.6. On an AMD EPYC the same seeds gave FSOD 27.3 ± 1.5, base 24.8 ± 1.3, DMiner 23.8 ± 1.1: a point either way
+is within what rounding does. docs/findings.md has the table by category.
 """
 
 from __future__ import annotations
