@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from siod.data.annotation_sets import Full
 from siod.data.loading.loader import eval_batches, train_batches
@@ -21,6 +21,7 @@ from siod.data.source import Source, prepare
 from siod.data.transforms import Augmentation
 from siod.errors import UserError
 from siod.testing.requirement import require
+from siod.value import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,11 +55,14 @@ def check_settings_come_back(source: Source) -> None:
         source: The settings.
 
     Raises:
-        AssertionError: They are not the same afterwards.
+        AssertionError: They cannot be read, or are not the same afterwards.
     """
-    again = TypeAdapter(Source).validate_json(source.model_dump_json())
+    try:
+        again: Source = TypeAdapter(Source).validate_json(source.model_dump_json())
+    except ValidationError as error:
+        raise AssertionError(f"experiments cannot read the settings that they wrote: {first_problem(error)}") from error
     require(
-        again.model_dump() == source.model_dump(),
+        dict(again) == dict(source),
         "the settings change when they are written and read, so a run that is resumed would train on other data",
     )
 

@@ -142,7 +142,7 @@ def check_half_precision(spec: DetectorSpec) -> None:
     )
     found = detector.eval().decode(detector(pixels))
     dtypes = {tensor.dtype for one in found for tensor in (one.boxes_xyxy, one.scores)}
-    require(dtypes == {torch.float32}, f"detections are of {dtypes} with half_precision; the evaluator wants float32")
+    require(dtypes == {torch.float32}, f"boxes and scores are of {dtypes} with half_precision, not float32")
 
 
 def check_views_can_be_told_apart(spec: DetectorSpec) -> None:

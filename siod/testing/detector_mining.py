@@ -134,11 +134,10 @@ def check_gradients_of_mining(spec: DetectorSpec) -> None:
     outputs = detector(pixels, targets)
     loss = batch_loss(detector, outputs, targets, miners(spec))
     weights = [weight for weight in detector.backbone.parameters() if weight.requires_grad]
+    detached = "the gradient of PGCL does not reach the backbone; features of levels must not be detached"
+    require(loss.parts["pgcl"].requires_grad, detached)
     reached = torch.autograd.grad(loss.parts["pgcl"], weights, retain_graph=True, allow_unused=True)
-    require(
-        any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in reached),
-        "the gradient of PGCL does not reach the backbone; features of levels must not be detached",
-    )
+    require(any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in reached), detached)
     found = [level.pseudo for level in loss.mining.mined]
     require(any(one is not None and bool(one.max() > 0) for one in found), "SPLG finds no pseudo label on any level")
     require(not any(one is not None and one.requires_grad for one in found), "pseudo labels carry a gradient")

@@ -32,8 +32,8 @@ from siod.testing.detector_losses import (
 )
 from siod.testing.detector_mining import (
     check_gradients_of_mining,
-    check_mining_leaves_detections_alone,
     check_miners_see_the_annotated_instances,
+    check_mining_leaves_detections_alone,
     check_pseudo_labels_lower_a_loss,
     check_without_miners_the_loss_is_plain,
 )
@@ -143,7 +143,7 @@ class WithDetachedFeatures(ToyDetector):
 class OfHalfPrecision(ToyDetector):
     def forward(self, images: Tensor, targets: Sequence[Target] | None = None) -> ToyOutputs:
         outputs = super().forward(images, targets)
-        return outputs._replace(sides=outputs.sides.bfloat16()) if torch.is_autocast_enabled("cpu") else outputs
+        return outputs._replace(scores=outputs.scores.bfloat16()) if torch.is_autocast_enabled("cpu") else outputs
 
 
 class WithAMemory(ToyDetector):
@@ -208,7 +208,7 @@ BROKEN: list[tuple[Callable[[DetectorSpec], None], Any, Any, str]] = [
     (check_miners_see_the_annotated_instances, TwoLevels, ToyDetector, r"has 1 maps, but mined_levels\(\) .* says 2"),
     (check_pseudo_labels_lower_a_loss, Toy, DeafToPseudoLabels, "pseudo labels change no loss"),
     (check_gradients_of_mining, Toy, WithDetachedFeatures, "gradient of PGCL does not reach the backbone"),
-    (check_half_precision, Toy, OfHalfPrecision, "loss 'side' is torch.bfloat16 under half precision"),
+    (check_half_precision, Toy, OfHalfPrecision, "boxes and scores are of .*torch.bfloat16.*, not float32"),
     (
         check_views_can_be_told_apart,
         DenseToy,
