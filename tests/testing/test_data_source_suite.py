@@ -70,7 +70,7 @@ def test_settings_of_a_kind_that_experiments_do_not_know_are_told(folder: Path) 
     class Stray(CocoFolder):
         shuffled: bool = False
 
-    with pytest.raises(AssertionError, match="experiments cannot read the settings .*unknown setting 'shuffled'"):
+    with pytest.raises(AssertionError, match=r"experiments cannot read the settings .*unknown setting 'shuffled'"):
         check_settings_come_back(Stray(root=folder))
 
 
