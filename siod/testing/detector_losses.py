@@ -47,7 +47,7 @@ def check_losses_reach_every_parameter(spec: DetectorSpec) -> None:
         for name, part in loss.parts.items():
             require(bool(part.isfinite()), f"loss {name!r} is {float(part.detach())} {case}; training stops at it")
             require(float(part.detach()) >= 0, f"loss {name!r} is {float(part.detach())} {case}, below 0")
-        loss.total().backward()
+        torch.autograd.backward(loss.total())
         _require_gradients(detector, case)
 
 
@@ -123,7 +123,7 @@ def check_half_precision(spec: DetectorSpec) -> None:
         with torch.autocast("cpu", dtype=dtype):
             loss = batch_loss(detector, detector(pixels, targets), targets, miners(spec))
         _require_float32(loss)
-        loss.total().backward()
+        torch.autograd.backward(loss.total())
         _require_gradients(detector, f"under {dtype}")
     detector = fresh(spec)
     whole = float(loss_of(detector, spec, pixels, targets).total().detach())
@@ -184,7 +184,7 @@ def _crowded_and_empty(detector: Detector, boxes: int, classes: int) -> tuple[Te
     corners = torch.rand(boxes, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([50.0, 80.0])
     sizes = torch.linspace(8, 30, max(boxes, 1))[:boxes, None]
     crowded = target(torch.cat([corners, corners + sizes], dim=1), [index % classes for index in range(boxes)])
-    return noise(2, height, width), [crowded, target(torch.zeros(0, 4), [])]
+    return noise(2, height, width), [crowded, target([], [])]
 
 
 def _odd_multiple(divisor: int, at_least: int) -> int:

@@ -62,7 +62,7 @@ def bare_batch() -> Batch:
 def empty_batch() -> Batch:
     """The sparse batch without a single box."""
     batch = sparse_batch()
-    return replace(batch, targets=tuple(target(torch.zeros(0, 4), []) for _ in batch.targets))
+    return replace(batch, targets=tuple(target([], []) for _ in batch.targets))
 
 
 @cache
@@ -113,6 +113,6 @@ def a_step(detector: Detector, spec: MethodSpec | None, batch: Batch, phase: Pha
     criterion = DetectorAndMiners(detector, phase or Phase(1, 2))
     objective = method.objective(views, detector(views.images, views.targets), criterion)
     parts = normalised(objective.parts, 1)
-    torch.stack(list(parts.values())).sum().backward()
+    torch.autograd.backward(torch.stack(list(parts.values())).sum())
     gradients = {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
     return Step(parts, gradients, {name: float(term.mean()) for name, term in objective.figures.items()})

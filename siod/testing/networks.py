@@ -143,7 +143,7 @@ def learnt_by_heart(spec: DetectorSpec, *, images: int, steps: int) -> float:
     for step in range(1, steps + 1):
         loss = batch_loss(detector, detector(batch.images, batch.targets), batch.targets, Phase(1, 1))
         optimiser.zero_grad()
-        loss.total().backward()
+        torch.autograd.backward(loss.total())
         optimiser.step()
         schedule.step()
         if step in range(60, steps + 1, 20):

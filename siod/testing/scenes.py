@@ -40,21 +40,24 @@ def noise(batch: int, height: int, width: int) -> Tensor:
     return torch.randint(0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(0)).byte()
 
 
-def target(boxes_xyxy: Tensor, labels: Sequence[int]) -> Target:
+def target(boxes_xyxy: Sequence[Sequence[float]] | Tensor, labels: Sequence[int]) -> Target:
     """What is known of an image without hidden instances.
 
     Args:
-        boxes_xyxy: In pixels, of shape (N, 4).
+        boxes_xyxy: Four numbers for each box, in pixels.
         labels: One for each box.
     """
+    boxes = torch.as_tensor(boxes_xyxy, dtype=torch.float32).reshape(-1, 4)
     nothing = torch.zeros(0, dtype=torch.long)
-    return Target(boxes_xyxy, torch.tensor(labels, dtype=torch.long), torch.zeros(0, 4), nothing)
+    return Target(boxes, torch.tensor(labels, dtype=torch.long), torch.zeros(0, 4), nothing)
 
 
 def two_targets() -> list[Target]:
     """Two boxes of classes 0 and 2, and one of class 1, all within 96 x 96 px."""
-    first = torch.tensor([[8.0, 8.0, 30.0, 28.0], [40.0, 20.0, 84.0, 80.0]])
-    return [target(first, [0, 2]), target(torch.tensor([[20.0, 30.0, 50.0, 62.0]]), [1])]
+    return [
+        target([[8.0, 8.0, 30.0, 28.0], [40.0, 20.0, 84.0, 80.0]], [0, 2]),
+        target([[20.0, 30.0, 50.0, 62.0]], [1]),
+    ]
 
 
 @cache
