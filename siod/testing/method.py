@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from siod.detectors.detector import DetectorSpec
+    from siod.detectors.detector import Detector, DetectorSpec
     from siod.methods.method import MethodSpec, Views
     from siod.testing.method_steps import Step
     from siod.types import Batch
@@ -151,16 +151,10 @@ def check_every_parameter_learns(spec: MethodSpec, detector: DetectorSpec = DETE
         AssertionError: A parameter takes no part, or something is not finite.
     """
     student = eager(detector, CLASSES)
-    learning = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
     for case, batch in _batches().items():
         step = a_step(student, spec, batch)
         _require_finite(step, case)
-        missing = sorted(learning - step.gradients.keys())
-        require(
-            not missing,
-            f"parameter {', '.join(missing[:3])} takes no part in the losses of {case}; workers would wait for its "
-            "gradient for ever; a view of nothing must be mute, not left out",
-        )
+        _require_all_learn(student, step, case)
 
 
 def check_names_do_not_depend_on_the_data(spec: MethodSpec, detector: DetectorSpec = DETECTOR) -> None:
@@ -200,7 +194,9 @@ def check_bare_images_count_no_annotation(spec: MethodSpec, detector: DetectorSp
     """
     if "weight" not in type(spec).model_fields:
         return
-    step = a_step(eager(detector, CLASSES), spec.with_changes({"weight": 0.0}), bare_batch())
+    student = eager(detector, CLASSES)
+    step = a_step(student, spec.with_changes({"weight": 0.0}), bare_batch())
+    _require_all_learn(student, step, "bare images at weight 0")
     for name, part in step.parts.items():
         require(
             float(part.detach()) == 0.0,
@@ -287,6 +283,16 @@ def _require_finite(step: Step, case: str) -> None:
         require(bool(part.isfinite()), f"loss {name!r} is {float(part.detach())} for {case}; training stops at it")
     for name, gradient in step.gradients.items():
         require(bool(gradient.isfinite().all()), f"the gradient of {name} is not finite for {case}")
+
+
+def _require_all_learn(student: Detector, step: Step, case: str) -> None:
+    learning = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+    missing = sorted(learning - step.gradients.keys())
+    require(
+        not missing,
+        f"parameter {', '.join(missing[:3])} takes no part in the losses of {case}; workers would wait for its "
+        "gradient for ever; a view of nothing must be mute, not left out",
+    )
 
 
 def _looked_at(views: Views) -> list[Tensor]:
