@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "siod.evaluation": set(),
     "siod.methods": {"siod.ops", "siod.data", "siod.detectors"},
     "siod.training": LIBRARY,
+    "siod.testing": LIBRARY | {"siod.training"},
     "siod.tracking": set(),
     "siod.tuning": LIBRARY | {"siod.training", "siod.tracking"},
     "siod.studies": LIBRARY | {"siod.training", "siod.tuning"},

@@ -49,13 +49,7 @@ def latex_table(table: Table, notes: Sequence[str]) -> str:
     lines = "    \\midrule\n".join(_group(table, name, lines) for name, lines in table.groups())
     caption = " ".join(escape(sentence) for sentence in (table.question, *notes))
     return (
-        "% needs \\usepackage{booktabs}\n"
-        "\\begin{table}\n"
-        "  \\centering\n"
-        "  \\setlength{\\tabcolsep}{2.5pt}\n"
-        "  \\setlength{\\belowcaptionskip}{4pt}\n"
-        "  \\small\n"
-        f"  \\caption{{{caption}}}\n"
+        f"{_opening(caption)}"
         f"  \\label{{tab:{_key(table.title)}}}\n"
         f"  \\begin{{tabular}}{{@{{}}l{'c' * len(table.properties)}r{'r' * len(table.columns)}@{{}}}}\n"
         "    \\toprule\n"
@@ -94,8 +88,8 @@ def latex_categories(tables: Sequence[CategoryTable]) -> str:
     return "\n".join(_grid(table.rows, caption) for table, caption in zip(tables, captions, strict=True) if table.rows)
 
 
-def _grid(rows: Sequence[Sequence[str]], caption: str) -> str:
-    header, *lines = (_row([escape(cell) for cell in row]) for row in rows)
+def _opening(caption: str) -> str:
+    """How every table environment begins, up to its caption."""
     return (
         "% needs \\usepackage{booktabs}\n"
         "\\begin{table}\n"
@@ -104,6 +98,13 @@ def _grid(rows: Sequence[Sequence[str]], caption: str) -> str:
         "  \\setlength{\\belowcaptionskip}{4pt}\n"
         "  \\small\n"
         f"  \\caption{{{caption}}}\n"
+    )
+
+
+def _grid(rows: Sequence[Sequence[str]], caption: str) -> str:
+    header, *lines = (_row([escape(cell) for cell in row]) for row in rows)
+    return (
+        f"{_opening(caption)}"
         f"  \\begin{{tabular}}{{@{{}}l{'r' * (len(rows[0]) - 1)}@{{}}}}\n"
         "    \\toprule\n"
         f"{header}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from siod.data.annotation_sets import Keep
 from siod.data.digits import Digits
@@ -41,6 +42,9 @@ from siod.training.experiment import (
     StepDecay,
     WarmupStep,
 )
+
+if TYPE_CHECKING:
+    from siod.detectors.detector import DetectorSpec
 
 PAPER_SCHEDULE = StepDecay(milestones=(90, 120), factor=0.1)
 # bf16 is what GPUs from Ampere on are made for. On others a run is refused, with what to set instead.
@@ -126,31 +130,29 @@ def coco_centernet_r101(root: Path) -> Experiment:
 
 def coco_faster_rcnn_r50_c4(root: Path) -> Experiment:
     """Faster-RCNN-Res50-C4 on Keep1-COCO2017-Train, without DMiner (Table 1); with it, the detector's _MINING too."""
-    return coco_centernet_r18(root).with_changes(
-        {
-            "detector": FASTER_RCNN_R50_C4,
-            "augmentation": SHORT_EDGE_AUGMENTATION,
-            "recipe": DETECTRON2_1X,
-            "evaluation": SHORT_EDGE_EVALUATION,
-        }
-    )
+    return _at_short_edges(root, FASTER_RCNN_R50_C4, DETECTRON2_1X)
 
 
 def coco_fcos_r50_fpn(root: Path) -> Experiment:
     """FCOS-Res50-FPN on Keep1-COCO2017-Train, without DMiner (Table 1); the official 1x knows the length 800 alone."""
-    return coco_centernet_r18(root).with_changes(
-        {
-            "detector": FCOS_R50_FPN,
-            "augmentation": SHORT_EDGE_AUGMENTATION,
-            "recipe": FCOS_1X,
-            "evaluation": SHORT_EDGE_EVALUATION,
-        }
-    )
+    return _at_short_edges(root, FCOS_R50_FPN, FCOS_1X)
 
 
 def coco_retinanet_r50_fpn(root: Path) -> Experiment:
     """RetinaNet-Res50-FPN on Keep1-COCO2017-Train, without DMiner."""
-    return coco_fcos_r50_fpn(root).with_changes({"detector": RETINANET_R50_FPN, "recipe": RETINANET_1X})
+    return _at_short_edges(root, RETINANET_R50_FPN, RETINANET_1X)
+
+
+def _at_short_edges(root: Path, detector: DetectorSpec, recipe: Recipe) -> Experiment:
+    """A detector that learns from images of detectron2's shorter edges, and is tested at 800 px."""
+    return coco_centernet_r18(root).with_changes(
+        {
+            "detector": detector,
+            "augmentation": SHORT_EDGE_AUGMENTATION,
+            "recipe": recipe,
+            "evaluation": SHORT_EDGE_EVALUATION,
+        }
+    )
 
 
 def digits_centernet() -> Experiment:

@@ -17,19 +17,11 @@ from siod.detectors.upsampling import LateralUpsampling, ModulatedDeformConv
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, build
 from siod.errors import UserError
 from siod.ops.heatmap import peaks
-from siod.types import Mined, Target
+from siod.testing.scenes import noise, target
+from siod.types import Mined
 
 # An architecture with every part of the paper's, small enough to run in a test.
 SMALL = CenterNet(backbone="resnet18", base_width=8, upsampling_channels=(16, 16, 8), head_channels=8)
-
-
-def target(boxes: list[list[float]], labels: list[int]) -> Target:
-    return Target(
-        torch.tensor(boxes).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.long),
-        torch.zeros(0, 4),
-        torch.zeros(0, dtype=torch.long),
-    )
 
 
 def blank(classes: int = 2, *, batch: int = 1, side: int = 8) -> CenterNetOutputs:
@@ -42,10 +34,6 @@ def blank(classes: int = 2, *, batch: int = 1, side: int = 8) -> CenterNetOutput
 def tiny(classes: int = 2) -> CenterNetDetector:
     torch.manual_seed(0)
     return CenterNetDetector(CENTERNET_TINY, classes)
-
-
-def images(batch: int, height: int, width: int) -> torch.Tensor:
-    return torch.randint(0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(0)).byte()
 
 
 def test_pixels_are_normalised_by_channel() -> None:
@@ -151,7 +139,7 @@ def test_decoding_encoded_boxes_gives_them_back(cells: list[tuple[int, int]], se
 def test_outputs_have_stride_four_and_every_parameter_learns(spec: CenterNet) -> None:
     torch.manual_seed(0)
     detector = build(spec, num_classes=3)
-    outputs = detector(images(2, 64, 96))
+    outputs = detector(noise(2, 64, 96))
     assert outputs.scores.shape == (2, 3, 16, 24)
     assert outputs.features.shape == (2, spec.upsampling_channels[-1], 16, 24)
     encoded = detector.encode([target([[8.0, 8.0, 40.0, 30.0]], [1]), target([], [])], outputs)
@@ -164,7 +152,7 @@ def test_outputs_have_stride_four_and_every_parameter_learns(spec: CenterNet) ->
 
 def test_a_batch_without_annotations_has_a_finite_loss_and_reaches_every_parameter() -> None:
     detector = tiny()
-    outputs = detector(images(2, 32, 32))
+    outputs = detector(noise(2, 32, 32))
     losses = detector.losses(outputs, detector.encode([target([], [])] * 2, outputs), [Mined()])
     torch.stack([term.mean() for term in losses.values()]).sum().backward()
     assert losses["size"].mean() == 0
@@ -172,13 +160,13 @@ def test_a_batch_without_annotations_has_a_finite_loss_and_reaches_every_paramet
 
 
 def test_a_fresh_detector_calls_a_tenth_of_all_positions_an_object() -> None:
-    scores = tiny()(images(2, 96, 96)).scores
+    scores = tiny()(noise(2, 96, 96)).scores
     assert scores.mean().item() == pytest.approx(0.1, abs=0.06)
 
 
 def test_images_of_an_odd_size_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 16, got 96x100"):
-        tiny()(images(1, 96, 100))
+        tiny()(noise(1, 96, 100))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -187,7 +175,7 @@ def test_under_autocast_scores_stay_float32_and_gradients_finite(spec: CenterNet
     torch.manual_seed(0)
     detector = build(spec, num_classes=2)
     with torch.autocast("cpu", dtype=dtype):
-        outputs = detector(images(2, 64, 64))
+        outputs = detector(noise(2, 64, 64))
         encoded = detector.encode([target([[8.0, 8.0, 40.0, 30.0]], [1])] * 2, outputs)
         losses = detector.losses(outputs, encoded, [Mined()])
     assert outputs.scores.dtype == torch.float32
@@ -199,9 +187,9 @@ def test_under_autocast_scores_stay_float32_and_gradients_finite(spec: CenterNet
 def test_in_half_precision_a_map_has_the_peaks_it_has_in_float32() -> None:
     """Rounded to bfloat16 neighbours are alike, and both of two alike are peaks: more than three times as many."""
     detector = tiny().eval()
-    whole = peaks(detector(images(4, 96, 96)).scores).count_nonzero()
+    whole = peaks(detector(noise(4, 96, 96)).scores).count_nonzero()
     detector.half_precision = torch.bfloat16
-    half = peaks(detector(images(4, 96, 96)).scores).count_nonzero()
+    half = peaks(detector(noise(4, 96, 96)).scores).count_nonzero()
     assert half.item() == pytest.approx(whole.item(), rel=0.02)
 
 
@@ -209,7 +197,7 @@ def test_in_half_precision_a_map_has_the_peaks_it_has_in_float32() -> None:
 def test_without_batch_statistics_the_terms_of_a_batch_are_those_of_its_images(norm: str) -> None:
     torch.manual_seed(0)
     detector = build(CENTERNET_TINY.with_changes({"norm": norm}), num_classes=2)
-    pixels = images(2, 32, 32)
+    pixels = noise(2, 32, 32)
     targets = [target([[2.0, 2.0, 20.0, 14.0]], [0]), target([[8.0, 8.0, 30.0, 30.0], [0.0, 0.0, 9.0, 9.0]], [1, 1])]
 
     def terms(chosen: slice) -> dict[str, tuple[float, float]]:
@@ -227,7 +215,7 @@ def test_a_state_dict_makes_an_equal_detector() -> None:
     torch.manual_seed(1)
     first, second = build(SMALL, num_classes=2).eval(), build(SMALL, num_classes=2).eval()
     second.load_state_dict(first.state_dict())
-    pixels = images(1, 64, 64)
+    pixels = noise(1, 64, 64)
     with torch.no_grad():
         for ours, theirs in zip(first(pixels), second(pixels), strict=True):
             assert torch.equal(ours, theirs)

@@ -21,6 +21,7 @@ from siod.detectors.region_proposals import Drawn, ProposalNetwork, draw, image_
 from siod.detectors.zoo import FASTER_RCNN_R50_C4, FASTER_RCNN_TINY, FASTER_RCNN_TINY_MINING
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
+from siod.testing.scenes import noise, target, two_targets
 from siod.training.presets import DIGITS_FASTER_RCNN_DMINER, digits_faster_rcnn
 from siod.types import LossTerm, Mined, Target
 
@@ -32,26 +33,6 @@ MINING = FASTER_RCNN_TINY_MINING.with_changes({"norm": "group"})
 def detector_of(spec: FasterRCNNC4, classes: int = 3) -> FasterRCNNC4Detector:
     torch.manual_seed(0)
     return FasterRCNNC4Detector(spec, classes)
-
-
-def target(boxes: list[list[float]], labels: list[int]) -> Target:
-    return Target(
-        torch.tensor(boxes).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.long),
-        torch.zeros(0, 4),
-        torch.zeros(0, dtype=torch.long),
-    )
-
-
-def images(batch: int, height: int = 96, width: int = 96) -> Tensor:
-    return torch.randint(0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(0)).byte()
-
-
-def two_targets() -> list[Target]:
-    return [
-        target([[8.0, 8.0, 30.0, 28.0], [40.0, 20.0, 84.0, 80.0]], [0, 2]),
-        target([[20.0, 30.0, 50.0, 62.0]], [1]),
-    ]
 
 
 @contextmanager
@@ -116,7 +97,7 @@ def test_proposals_and_detections_are_torchvision_s_for_the_same_weights() -> No
     detector = detector_of(PLAIN.with_changes({"head.score_threshold": 0.2})).eval()
     spread_out(detector.rpn)
     spread_out(detector.roi_heads)
-    pixels, sizes = images(2), [(96, 96)] * 2
+    pixels, sizes = noise(2, 96, 96), [(96, 96)] * 2
     with torch.no_grad():
         outputs = detector(pixels)
         found = detector.decode(outputs)
@@ -137,7 +118,7 @@ def test_proposals_and_detections_are_torchvision_s_for_the_same_weights() -> No
 def test_all_four_losses_are_torchvision_s_for_the_same_random_choices(boxes: int) -> None:
     detector = detector_of(PLAIN.with_changes({"box_beta": 1 / 9}))
     spread_out(detector.rpn)
-    pixels, targets = images(1), [two_targets()[0] if boxes else target([], [])]
+    pixels, targets = noise(1, 96, 96), [two_targets()[0] if boxes else target([], [])]
     torch.manual_seed(3)
     seed = image_seeds(pixels)[0]
     ours = terms_of(detector, pixels, targets)
@@ -182,35 +163,35 @@ def test_the_paper_s_detector_has_detectron2_s_anchors_and_the_weights_of_its_la
 
 def test_features_have_half_the_stride_of_the_last_stage_and_other_sizes_are_refused() -> None:
     detector = detector_of(MINING)
-    outputs = detector(images(1, 104, 72), [target([], [])])
+    outputs = detector(noise(1, 104, 72), [target([], [])])
     assert outputs.branch is not None
     assert outputs.branch.scores.shape == (1, 3, 13, 9)
     assert len(outputs.proposed.anchors_xyxy) == 13 * 9 * 15
     with pytest.raises(ValueError, match="multiples of 8, got 96x100"):
-        detector(images(1, 96, 100))
+        detector(noise(1, 96, 100))
 
 
 def test_detections_and_losses_are_not_made_of_each_other_s_outputs() -> None:
     detector, targets = detector_of(PLAIN), two_targets()
     with pytest.raises(ValueError, match="without targets to be detections"):
-        detector.decode(detector(images(2), targets))
+        detector.decode(detector(noise(2, 96, 96), targets))
     with pytest.raises(ValueError, match="with targets to be compared"):
-        detector.encode(targets, detector(images(2)))
+        detector.encode(targets, detector(noise(2, 96, 96)))
 
 
 # Random choices.
 
 
 def test_what_is_sampled_in_an_image_does_not_depend_on_its_batch() -> None:
-    pixels = images(3)
+    pixels = noise(3, 96, 96)
     torch.manual_seed(7)
     together = image_seeds(pixels)
     torch.manual_seed(7)
     assert image_seeds(pixels[2:]) == together[2:]
     assert image_seeds(pixels[2:]) != together[2:]  # another step, another choice
     detector, targets = detector_of(PLAIN), two_targets()
-    whole = terms_of(detector, images(2), targets)
-    parts = [terms_of(detector, images(2)[index : index + 1], targets[index : index + 1]) for index in range(2)]
+    whole = terms_of(detector, noise(2, 96, 96), targets)
+    parts = [terms_of(detector, noise(2, 96, 96)[index : index + 1], targets[index : index + 1]) for index in range(2)]
     for name, term in whole.items():
         assert term.total.item() == pytest.approx(sum(part[name].total.item() for part in parts), rel=1e-4)
         assert term.count == sum(part[name].count for part in parts)
@@ -255,7 +236,7 @@ def test_drawing_leaves_the_global_generator_where_it_was() -> None:
 
 def test_the_same_seed_gives_the_same_losses() -> None:
     detector = detector_of(MINING)
-    first, second = (terms_of(detector, images(2), two_targets(), Mined()) for _ in range(2))
+    first, second = (terms_of(detector, noise(2, 96, 96), two_targets(), Mined()) for _ in range(2))
     assert all(torch.equal(first[name].total, second[name].total) for name in first)
 
 
@@ -281,7 +262,7 @@ def test_soft_labels_are_in_the_order_of_the_anchors() -> None:
     pseudo = torch.zeros(1, 1, 12, 12)
     pseudo[0, 0, 5, 7] = 1.0
     soft = anchor_soft_labels(Mined(pseudo), (1, 3, 5, 7, 9), ratios=3)[0]
-    anchors = propose(detector.rpn, torch.zeros(1, 64, 12, 12), images(1)).anchors_xyxy
+    anchors = propose(detector.rpn, torch.zeros(1, 64, 12, 12), noise(1, 96, 96)).anchors_xyxy
     at_position = ((anchors[:, :2] + anchors[:, 2:]) / 2 - torch.tensor([7.0, 5.0]) * 8).abs().amax(dim=1) < 1
     sides = (anchors[at_position, 2:] - anchors[at_position, :2]).prod(dim=1).sqrt()
     wanted = [1 / kernel**2 for kernel in (1, 3, 5, 7, 9)]
@@ -292,7 +273,7 @@ def test_soft_labels_are_in_the_order_of_the_anchors() -> None:
 
 @pytest.mark.parametrize(("soft", "kept"), [(0.0, 1.0), (0.5, 1 / 16), (1.0, 0.0)])
 def test_a_background_anchor_keeps_the_fourth_power_of_its_doubt(soft: float, kept: float) -> None:
-    detector, targets, pixels = detector_of(MINING), two_targets(), images(2)
+    detector, targets, pixels = detector_of(MINING), two_targets(), noise(2, 96, 96)
     spread_out(detector.rpn)
     plain = terms_of(detector, pixels, targets, Mined())
     everywhere = terms_of(detector, pixels, targets, Mined(torch.full((2, 3, 12, 12), soft)))
@@ -315,7 +296,7 @@ def test_what_all_positions_share_does_not_make_them_similar_to_the_miners() -> 
 
 
 def test_mined_labels_enter_the_branch_as_they_enter_centernet_s_heatmap() -> None:
-    detector, targets, pixels = detector_of(MINING), two_targets(), images(2)
+    detector, targets, pixels = detector_of(MINING), two_targets(), noise(2, 96, 96)
     torch.manual_seed(3)
     outputs = detector(pixels, targets)
     encoded = detector.encode(targets, outputs)
@@ -332,8 +313,8 @@ def test_mined_labels_enter_the_branch_as_they_enter_centernet_s_heatmap() -> No
 
 
 def test_a_branch_leaves_the_other_losses_as_they_are_to_the_bit() -> None:
-    plain = terms_of(detector_of(PLAIN), images(2), two_targets())
-    beside = terms_of(detector_of(MINING), images(2), two_targets(), Mined())
+    plain = terms_of(detector_of(PLAIN), noise(2, 96, 96), two_targets())
+    beside = terms_of(detector_of(MINING), noise(2, 96, 96), two_targets(), Mined())
     assert beside.keys() - plain.keys() == {"heatmap"}
     assert all(torch.equal(beside[name].total, term.total) for name, term in plain.items())
 
@@ -342,13 +323,13 @@ def test_the_branch_is_all_that_a_plain_detector_lacks_and_no_work_without_targe
     plain, mining = detector_of(PLAIN), detector_of(MINING)
     extra = mining.state_dict().keys() - plain.state_dict().keys()
     assert {name.split(".")[0] for name in extra} == {"mining_branch"}
-    assert mining(images(1)).branch is None
+    assert mining(noise(1, 96, 96)).branch is None
 
 
 def test_under_autocast_anchors_stay_float32() -> None:
     """In half precision the corners of large anchors would lose whole pixels."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = detector_of(MINING)(images(1), two_targets()[:1])
+        outputs = detector_of(MINING)(noise(1, 96, 96), two_targets()[:1])
     assert outputs.proposed.objectness.dtype == outputs.proposed.deltas.dtype == torch.float32
     assert outputs.proposed.anchors_xyxy.dtype == torch.float32
 

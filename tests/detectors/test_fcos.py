@@ -12,7 +12,8 @@ from siod.detectors.fcos import FCOS, FCOSDetector, centerness
 from siod.detectors.fpn import PyramidOutputs
 from siod.detectors.zoo import FCOS_R50_FPN, FCOS_TINY
 from siod.ops.matching import IGNORED
-from siod.types import Mined, Target
+from siod.testing.scenes import noise, target
+from siod.types import Mined
 
 # Statistics of one image at a time.
 SPEC = FCOS_TINY.with_changes({"norm": "group"})
@@ -24,23 +25,10 @@ def detector_of(spec: FCOS = SPEC, classes: int = 3) -> FCOSDetector:
     return FCOSDetector(spec, classes)
 
 
-def target(boxes: list[list[float]], labels: list[int]) -> Target:
-    return Target(
-        torch.tensor(boxes).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.long),
-        torch.zeros(0, 4),
-        torch.zeros(0, dtype=torch.long),
-    )
-
-
 def matched(detector: FCOSDetector, boxes: Tensor, outputs: PyramidOutputs) -> Tensor:
     """The box of each position of an only image."""
     known = annotated_boxes([target(boxes.tolist(), [0] * len(boxes))])
     return detector.assign(known, outputs)[0]
-
-
-def images(batch: int) -> Tensor:
-    return torch.randint(0, 256, (batch, 3, 96, 96), generator=torch.Generator().manual_seed(0)).byte()
 
 
 def outputs_of(detector: FCOSDetector, batch: int = 1) -> PyramidOutputs:
@@ -49,7 +37,7 @@ def outputs_of(detector: FCOSDetector, batch: int = 1) -> PyramidOutputs:
         for layer in (detector.head.regression_head.bbox_reg, detector.head.regression_head.bbox_ctrness):
             layer.weight.normal_(std=0.1)
             layer.bias.normal_(mean=1.0)
-    outputs: PyramidOutputs = detector(images(batch))
+    outputs: PyramidOutputs = detector(noise(batch, 96, 96))
     return outputs
 
 

@@ -5,12 +5,11 @@ Counted on the CPU. Between two batches of one family only the number of images 
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from host_cost import HostCost
 from torch import Tensor, nn
 
 from siod.detectors.annotated import annotated_boxes
@@ -69,17 +68,6 @@ every_family = pytest.mark.parametrize(
 )
 
 
-def host_cost() -> Any:
-    """A fresh counter, of the module that benchmarks use too."""
-    path = Path(__file__).parents[1] / "benchmarks" / "host_cost.py"
-    found = importlib.util.spec_from_file_location("host_cost", path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module.HostCost()
-
-
 def detector_of(spec: DetectorSpec) -> Detector:
     """Random weights with which it finds something."""
     torch.manual_seed(0)
@@ -108,12 +96,12 @@ def step_cost(spec: DetectorSpec, images: int, *, miners: dict[str, Any]) -> tup
     """Waits and launches of a training step, those of the miners left out."""
     detector, (pixels, targets) = detector_of(spec), a_batch(images)
     detector(pixels, targets)  # what is kept for all steps
-    with host_cost() as before:
+    with HostCost() as before:
         outputs = detector(pixels, targets)
         encoded = detector.encode(targets, outputs)
         levels = detector.levels(outputs, encoded)
     mining = mine(levels, **miners)
-    with host_cost() as after:
+    with HostCost() as after:
         terms = detector.losses(outputs, encoded, mining.mined)
         torch.stack([term.total for term in terms.values()]).sum().backward()
     assert all(torch.isfinite(term.total) for term in terms.values())
@@ -138,7 +126,7 @@ def test_detections_are_waited_for_as_often_for_eight_images_as_for_two(family: 
         pixels, _ = a_batch(images)
         with torch.inference_mode():
             detector.decode(detector(pixels))
-            with host_cost() as cost:
+            with HostCost() as cost:
                 detections = detector.decode(detector(pixels))
         assert sum(len(each.labels) for each in detections) > images
         found.append((cost.synchronisations, cost.operations))
@@ -148,7 +136,7 @@ def test_detections_are_waited_for_as_often_for_eight_images_as_for_two(family: 
 
 def test_packing_the_annotated_boxes_waits_for_nothing() -> None:
     _, targets = a_batch(5)
-    with host_cost() as cost:
+    with HostCost() as cost:
         known = annotated_boxes(targets)
     assert cost.synchronisations == 0
     assert known.present.sum(dim=1).tolist() == [1, 2, 3, 0, 1]
@@ -160,7 +148,7 @@ def test_packing_the_annotated_boxes_waits_for_nothing() -> None:
 
 def test_waits_are_counted_also_where_gradients_are_never_wanted() -> None:
     """There operations reach the counter whole."""
-    with torch.inference_mode(), host_cost() as cost:
+    with torch.inference_mode(), HostCost() as cost:
         int(torch.ones(3).sum())
         torch.where(torch.ones(3) > 0)
         torch.where(torch.ones(3) > 0, 1.0, 0.0)

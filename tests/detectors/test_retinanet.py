@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import detection
 
 from siod.detectors.fpn import PyramidOutputs
 from siod.detectors.retinanet import RetinaNet, RetinaNetDetector
 from siod.detectors.zoo import RETINANET_R50_FPN, RETINANET_TINY
 from siod.errors import UserError
-from siod.types import Mined, Target
+from siod.testing.scenes import noise, target
+from siod.types import Mined
 
 # Statistics of one image at a time.
 SPEC = RETINANET_TINY.with_changes({"norm": "group"})
@@ -23,25 +24,12 @@ def detector_of(spec: RetinaNet = SPEC, classes: int = 3) -> RetinaNetDetector:
     return RetinaNetDetector(spec, classes)
 
 
-def target(boxes: list[list[float]], labels: list[int]) -> Target:
-    return Target(
-        torch.tensor(boxes).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.long),
-        torch.zeros(0, 4),
-        torch.zeros(0, dtype=torch.long),
-    )
-
-
-def images(batch: int) -> Tensor:
-    return torch.randint(0, 256, (batch, 3, 96, 96), generator=torch.Generator().manual_seed(0)).byte()
-
-
 def outputs_of(detector: RetinaNetDetector, batch: int = 1) -> PyramidOutputs:
     """Outputs at which boxes and scores differ from anchor to anchor."""
     with torch.no_grad():
         for layer in (detector.head.regression_head.bbox_reg, detector.head.classification_head.cls_logits):
             layer.weight.normal_(std=0.1)
-    outputs: PyramidOutputs = detector(images(batch))
+    outputs: PyramidOutputs = detector(noise(batch, 96, 96))
     return outputs
 
 

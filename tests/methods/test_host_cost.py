@@ -5,14 +5,13 @@ Counted on the CPU; docs/methods.md has the figures.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from host_cost import HostCost
 
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY
@@ -46,17 +45,6 @@ ASKED = [
 every_method = pytest.mark.parametrize("spec", ASKED, ids=lambda spec: spec.kind)
 
 
-def host_cost() -> Any:
-    """A fresh counter, of the module that benchmarks use too."""
-    path = Path(__file__).parents[1] / "benchmarks" / "host_cost.py"
-    found = importlib.util.spec_from_file_location("host_cost", path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module.HostCost()
-
-
 def a_batch(images: int) -> Batch:
     """Noise with two annotated and two hidden boxes an image."""
     generator = torch.Generator().manual_seed(images)
@@ -84,7 +72,7 @@ def of_a_step(spec: MethodSpec | None, detector: Detector, batch: Batch) -> Any:
     method = build_method(spec, detector)
     if spec is not None and spec.needs_teacher():
         method.receive_teacher(detector.state_dict())
-    with host_cost() as cost:
+    with HostCost() as cost:
         views = method.views(batch, FIRST)
         outputs = detector(views.images, views.targets)
         objective = method.objective(views, outputs, DetectorAndMiners(detector, Phase(1, 2)))
@@ -119,7 +107,7 @@ def test_pseudo_boxes_and_strong_views_are_at_most_40_operations_an_image(eager:
         batch = a_batch(images)
         with torch.no_grad():
             outputs = detector(batch.images)
-            with host_cost() as cost:
+            with HostCost() as cost:
                 chosen = EAGER.choose(detector.decode_padded(outputs), (SIDE_PX, SIDE_PX))
                 targets = EAGER.merge(batch.targets, chosen)
                 quality(batch.targets, targets, device=device)
@@ -133,10 +121,10 @@ def test_a_list_of_detections_is_one_wait(eager: Eager) -> None:
     detector = eager(CENTERNET_TINY)
     with torch.no_grad():
         outputs = detector(a_batch(4).images)
-        with host_cost() as cost:
+        with HostCost() as cost:
             found = detector.decode_padded(outputs)
         assert cost.synchronisations == 0
-        with host_cost() as cost:
+        with HostCost() as cost:
             alone = detector.decode(outputs)
     assert cost.waits == {"cpu": 1}
     assert [len(each.labels) for each in alone] == found.valid.sum(dim=1).tolist()

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -76,14 +77,25 @@ def siod(*words: str, folder: Path | None = None, environment: dict[str, str] | 
 
 
 def run_ranks(function: Callable[..., None], args: tuple[object, ...], nprocs: int) -> None:
-    """As :func:`torch.multiprocessing.spawn`: a function of a rank and more, in as many processes.
+    """As :func:`torch.multiprocessing.spawn`: a function of a rank and more, in as many processes of one gloo group.
 
     Args:
-        function: Of a module, called with the rank before the arguments.
+        function: Of a module, called with the rank before the arguments; each process computes with one thread.
         args: Its other arguments.
         nprocs: How many processes.
     """
-    torch.multiprocessing.start_processes(function, args=args, nprocs=nprocs, start_method="forkserver")
+    with tempfile.TemporaryDirectory() as folder:
+        rendezvous = (Path(folder) / "rendezvous").as_uri()
+        torch.multiprocessing.start_processes(
+            _as_rank, args=(nprocs, rendezvous, function, args), nprocs=nprocs, start_method="forkserver"
+        )
+
+
+def _as_rank(rank: int, nprocs: int, rendezvous: str, function: Callable[..., None], args: tuple[object, ...]) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=nprocs)
+    function(rank, *args)
+    torch.distributed.destroy_process_group()
 
 
 def _run(program: str, words: tuple[str, ...], folder: str, variables: dict[str, str], output: Connection) -> None:

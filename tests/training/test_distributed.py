@@ -33,7 +33,6 @@ def test_one_worker_s_statistics_are_left_alone() -> None:
 
 
 def _average(rank: int, folder: Path) -> None:
-    _join(rank, folder)
     torch.manual_seed(rank)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
     for layer, value in ((model[0], 1.0), (model[2], 10.0)):
@@ -41,7 +40,6 @@ def _average(rank: int, folder: Path) -> None:
         layer.running_var.fill_(2 * value + 4 * rank)
     average_statistics(running_statistics(model), world_size=2)
     torch.save(model.state_dict(), folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_running_statistics_become_the_mean_over_workers(tmp_path: Path) -> None:
@@ -58,7 +56,6 @@ Runs = dict[str, tuple[Experiment, bool]]
 
 
 def _train(rank: int, runs: Runs, data: PreparedData, folder: Path) -> None:
-    _join(rank, folder)
     for name, (experiment, stopped) in runs.items():
         run_dir = folder / name
         if stopped:
@@ -66,7 +63,6 @@ def _train(rank: int, runs: Runs, data: PreparedData, folder: Path) -> None:
                 loop.run(experiment, data, InProcess(run_dir, lambda *_: request_stop(run_dir), CPU, rank, 2))  # noqa: B023
         trained = loop.run(experiment, data, InProcess(run_dir, None, CPU, rank, 2))
         torch.save(vars(trained.detections), run_dir / f"found-{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
@@ -92,12 +88,6 @@ def test_two_workers_judge_what_the_checkpoint_holds_and_resume_to_the_bit(
     one, other = _final(tmp_path / "taught"), _final(tmp_path / "resumed")
     for part in (one["model"], other["model"]), (one["method"]["teacher"], other["method"]["teacher"]):
         assert all(torch.equal(part[0][key], part[1][key]) for key in part[0])
-
-
-def _join(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
 
 
 def _final(run_dir: Path) -> dict[str, Any]:

@@ -77,12 +77,8 @@ def test_every_epoch_has_losses_mining_and_score_aware_metrics(
 
 
 def _one_of_two(rank: int, runs: dict[str, Experiment], data: PreparedData, folder: Path) -> None:
-    torch.set_num_threads(1)
-    rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     for name, experiment in runs.items():
         loop.run(experiment, data, InProcess(folder / name, device=CPU, rank=rank, world_size=2))
-    torch.distributed.destroy_process_group()
 
 
 def _gradients(run_dir: Path) -> list[torch.Tensor]:
@@ -98,7 +94,6 @@ def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch
 ) -> None:
     one_step = small.with_changes({"detector.norm": "frozen", "recipe.epochs": 1, "recipe.batch_size": 16})
     runs = {"dminer": one_step, "plain": one_step.with_changes({"dminer": None})}
-    (tmp_path / "two").mkdir()
     run_ranks(_one_of_two, args=(runs, small_data, tmp_path / "two"), nprocs=2)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, small_data, InProcess(tmp_path / "one" / name, device=CPU)).history

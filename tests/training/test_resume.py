@@ -109,12 +109,6 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return model
 
 
-def _join(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    rendezvous = (folder / "rendezvous").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-
-
 def _appear(files_: list[Path], folder: Path) -> threading.Thread:
     """Have files appear in a folder a while later, as a network file system shows what another machine wrote."""
 
@@ -131,7 +125,6 @@ def _appear(files_: list[Path], folder: Path) -> threading.Thread:
 
 
 def _look(rank: int, folder: Path) -> None:
-    _join(rank, folder)
     files.VISIBLE_SECONDS = 30.0
     for case, late in (("none", True), ("older", True), ("other", True), ("never", False), ("damaged", False)):
         first = folder / case / "0" / "epoch_0002.pt"
@@ -140,7 +133,6 @@ def _look(rank: int, folder: Path) -> None:
             files.VISIBLE_SECONDS = 1.0
         (folder / f"{case}-{rank}").write_text(_told(CheckpointFolder(folder / case / str(rank)), rank))
         appearing.join()
-    torch.distributed.destroy_process_group()
 
 
 def _told(folder: CheckpointFolder, rank: int) -> str:
@@ -187,7 +179,6 @@ def test_that_no_checkpoint_of_the_first_worker_is_whole_is_said_by_all(told_in:
 
 
 def _train_and_resume(rank: int, experiment: Experiment, data: PreparedData, folder: Path) -> None:
-    _join(rank, folder)
     loop.run(experiment, data, InProcess(folder / "unbroken", None, CPU, rank, 2))
     broken = folder / "broken"
     with pytest.raises(loop.Stopped):
@@ -197,7 +188,6 @@ def _train_and_resume(rank: int, experiment: Experiment, data: PreparedData, fol
     late = _appear([broken / "checkpoints" / "epoch_0001.pt"], folder / "behind" / "checkpoints")
     loop.run(experiment, data, InProcess(seen, None, CPU, rank, 2))
     late.join()
-    torch.distributed.destroy_process_group()
 
 
 def _states_in_memory() -> int:

@@ -1,0 +1,1 @@
+"""Checks that a detector, method or data source from outside keeps what training relies on; they need no pytest."""
