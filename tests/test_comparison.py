@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from siod.comparison import compare, holm, pairs_needed, smallest_p
+from siod.comparison import compare, holm, pairs_needed, sign_flip_p, smallest_p
 
 DIFFERENCES = st.lists(st.integers(-50, 50).map(lambda value: value / 10), min_size=2, max_size=8)
 
@@ -107,6 +107,12 @@ def test_what_is_no_difference_is_refused(differences: list[float]) -> None:
 def test_the_smallest_p_halves_with_every_seed(n: int, p: float) -> None:
     assert smallest_p(n) == p
     assert compare([1.0] * n).p_sign_flip in {p, None}
+
+
+def test_the_sign_flip_test_alone_is_silent_where_it_cannot_reach_the_level() -> None:
+    # Six pairs that agree: 2 of 64 patterns. With five 2 of 32 is the least, which is above 5%.
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == 0.03125
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) is None
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (1.0, 10), (-1.0, 10), (math.inf, 6)])

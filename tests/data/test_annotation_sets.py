@@ -25,6 +25,7 @@ from siod.data.annotation_sets import (
     annotate,
     hidden,
     kept_rows,
+    without_images,
 )
 from siod.data.selection import random_ranks
 from siod.errors import UserError
@@ -299,6 +300,18 @@ def test_the_document_says_what_was_done_and_keeps_the_rest(coco_file: Path, doc
     originals = {annotation["id"]: annotation for annotation in document["annotations"]}
     assert len(again["annotations"]) == 2
     assert all(annotation == originals[annotation["id"]] for annotation in again["annotations"])
+
+
+def test_without_images_their_annotations_go_too_and_the_document_names_them(folder: Path) -> None:
+    document = {**dataset_of([(0, 0), (3, 1), (1, 2), (3, 3), (4, 0)]), "info": {"year": 2026}}
+    coco.write(folder / "fewer.json", without_images(read(document, folder), [3, 0]))
+    fewer = json.loads((folder / "fewer.json").read_text())
+    assert fewer == {
+        "info": {"year": 2026, "skipped_images": [3, 0]},
+        "images": [document["images"][place] for place in (1, 2, 4)],
+        "categories": document["categories"],
+        "annotations": [document["annotations"][place] for place in (2, 4)],
+    }
 
 
 @pytest.mark.parametrize(

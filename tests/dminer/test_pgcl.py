@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
@@ -213,10 +212,26 @@ def test_settings_out_of_range_are_refused(change: dict[str, float], message: st
         PGCL.parse(change, source="pgcl")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_scores_of_another_shape_are_refused() -> None:
     features, scores, heatmap = random_case(0)
     with pytest.raises(ValueError, match=r"scores must have the shape of heatmap \(2, 4, 6, 6\), got \(2, 3, 6, 6\)"):
-        inspect.unwrap(group_contrastive_terms)(features, scores[:, :3], heatmap)
+        group_contrastive_terms(features, scores[:, :3], heatmap)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_features_of_another_grid_are_refused() -> None:
+    features, scores, heatmap = random_case(0)
+    with pytest.raises(ValueError, match="heatmap must have the batch, height and width of features"):
+        group_contrastive_terms(features[:, :, :5], scores, heatmap)
+
+
+def test_the_annotated_classes_of_the_caller_are_those_that_count() -> None:
+    # The same query, prototype and key as without: similarities 1 and 0, Z = e + 1.
+    features, heatmap = row(E1, E2), maps((1.0, 0.0))
+    annotated = annotated_classes([heatmap])[0]
+    term, _ = group_contrastive_terms(features, heatmap, heatmap * 0, temperature=1.0, annotated=annotated)
+    assert term.mean().item() == pytest.approx(math.log(math.e + 1) - 0.5, rel=1e-6)
 
 
 def test_top_m_may_be_given_for_each_level() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
@@ -133,6 +132,10 @@ def test_half_precision_scores_under_autocast_are_summed_in_float32(dtype: torch
     assert scores.grad.isfinite().all()
 
 
-def test_a_target_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"target must have the shape of scores \(1, 1, 1, 2\), got \(1, 1, 1, 3\)"):
-        inspect.unwrap(penalty_reduced_focal_terms)(row(0.5, 0.5), row(0.0, 0.0, 0.0))
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("name", ["target", "pseudo", "ignored"])
+def test_a_map_of_another_shape_is_refused(name: str) -> None:
+    maps = {"target": row(0.0, 0.0), name: row(0.0, 0.0, 0.0)}
+    message = rf"{name} must have the shape of scores \(1, 1, 1, 2\), got \(1, 1, 1, 3\)"
+    with pytest.raises(ValueError, match=message):
+        penalty_reduced_focal_terms(row(0.5, 0.5), **maps)
