@@ -63,6 +63,7 @@ def test_true_positives_are_listed_with_the_precision_at_each() -> None:
         ([5], [1 / 2]),
     ]
     assert listed.rows.tolist() == [row for rows, _ in expected for row in rows]
+    assert listed.rows.dtype == np.int32
     assert listed.precision.tolist() == pytest.approx([p for _, precisions in expected for p in precisions] + [0])
     assert listed.start.tolist() == [[[0, 3], [4, 6]], [[7, 9], [10, 12]], [[13, 15], [16, 17]]]
     # Within one detection an image or four, above 0 or above 0.46: 0.9 and 0.8 pass the latter, 0.45 and 0.4 do not.

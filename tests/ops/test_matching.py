@@ -65,8 +65,8 @@ def test_so_many_images_are_matched_at_once_as_pairs_are_allowed(monkeypatch: py
         return box_iou(boxes, anchors)
 
     monkeypatch.setattr(matching, "box_iou", overlaps)
-    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 21)  # an image has 2 x 5 pairs: two images at a time
+    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 30)  # an image has 2 x 7 pairs: two images at a time
     present = torch.ones(3, 2, dtype=torch.bool)
-    anchors = random_boxes(1, 5, seed=2)
+    anchors = random_boxes(1, 7, seed=2)
     match_by_overlap(random_boxes(3, 2, seed=1), present, anchors, object_iou=0.5, background_iou=0.3)
-    assert shapes == [(2, 2, 5), (1, 2, 5)]
+    assert shapes == [(2, 2, 7), (1, 2, 7)]
