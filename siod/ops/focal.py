@@ -55,10 +55,8 @@ def penalty_reduced_focal_terms(
     for name, other in (("target", target), ("pseudo", pseudo), ("ignored", ignored)):
         if other is not None and other.shape != scores.shape:
             raise ValueError(f"{name} must have the shape of scores {tuple(scores.shape)}, got {tuple(other.shape)}")
-    with torch.autocast(scores.device.type, enabled=False):
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        total, positives = _FocalSum.apply(scores, target, pseudo, ignored)
-    return LossTerm(total, positives)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return LossTerm(*_FocalSum.apply(scores, target, pseudo, ignored))
 
 
 def penalty_reduced_focal_loss(

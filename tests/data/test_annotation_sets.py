@@ -204,6 +204,12 @@ def test_a_box_is_as_far_from_the_centre_as_its_own_centre(folder: Path) -> None
     assert kept_ids(dataset, Keep(choice="center")) == {0}
 
 
+def test_the_largest_box_is_that_of_greatest_area(folder: Path) -> None:
+    # 50 x 2 are 100 square pixels, 5 x 8 are 40, 2 x 40 are 80.
+    dataset = read(boxes((0, 0, 5, 8), (0, 0, 50, 2), (0, 0, 2, 40)), folder)
+    assert kept_ids(dataset, Keep(choice="largest")) == {1}
+
+
 def test_first_follows_the_file_and_passes_over_crowds(folder: Path) -> None:
     document = dataset_of([(0, 0), (0, 0), (0, 0)], crowds=frozenset({2}))
     document["annotations"].reverse()
@@ -271,6 +277,13 @@ def test_the_flags_of_whole_images_are_written_as_whole_numbers(folder: Path) ->
     coco.write(folder / "whole.json", annotate(read(dataset_of([(0, 0)]), folder), WholeImages()))
     flags = [image["keep"] for image in json.loads((folder / "whole.json").read_text())["images"]]
     assert {str(flag) for flag in flags} == {"0", "1"}
+
+
+def test_an_image_that_cannot_be_flagged_is_named(folder: Path) -> None:
+    text = json.dumps(dataset_of([(0, 0)])).replace('"file_name": "1.png"', '"file_name": "1.png", "exposure": 1e999')
+    (folder / "beyond.json").write_text(text)
+    with pytest.raises(UserError, match=r"beyond\.json: images\[1\] cannot be read"):
+        annotate(coco.read(folder / "beyond.json"), WholeImages())
 
 
 def test_whole_images_meet_the_number_exactly_when_they_can(folder: Path) -> None:
