@@ -4,7 +4,7 @@ BIN := .venv/bin
 TWO := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 FAST := $(addprefix tests/, ops evaluation dminer studies tuning data test_architecture.py test_files.py)
 
-.PHONY: demo test test-fast check gpu-check benchmarks clean
+.PHONY: demo test test-fast check gpu-check benchmarks mutants clean
 
 demo: .venv/ready  ## install, run the demo study, build its report
 	$(BIN)/siod study run demo
@@ -30,10 +30,16 @@ benchmarks: .venv/ready  ## every benchmark, side by side with its peers
 	$(BIN)/python -m pip install --quiet hotcoco==1.3.0 faster-coco-eval==1.8.0
 	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
 
+mutants: .venv/ready  ## would the tests notice a fault in the arithmetic? CONTRIBUTING says what was seen
+	$(BIN)/python -m pip install --quiet mutmut==3.8.1
+	rm -rf mutants
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build mutants *.egg-info

@@ -15,8 +15,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+import jaxtyping
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from jaxtyping import install_import_hook
 
 # Of tests that run side by side each has one thread; several would wait for each other.
@@ -25,6 +26,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # A property holds on a busy machine too.
 settings.register_profile("siod", deadline=None)
+# `make mutants`: every mutant meets the same examples; the first one that fails is enough.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("siod")
 
 # The shapes in the annotations of the tensor functions are checked at every call a test makes.
@@ -38,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, those with Ray before all: two workers end together if the rest is short."""
     ray, slow = ({item.path for item in items if item.get_closest_marker(name)} for name in ("ray", "slow"))
     items.sort(key=lambda item: (item.path not in ray, item.path not in slow))
+
+
+@pytest.fixture
+def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensor functions are called as users call them, whose shapes no import hook checks."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from siod.comparison import compare, holm, pairs_needed, smallest_p
+from siod.comparison import compare, holm, pairs_needed, sign_flip_p, smallest_p
 
 DIFFERENCES = st.lists(st.integers(-50, 50).map(lambda value: value / 10), min_size=2, max_size=8)
 
@@ -42,6 +42,10 @@ def test_the_sign_flip_test_counts_all_patterns(differences: list[float]) -> Non
     assert compare(differences).p_sign_flip == pytest.approx(expected)
 
 
+def test_sixteen_seeds_are_the_most_whose_patterns_are_all_counted() -> None:
+    assert compare([1.0] * 16).p_sign_flip == 2 / 2**16
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.3, -0.6])
 def test_too_many_patterns_are_sampled_as_scipy_does(shift: float) -> None:
     differences = np.random.default_rng(3).normal(shift, 1.0, 20)
@@ -50,6 +54,22 @@ def test_too_many_patterns_are_sampled_as_scipy_does(shift: float) -> None:
     )
     assert compare(differences.tolist()).p_sign_flip == pytest.approx(test.pvalue, abs=0.01)
     assert compare([1.0] * 20).p_sign_flip == pytest.approx(2 / (2**16 + 1))  # the least that can be told
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_of_sampled_patterns_those_count_too_that_reach_just_what_was_found(sign: int) -> None:
+    # 12 of 20 seeds gain 0.1, 8 lose it: of 2^20 patterns 25.2% have 12 gains or more (13.2% have more than 12).
+    differences = [sign * 0.1] * 12 + [sign * -0.1] * 8
+    assert compare(differences).p_sign_flip == pytest.approx(2 * 0.2517, abs=0.01)
+
+
+def test_no_p_is_above_one() -> None:
+    assert compare([0.0] * 20).p_sign_flip == 1.0
+
+
+def test_the_same_differences_are_told_the_same_every_time() -> None:
+    differences = np.random.default_rng(4).normal(0.3, 1.0, 20).tolist()
+    assert compare(differences) == compare(differences)
 
 
 @settings(max_examples=20)
@@ -69,6 +89,14 @@ def test_the_interval_lies_within_the_differences_and_holds_their_mean(differenc
     low, high = found.interval
     assert min(differences) - 1e-9 <= low <= found.mean + 1e-9
     assert found.mean - 1e-9 <= high <= max(differences) + 1e-9
+
+
+@pytest.mark.parametrize(("differences", "interval"), [([0, 0, 0, 1], (0, 0.75)), ([0, 0, 0, -1], (-0.75, 0))])
+def test_the_interval_leaves_out_a_fortieth_of_the_resampled_means_on_either_side(
+    differences: list[float], interval: tuple[float, float]
+) -> None:
+    # Four draws hold the one with binomial chances: none 32%, one 42%, two 21%, three 4.7%, four 0.4%.
+    assert compare(differences).interval == interval
 
 
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
@@ -109,6 +137,12 @@ def test_the_smallest_p_halves_with_every_seed(n: int, p: float) -> None:
     assert compare([1.0] * n).p_sign_flip in {p, None}
 
 
+def test_the_sign_flip_test_alone_is_silent_where_it_cannot_reach_the_level() -> None:
+    # Six pairs that agree: 2 of 64 patterns. With five 2 of 32 is the least, which is above 5%.
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == 0.03125
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) is None
+
+
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (1.0, 10), (-1.0, 10), (math.inf, 6)])
 def test_the_number_of_seeds_is_that_of_published_tables(effect: float, n: int) -> None:
     # Two-sided 5%, power 80%, paired t-test: 34, 15 and 10 pairs (G*Power 3.1).
@@ -116,6 +150,7 @@ def test_the_number_of_seeds_is_that_of_published_tables(effect: float, n: int) 
 
 
 @given(st.floats(0.2, 3.0))
+@example(1.27)  # 7.02 seeds; 6.98 with two degrees of freedom more
 def test_so_many_seeds_have_the_power_and_one_fewer_has_not(effect: float) -> None:
     n = pairs_needed(effect)
 
@@ -128,6 +163,20 @@ def test_so_many_seeds_have_the_power_and_one_fewer_has_not(effect: float) -> No
 
 def test_a_stricter_level_needs_more_seeds_for_the_test_to_reach_it() -> None:
     assert pairs_needed(math.inf, significance=0.01) == 8  # 2^-7 is the first power of two below 0.01
+
+
+def test_more_power_needs_more_seeds() -> None:
+    assert pairs_needed(0.5, power=0.9) == 44  # G*Power 3.1
+
+
+def test_an_effect_that_nobody_can_show_asks_for_the_most_seeds() -> None:
+    assert pairs_needed(1e-6) == 10_000
+
+
+@pytest.mark.parametrize(("significance", "power"), [(0.0, 0.8), (0.8, 0.8), (0.05, 1.0), (0.05, 1.5)])
+def test_levels_out_of_range_are_refused(significance: float, power: float) -> None:
+    with pytest.raises(ValueError, match=f"must hold, got {significance} and {power}"):
+        pairs_needed(0.5, significance=significance, power=power)
 
 
 @pytest.mark.parametrize("effect", [0.0, math.nan])

@@ -89,7 +89,7 @@ def _similarity(features: Float[Tensor, "b d p"], annotated: Annotated) -> Float
 def refuse_unlike_grids(features: Tensor, heatmap: Tensor) -> None:
     """Raise a ValueError unless both are B x ? x H x W with the same B, H and W."""
     expected, received = (features.shape[0], *features.shape[2:]), (heatmap.shape[0], *heatmap.shape[2:])
-    if features.dim() != 4 or heatmap.dim() != 4 or expected != received:  # noqa: PLR2004  (B, C, H, W)
+    if features.dim() != 4 or expected != received:  # noqa: PLR2004  (B, C, H, W)
         raise ValueError(
             f"heatmap must have the batch, height and width of features {tuple(features.shape)}, "
             f"got {tuple(heatmap.shape)}"

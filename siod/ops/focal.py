@@ -41,7 +41,7 @@ def penalty_reduced_focal_terms(
     Args:
         scores: After the sigmoid, in [0, 1]; the gradient flows into them alone.
         target: In [0, 1].
-        pseudo: Added to ``target``, the sum being clamped to [0, 1].
+        pseudo: In [0, 1], added to ``target``, the sum being clamped to 1.
         ignored: Negatives to leave out; positives stay.
 
     Returns:
@@ -55,10 +55,8 @@ def penalty_reduced_focal_terms(
     for name, other in (("target", target), ("pseudo", pseudo), ("ignored", ignored)):
         if other is not None and other.shape != scores.shape:
             raise ValueError(f"{name} must have the shape of scores {tuple(scores.shape)}, got {tuple(other.shape)}")
-    with torch.autocast(scores.device.type, enabled=False):
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        total, positives = _FocalSum.apply(scores, target, pseudo, ignored)
-    return LossTerm(total, positives)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return LossTerm(*_FocalSum.apply(scores, target, pseudo, ignored))
 
 
 def penalty_reduced_focal_loss(
@@ -102,7 +100,7 @@ def sigmoid_focal_terms(
     Args:
         logits: Before the sigmoid.
         target: 1 for the class of an object, 0 otherwise.
-        pseudo: In [0, 1], added to ``target``, the sum being clamped.
+        pseudo: In [0, 1], added to ``target``, the sum being clamped to 1.
         kept: The share of its loss a negative keeps, in [0, 1].
 
     Returns:
@@ -120,7 +118,7 @@ def sigmoid_focal_terms(
     """
     if pseudo is None and kept is None:
         return LossTerm(sigmoid_focal_loss(logits, target, reduction="sum"), target.sum())
-    wanted = target if pseudo is None else (target + pseudo).clamp(0, 1)
+    wanted = target if pseudo is None else (target + pseudo).clamp(max=1)
     positive = (wanted == 1).to(logits.dtype)
     weight = (1 - wanted).square_().square_()
     if kept is not None:
@@ -183,7 +181,7 @@ def _chunks(scores: Tensor, *others: Tensor | None) -> Iterator[_Chunk]:
 def _negatives(chunk: _Chunk) -> Tensor:
     """Sum over a chunk as if all were negative; a positive weighs nothing."""
     score, target, pseudo, ignored, slope, is_positive = chunk
-    wanted = target if pseudo is None else (target + pseudo).clamp_(0, 1)
+    wanted = target if pseudo is None else (target + pseudo).clamp_(max=1)
     torch.eq(wanted, 1, out=is_positive)
     weight = (1 - wanted.to(score.dtype)).square_().square_()
     if ignored is not None:

@@ -25,6 +25,7 @@ from siod.data.annotation_sets import (
     annotate,
     hidden,
     kept_rows,
+    without_images,
 )
 from siod.data.selection import random_ranks
 from siod.errors import UserError
@@ -197,6 +198,18 @@ def test_first_largest_and_center_choose_what_they_say(folder: Path) -> None:
     assert kept_ids(dataset, Keep(choice="center", k=2)) == {1, 2}
 
 
+def test_a_box_is_as_far_from_the_centre_as_its_own_centre(folder: Path) -> None:
+    # The first is centred at the image's centre (50, 30), the second at (52, 32): their corners are nearer in reverse.
+    dataset = read(boxes((35, 26, 30, 8), (48, 28, 8, 8)), folder)
+    assert kept_ids(dataset, Keep(choice="center")) == {0}
+
+
+def test_the_largest_box_is_that_of_greatest_area(folder: Path) -> None:
+    # 50 x 2 are 100 square pixels, 5 x 8 are 40, 2 x 40 are 80.
+    dataset = read(boxes((0, 0, 5, 8), (0, 0, 50, 2), (0, 0, 2, 40)), folder)
+    assert kept_ids(dataset, Keep(choice="largest")) == {1}
+
+
 def test_first_follows_the_file_and_passes_over_crowds(folder: Path) -> None:
     document = dataset_of([(0, 0), (0, 0), (0, 0)], crowds=frozenset({2}))
     document["annotations"].reverse()
@@ -260,6 +273,19 @@ def test_whole_images_are_whole_flagged_and_hold_at_most_keep_1s_number(
     assert len(kept) <= len(set(instances))
 
 
+def test_the_flags_of_whole_images_are_written_as_whole_numbers(folder: Path) -> None:
+    coco.write(folder / "whole.json", annotate(read(dataset_of([(0, 0)]), folder), WholeImages()))
+    flags = [image["keep"] for image in json.loads((folder / "whole.json").read_text())["images"]]
+    assert {str(flag) for flag in flags} == {"0", "1"}
+
+
+def test_an_image_that_cannot_be_flagged_is_named(folder: Path) -> None:
+    text = json.dumps(dataset_of([(0, 0)])).replace('"file_name": "1.png"', '"file_name": "1.png", "exposure": 1e999')
+    (folder / "beyond.json").write_text(text)
+    with pytest.raises(UserError, match=r"beyond\.json: images\[1\] cannot be read"):
+        annotate(coco.read(folder / "beyond.json"), WholeImages())
+
+
 def test_whole_images_meet_the_number_exactly_when_they_can(folder: Path) -> None:
     # Images of 1, 1, 2 and 8 boxes; keep-1 has 1 + 1 + 1 + 3 = 6. The fourth never fits, the others hold 4.
     few = dataset_of([(0, 0), (1, 0), (2, 0), (2, 0), *[(3, i % 3) for i in range(8)]])
@@ -299,6 +325,25 @@ def test_the_document_says_what_was_done_and_keeps_the_rest(coco_file: Path, doc
     originals = {annotation["id"]: annotation for annotation in document["annotations"]}
     assert len(again["annotations"]) == 2
     assert all(annotation == originals[annotation["id"]] for annotation in again["annotations"])
+
+
+def test_the_hidden_half_says_what_it_holds(coco_file: Path) -> None:
+    dataset = coco.read(coco_file)
+    rest = hidden(dataset, Keep(k=1, seed=4))
+    account = annotate(dataset, Keep(k=1, seed=4))["info"]["annotation_set"]
+    assert rest["info"] == {"year": 2026, "annotation_set": {**account, "holds": "hidden instances"}}
+
+
+def test_without_images_their_annotations_go_too_and_the_document_names_them(folder: Path) -> None:
+    document = {**dataset_of([(0, 0), (3, 1), (1, 2), (3, 3), (4, 0)]), "info": {"year": 2026}}
+    coco.write(folder / "fewer.json", without_images(read(document, folder), [3, 0]))
+    fewer = json.loads((folder / "fewer.json").read_text())
+    assert fewer == {
+        "info": {"year": 2026, "skipped_images": [3, 0]},
+        "images": [document["images"][place] for place in (1, 2, 4)],
+        "categories": document["categories"],
+        "annotations": [document["annotations"][place] for place in (2, 4)],
+    }
 
 
 @pytest.mark.parametrize(

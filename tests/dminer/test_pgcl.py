@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.dminer.pgcl import PGCL, group_contrastive_loss, group_contrastive_terms
+from siod.dminer.pgcl import PGCL, Reduction, group_contrastive_loss, group_contrastive_terms
 from siod.dminer.prototypes import annotated_classes
 from siod.errors import UserError
 
@@ -213,10 +212,42 @@ def test_settings_out_of_range_are_refused(change: dict[str, float], message: st
         PGCL.parse(change, source="pgcl")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_scores_of_another_shape_are_refused() -> None:
     features, scores, heatmap = random_case(0)
     with pytest.raises(ValueError, match=r"scores must have the shape of heatmap \(2, 4, 6, 6\), got \(2, 3, 6, 6\)"):
-        inspect.unwrap(group_contrastive_terms)(features, scores[:, :3], heatmap)
+        group_contrastive_terms(features, scores[:, :3], heatmap)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_features_of_another_grid_are_refused() -> None:
+    features, scores, heatmap = random_case(0)
+    with pytest.raises(ValueError, match="heatmap must have the batch, height and width of features"):
+        group_contrastive_terms(features[:, :, :5], scores, heatmap)
+
+
+def test_the_annotated_classes_of_the_caller_are_those_that_count() -> None:
+    # The same query, prototype and key as without: similarities 1 and 0, Z = e + 1.
+    features, heatmap = row(E1, E2), maps((1.0, 0.0))
+    annotated = annotated_classes([heatmap])[0]
+    term, _ = group_contrastive_terms(features, heatmap, heatmap * 0, temperature=1.0, annotated=annotated)
+    assert term.mean().item() == pytest.approx(math.log(math.e + 1) - 0.5, rel=1e-6)
+
+
+def test_by_default_128_keys_are_averaged_as_the_authors_do_at_a_temperature_of_0_07() -> None:
+    # The query e1 is its prototype, at 1 / 0.07; 128 of the 130 unlabelled positions are keys, all at a right angle.
+    features, heatmap = row(E1, *[E2] * 130), maps((1.0, *[0.0] * 130))
+    log_z = math.log(math.exp(1 / 0.07) + 128)
+    expected = pytest.approx(log_z - 1 / 0.07 / 129, rel=1e-6)
+    assert group_contrastive_loss(features, heatmap, heatmap).item() == expected
+    assert group_contrastive_terms(features, heatmap, heatmap)[0].mean().item() == expected
+
+
+@pytest.mark.parametrize("reduction", ["authors", "paper"])
+def test_loss_and_count_have_the_precision_of_the_features(reduction: Reduction) -> None:
+    features, heatmap = row(E1, E2), maps((1.0, 0.0)).double()
+    term, _ = group_contrastive_terms(features, heatmap, heatmap, reduction=reduction)
+    assert term.total.dtype == term.count.dtype == torch.float32
 
 
 def test_top_m_may_be_given_for_each_level() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from siod.dminer.prototypes import annotated_classes
 from siod.dminer.splg import SPLG, mine_pseudo_heatmap
 from siod.errors import UserError
 
@@ -148,15 +147,38 @@ def test_half_precision_features_under_autocast_are_compared_in_float32(dtype: t
     assert (pseudo > 0).any()
 
 
-def test_maps_of_different_grids_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"heatmap must have the batch, height and width of features .* got \(1, 2"):
-        inspect.unwrap(mine_pseudo_heatmap)(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 4, 5))
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("shape", [(1, 2, 4, 5), (1, 2, 5, 4), (2, 2, 4, 4), (1, 2, 16)])
+def test_maps_of_different_grids_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"heatmap must have the batch, height and width of features .* got \([12], 2"):
+        mine_pseudo_heatmap(torch.zeros(1, 3, 4, 4), torch.zeros(shape))
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_maps_of_no_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match="heatmap must have the batch, height and width of features"):
+        mine_pseudo_heatmap(torch.zeros(1, 3, 4), torch.zeros(1, 2, 4))
+
+
+def test_the_annotated_classes_of_the_caller_are_those_that_count() -> None:
+    features, heatmap = row((1.0, 0.0), (0.8, 0.6)), maps((1.0, 0.0))
+    annotated = annotated_classes([heatmap])[0]
+    pseudo = mine_pseudo_heatmap(features, torch.zeros_like(heatmap), annotated=annotated)
+    assert pseudo.flatten().tolist() == pytest.approx([0.0, 0.8])
+
+
+def test_labels_have_the_precision_of_the_heatmap() -> None:
+    features, heatmap = row((1.0, 0.0), (0.8, 0.6)), maps((1.0, 0.0)).double()
+    pseudo = mine_pseudo_heatmap(features, heatmap)
+    assert pseudo.dtype == torch.float64
+    assert pseudo.flatten().tolist() == pytest.approx([0.0, 0.8])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"min_similarity": 1.1}, r"min_similarity must be in \[-1, 1\], got 1\.1"),
+        ({"min_similarity": -1.1}, r"min_similarity must be in \[-1, 1\], got -1\.1"),
         ({"min_similarity": float("nan")}, r"min_similarity must be in \[-1, 1\], got nan"),
         ({"scale": 0.0}, r"scale must be above 0, got 0\.0"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
@@ -79,6 +78,26 @@ def test_scores_of_zero_and_one_give_a_finite_loss_and_no_gradient() -> None:
     assert scores.grad.abs().sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("score", "target", "expected"),
+    [
+        (0.0, 0.0, -(SCORE_MARGIN**2) * math.log1p(-SCORE_MARGIN)),
+        (1.0, 1.0, -(SCORE_MARGIN**2) * math.log1p(-SCORE_MARGIN)),
+        (0.0, 1.0, -((1 - SCORE_MARGIN) ** 2) * math.log(SCORE_MARGIN)),
+        (1.0, 0.0, -((1 - SCORE_MARGIN) ** 2) * math.log(SCORE_MARGIN)),
+    ],
+)
+def test_a_score_of_zero_or_one_counts_as_the_margin(score: float, target: float, expected: float) -> None:
+    loss = penalty_reduced_focal_loss(row(score).double(), row(target).double())
+    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_the_loss_has_the_precision_of_the_scores() -> None:
+    term = penalty_reduced_focal_terms(row(0.5, 0.5), row(1.0, 0.0).double())
+    assert term.total.dtype == term.count.dtype == torch.float32
+    assert term.total.item() == pytest.approx(0.5 * LOG2, rel=1e-6)
+
+
 @given(st.integers(0, 2**31), st.booleans())
 def test_loss_and_gradient_agree_with_autograd(seed: int, mask: bool) -> None:  # noqa: FBT001
     scores, target, ignored = random_case(seed)
@@ -97,6 +116,17 @@ def test_the_size_of_the_chunks_does_not_matter(chunk: int, monkeypatch: pytest.
     expected = by_autograd(scores, target, ignored)
     monkeypatch.setattr(focal, "CPU_CHUNK", chunk)
     assert penalty_reduced_focal_loss(scores, target, ignored).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [100, 100, 10]), ("meta", [150, 60])])
+def test_chunks_are_as_large_as_the_device_likes_them(
+    device: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(focal, "CPU_CHUNK", 100)
+    monkeypatch.setattr(focal, "DEVICE_CHUNK", 150)
+    scores = torch.zeros(2, 3, 5, 7, device=device)
+    chunks = list(focal._chunks(scores, scores, None, None, scores, scores == 1))
+    assert [chunk.score.numel() for chunk in chunks] == sizes
 
 
 def test_a_mask_expanded_over_the_classes_and_channels_last_scores_are_understood() -> None:
@@ -133,6 +163,10 @@ def test_half_precision_scores_under_autocast_are_summed_in_float32(dtype: torch
     assert scores.grad.isfinite().all()
 
 
-def test_a_target_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"target must have the shape of scores \(1, 1, 1, 2\), got \(1, 1, 1, 3\)"):
-        inspect.unwrap(penalty_reduced_focal_terms)(row(0.5, 0.5), row(0.0, 0.0, 0.0))
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("name", ["target", "pseudo", "ignored"])
+def test_a_map_of_another_shape_is_refused(name: str) -> None:
+    maps = {"target": row(0.0, 0.0), name: row(0.0, 0.0, 0.0)}
+    message = rf"{name} must have the shape of scores \(1, 1, 1, 2\), got \(1, 1, 1, 3\)"
+    with pytest.raises(ValueError, match=message):
+        penalty_reduced_focal_terms(row(0.5, 0.5), **maps)

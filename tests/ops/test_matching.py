@@ -45,3 +45,28 @@ def test_no_image_is_too_large_to_be_matched_by_itself() -> None:
     assert matching.images_at_once(1 << 40) == 1
     assert matching.images_at_once(0) == matching.PAIRS_AT_ONCE
     assert matching.images_at_once(matching.PAIRS_AT_ONCE // 3) == 3
+
+
+def test_the_best_anchor_of_a_box_is_its_own_only_when_asked_for() -> None:
+    # The anchors overlap the box by 1/2 and 1/4: neither reaches 0.7, only the second is below 0.3.
+    boxes, present = torch.tensor([[[0.0, 0.0, 4.0, 4.0]]]), torch.tensor([[True]])
+    anchors = torch.tensor([[[0.0, 0.0, 4.0, 2.0], [0.0, 0.0, 4.0, 1.0]]])
+    found = match_by_overlap(boxes, present, anchors, object_iou=0.7, background_iou=0.3)
+    assert found.tolist() == [[IGNORED, BACKGROUND]]
+    found = match_by_overlap(boxes, present, anchors, object_iou=0.7, background_iou=0.3, best_of_each=True)
+    assert found.tolist() == [[0, BACKGROUND]]
+
+
+def test_so_many_images_are_matched_at_once_as_pairs_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def overlaps(boxes: Tensor, anchors: Tensor) -> Tensor:
+        shapes.append((len(boxes), boxes.shape[1], anchors.shape[1]))
+        return box_iou(boxes, anchors)
+
+    monkeypatch.setattr(matching, "box_iou", overlaps)
+    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 30)  # an image has 2 x 7 pairs: two images at a time
+    present = torch.ones(3, 2, dtype=torch.bool)
+    anchors = random_boxes(1, 7, seed=2)
+    match_by_overlap(random_boxes(3, 2, seed=1), present, anchors, object_iou=0.5, background_iou=0.3)
+    assert shapes == [(2, 2, 7), (1, 2, 7)]
