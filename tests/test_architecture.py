@@ -18,6 +18,7 @@ BASE = {
     "siod.json_file",
     "siod.outside",
     "siod.picture",
+    "siod.registry",
     "siod.value",
     "siod.types",
 }

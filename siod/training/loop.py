@@ -18,7 +18,7 @@ from siod.errors import RunError
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import checkpoint, results
-from siod.training.arithmetic import arithmetic_of, available, multiplying, refuse_missing, repeatable
+from siod.training.arithmetic import arithmetic_of, multiplying, refuse_missing_on, repeatable
 from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import agree, average_statistics, running_statistics
@@ -120,7 +120,7 @@ def run(
         RunError: The loss is NaN or infinite.
         Stopped: A stop was requested; the last epoch is saved.
     """
-    refuse_missing(experiment, context.device, available(context.device))
+    refuse_missing_on(context.device, experiment)
     memory = PeakMemory(context.device)
     if context.rank == 0:
         results.note_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)

@@ -21,7 +21,8 @@ from siod.data.digits import Digits
 from siod.data.loading.loader import train_batches
 from siod.data.source import PreparedData, prepare
 from siod.data.transforms import Augmentation, ShortEdge
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import (
     CENTERNET_TINY,
     FAMILIES,

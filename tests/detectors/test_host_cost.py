@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from siod.detectors.annotated import annotated_boxes
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.networks.annotated import annotated_boxes
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import (
     CENTERNET_TINY,
     FASTER_RCNN_TINY,
@@ -23,7 +24,7 @@ from siod.detectors.zoo import (
     RETINANET_TINY,
     build,
 )
-from siod.dminer.dminer import mine
+from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.types import Target

@@ -15,7 +15,8 @@ from forked import run_ranks
 
 from siod.data.loading.loader import train_batches
 from siod.data.source import PreparedData
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, FASTER_RCNN_TINY, FCOS_TINY, RETINANET_TINY
 from siod.dminer.dminer import DMiner
 from siod.dminer.pgcl import PGCL
@@ -26,8 +27,9 @@ from siod.methods.co_student import CoStudent
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
-from siod.methods.method import MethodSpec, Moment
+from siod.methods.method import Moment
 from siod.methods.pseudo import PseudoBoxes
+from siod.methods.spec import MethodSpec
 from siod.methods.teacher_student import TeacherStudent
 from siod.methods.zoo import METHODS, build_method
 from siod.training import checkpoint, loop

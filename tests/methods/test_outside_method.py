@@ -17,8 +17,9 @@ from siod.data.transforms import Geometry
 from siod.detectors.detector import Detector
 from siod.detectors.zoo import FCOS_TINY
 from siod.methods.csd import CSD
-from siod.methods.method import Criterion, Method, MethodSpec, Moment, Objective, View, Views
-from siod.methods.strong import moved
+from siod.methods.method import Criterion, Method, Moment, Objective, View, Views
+from siod.methods.spec import MethodSpec
+from siod.methods.steps.strong import moved
 from siod.methods.zoo import METHODS, add_method
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load

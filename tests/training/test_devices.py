@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from siod.errors import RunError
-from siod.training.devices import reserved_device, this_machine, usable_cores
+from siod.training.devices import reserved_device
+from siod.training.machine import this_machine, usable_cores
 from siod.training.placement import Placement
 
 CORES = len(os.sched_getaffinity(0))
@@ -18,6 +19,7 @@ CORES = len(os.sched_getaffinity(0))
 def pretend_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("siod.training.machine.has_gpu_driver", lambda: True)
 
 
 def test_a_run_without_a_gpu_stays_on_the_cpu_where_gpus_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,13 @@ from forked import siod
 from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
-from siod.training.devices import this_machine
+from siod.training.machine import this_machine
 from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.running.lock import abandoned
 from siod.tuning.running.runner import run_study
 from siod.tuning.study import load_study
-from siod.tuning.trials.trial import carry_out
+from siod.tuning.trials.execution import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

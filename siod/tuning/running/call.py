@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement
 from siod.training.run import tell_of_change
-from siod.tuning.planning.jobs import ensure_weights, prepare_jobs
+from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import Room, place_trials, refuse_uncomputable
 from siod.tuning.running import cluster
 from siod.tuning.running.driver import Engine
-from siod.tuning.trials.trial import complete_folder
+from siod.tuning.trials.execution import complete_folder, ensure_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

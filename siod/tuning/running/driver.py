@@ -23,7 +23,7 @@ from siod.tuning.running.interrupt import interruptible
 from siod.tuning.running.watch import FAILURE, TRACEBACK, WAITING
 from siod.tuning.searching.search import derived
 from siod.tuning.trials.device_fault import end_process, forget_last_words, is_device_fault
-from siod.tuning.trials.trial import carry_out
+from siod.tuning.trials.execution import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
