@@ -1,8 +1,8 @@
 """The region head of a two-stage detector: what a proposal shows, and where its object really is.
 
-Built on torchvision's RoIHeads; here are its settings, sampling by image, and its losses as sums with counts. All
-images of a batch go through each step at once. B images, T places for proposals of an image, R regions of the batch,
-N of them objects, C classes. Within torchvision's parts label 0 is background.
+Built on torchvision's RoIHeads; here are sampling by image, and its losses as sums with counts. All images of a batch
+go through each step at once. B images, T places for proposals of an image, R regions of the batch, N of them objects,
+C classes. Within torchvision's parts label 0 is background.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def sample_regions(
         proposals_xyxy: Boxes in pixels of the input.
         present: Which of them are there.
         known: The annotated boxes.
-        seeds: One per image, of :func:`siod.detectors.region_proposals.image_seeds`.
+        seeds: One per image, of :func:`siod.detectors.networks.region_proposals.image_seeds`.
 
     Returns:
         The chosen boxes of each image, and what they should say, in the same order.

@@ -1,10 +1,9 @@
 """The region proposal network of a two-stage detector, on one feature level.
 
-Built on torchvision's; here are its settings, its losses as sums with counts, and sampling that depends on
-the image and the step alone. All images of a batch go through each step at once, and the host waits for the
-device as often for one as for many. B images, A anchors at a position, P anchors of an image (positions times A,
-anchors of one position together), T places for proposals of an image, S sampled anchors of the batch, N of them
-objects.
+Built on torchvision's; here are its losses as sums with counts, and sampling that depends on the image and the step
+alone. All images of a batch go through each step at once, and the host waits for the device as often for one as for
+many. B images, A anchors at a position, P anchors of an image (positions times A, anchors of one position together),
+T places for proposals of an image, S sampled anchors of the batch, N of them objects.
 """
 
 from __future__ import annotations
