@@ -15,6 +15,7 @@ from siod.detectors.backbones.building import build_backbone
 from siod.detectors.backbones.packaged import packaged_file
 from siod.detectors.backbones.pixels import COCO_PIXELS
 from siod.detectors.backbones.weights import load_backbone_weights, load_packaged_weights
+from siod.detectors.detector import normalise
 from siod.detectors.networks.published import load_published
 from siod.errors import UserError
 from siod.training import checkpoint
@@ -191,8 +192,6 @@ class _Classifier(nn.Module):
         self.linear = nn.Linear(backbone.out_channels, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        from siod.detectors.detector import normalise  # noqa: PLC0415
-
         features = self.backbone(normalise(images, self.pixels).contiguous(memory_format=torch.channels_last))
         logits: torch.Tensor = self.linear(features.amax(dim=(2, 3)))
         return logits

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from siod.detectors.backbones.architectures import SCALES
 from siod.detectors.backbones.building import build_backbone, freeze_stages
+from siod.detectors.backbones.names import Known, known
 from siod.detectors.backbones.norms import FrozenNorm
 from siod.detectors.backbones.pixels import IMAGENET_PIXELS
 from siod.detectors.backbones.reading import read_model
@@ -41,6 +43,12 @@ OTHERS = [
 @pytest.mark.parametrize(("name", "expected"), OTHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_strides_and_channels_are_read_off_the_model(name: str, expected: list[tuple[int, int]]) -> None:
     assert [(stage.stride_px, stage.channels) for stage in read_model(name).stages] == expected
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_what_settings_know_of_a_backbone_of_ours_is_what_its_model_gives(name: str) -> None:
+    model = read_model(name)
+    assert known(name) == Known(tuple(stage.stride_px for stage in model.stages), model.pixels, model.norms)
 
 
 def spec_of(name: str, **changes: Any) -> CenterNet:
