@@ -59,6 +59,9 @@ class Registry(dict[str, Kind[Spec]]):
         Args:
             name: As plain data has it.
 
+        Returns:
+            Their class.
+
         Raises:
             ValueError: No kind has that name; the closest one is told.
         """
@@ -72,6 +75,9 @@ class Registry(dict[str, Kind[Spec]]):
         Args:
             spec: Of a known kind.
             others: What its maker takes beside.
+
+        Returns:
+            What the maker makes.
         """
         maker = self[getattr(spec, self.field)].maker
         if isinstance(maker, str):

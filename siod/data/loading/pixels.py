@@ -18,6 +18,12 @@ def as_tensor(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
     """Decoded pixels as a tensor, not copied.
 
     They keep the order they come in (interleaved), in which resizing takes half as long.
+
+    Args:
+        pixels: Of :func:`siod.data.images.decode_rgb`.
+
+    Returns:
+        A view of them, channels first.
     """
     return torch.from_numpy(pixels).permute(2, 0, 1)
 

@@ -35,6 +35,9 @@ def known(name: str) -> Known:
     Args:
         name: Of the architecture.
 
+    Returns:
+        Of our own backbones what their tables say, of others what is read off their model.
+
     Raises:
         ValueError: No backbone has this name, it needs a package that is absent, or its model gives no maps.
     """
