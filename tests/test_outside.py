@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 FAMILY = """
 from typing import Literal
 
-from siod.detectors.centernet import CenterNet
-from siod.detectors.networks.centernet import CenterNetDetector
+from siod.detectors.centernet import CenterNet, CenterNetDetector
 from siod.detectors.zoo import add_family
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -60,3 +61,10 @@ class CenterNet(DetectorSpec):
     def unrepeatable_on_cuda(self) -> str | None:
         """Deformable convolution; torchvision has it in no other way there, and says nothing of it."""
         return "the deformable convolution of detector.upsampling" if self.upsampling == "deformable" else None
+
+
+def __getattr__(name: str) -> Any:
+    """``CenterNetDetector``, which families from outside import from here; that loads torch."""
+    if name != "CenterNetDetector":
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(import_module("siod.detectors.networks.centernet"), name)
