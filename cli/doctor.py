@@ -76,8 +76,8 @@ def _devices() -> list[Finding]:
         import torchvision  # noqa: PLC0415
     except ImportError as error:
         return [Finding("missing", f"torch does not load ({error})", "install siod's dependencies again")]
-    from siod.training.devices import this_machine  # noqa: PLC0415
     from siod.training.experiment import Compute  # noqa: PLC0415
+    from siod.training.machine import this_machine  # noqa: PLC0415
     from siod.training.placement import Placement, describe, fits_at_once, place  # noqa: PLC0415
 
     here = this_machine()

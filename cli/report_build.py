@@ -70,7 +70,7 @@ def build(
 def _name(study: str) -> str:
     if not study.endswith(".py"):
         return study
-    from siod.tuning.study import load_study  # noqa: PLC0415  (it loads torch, which reports do without)
+    from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
 
     return load_study(study).name
 

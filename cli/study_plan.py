@@ -227,7 +227,7 @@ def _search_lines(
     trials: Sequence[Trial],
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
-    from siod.training.run import teacher_of  # noqa: PLC0415
+    from siod.training.teachers import teacher_of  # noqa: PLC0415
     from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
     from siod.tuning.searching.search import search_of  # noqa: PLC0415
     from siod.tuning.showing.board import duration  # noqa: PLC0415

@@ -41,7 +41,7 @@ def _name_of(study: str) -> str:
     """The records know a study by its name; only a file has to be loaded to learn it."""
     if not study.endswith((".py", ".json")):
         return study
-    from siod.tuning.study import load_study  # noqa: PLC0415  (loads torch)
+    from siod.tuning.study import load_study  # noqa: PLC0415  (keeps --help fast)
 
     return load_study(study).name
 

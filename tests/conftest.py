@@ -34,7 +34,14 @@ settings.load_profile("siod")
 
 # The shapes in the annotations of the tensor functions are checked at every call a test makes.
 install_import_hook(
-    ["siod.ops", "siod.data.transforms", "siod.dminer.pgcl", "siod.dminer.prototypes", "siod.dminer.splg"],
+    [
+        "siod.ops",
+        "siod.data.transforms",
+        "siod.data.loading.pixels",
+        "siod.dminer.mining.pgcl",
+        "siod.dminer.mining.prototypes",
+        "siod.dminer.mining.splg",
+    ],
     "beartype.beartype",
 )
 

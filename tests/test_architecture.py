@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -18,6 +20,7 @@ BASE = {
     "siod.json_file",
     "siod.outside",
     "siod.picture",
+    "siod.registry",
     "siod.value",
     "siod.types",
 }
@@ -162,3 +165,38 @@ def test_rooms_of_a_package_import_each_other_one_way() -> None:
         rooms = {room_of(name) for name in own if name in MODULES and package_of(name) == package_of(module)}
         graph.setdefault(room_of(module), set()).update(rooms - {package_of(module), room_of(module)})
     assert list(TopologicalSorter(graph).static_order())
+
+
+# What says what is to be run, and the packages whose own files do; their rooms compute.
+DECLARATIONS = {
+    "siod.data.annotation_sets",
+    "siod.data.source",
+    "siod.data.transforms",
+    "siod.training.experiment",
+    "siod.training.phases",
+    "siod.training.placement",
+    "siod.training.presets",
+    "siod.tuning.arms",
+    "siod.tuning.settings",
+    "siod.tuning.space",
+    "siod.tuning.study",
+}
+OF_DECLARATIONS = {"siod.detectors", "siod.methods", "siod.dminer", "siod.studies", "siod.tuning.planning"}
+# What detectors and methods from outside derive.
+INTERFACES = {"siod.detectors.detector", "siod.methods.method"}
+
+
+def test_declarations_are_read_without_torch() -> None:
+    declared = DECLARATIONS | {name for name in MODULES if name.rpartition(".")[0] in OF_DECLARATIONS} - INTERFACES
+    declared = {name for name in declared if MODULES[name].name != "__init__.py"}
+    assert len(declared) >= 50
+    code = """
+import sys
+from importlib import import_module
+for name in sys.argv[1:]:
+    import_module(name)
+    if {"torch", "torchvision"} & sys.modules.keys():
+        sys.exit(f"{name} loads torch")
+"""
+    done = subprocess.run([sys.executable, "-c", code, *sorted(declared)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,10 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from siod.errors import UserError
 from siod.picture import stored
@@ -32,13 +30,13 @@ class BrokenImageError(UserError):
     """A file that cannot be used as the image its record describes."""
 
 
-def decode_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
+def decode_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image file to RGB; grey becomes RGB, 16 bits become 8, transparency is dropped.
 
     An EXIF rotation is not applied: boxes are in the frame of the stored pixels, as in COCO.
 
     Pillow decodes: torchvision's own decoders are deprecated, give the same bits, and save a quarter of the time at
-    best. The pixels keep the order they come in (interleaved), in which resizing takes half as long.
+    best.
 
     Raises:
         BrokenImageError: The file is missing or damaged.
@@ -46,13 +44,12 @@ def decode_rgb(path: Path) -> UInt8[Tensor, "3 H W"]:
     try:
         _refuse_special(path)
         with Image.open(path) as file:
-            pixels = np.array(_as_rgb(stored(file)))
+            return np.array(_as_rgb(stored(file)))
     except FileNotFoundError as error:
         raise BrokenImageError(f"{path}: no such image; add the file or remove its record") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else _first_line(error)
         raise BrokenImageError(f"{path}: does not decode ({reason}); replace the file or remove its record") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _refuse_special(path: Path) -> None:
@@ -73,7 +70,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def decode_record(folder: Path, record: ImageRecord) -> UInt8[Tensor, "3 H W"]:
+def decode_record(folder: Path, record: ImageRecord) -> UInt8[np.ndarray, "H W 3"]:
     """Decode the file of a COCO image record.
 
     Raises:
@@ -81,7 +78,7 @@ def decode_record(folder: Path, record: ImageRecord) -> UInt8[Tensor, "3 H W"]:
     """
     path = folder / record.file_name
     pixels = decode_rgb(path)
-    height, width = pixels.shape[1:]
+    height, width = pixels.shape[:2]
     if (width, height) != (record.width, record.height):
         sizes = f"is {width} x {height} px but its record says {record.width} x {record.height}"
         raise BrokenImageError(f"{path}: {sizes}; correct the record, or the file if it was rotated or resized")

@@ -191,7 +191,7 @@ def _shrink(record: ImageRecord, images: Path, out: Path, longest_px: int) -> No
     if size == (record.width, record.height):
         shutil.copyfile(images / record.file_name, target)
         return
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     jpeg = target.suffix.lower() in {".jpg", ".jpeg"}
     image.save(target, **({"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": 0} if jpeg else {"format": "PNG"}))
 

@@ -1,4 +1,4 @@
-"""What every detector offers to training and evaluation, and what its settings have in common.
+"""What every detector offers to training and evaluation; a family from outside finds all it derives from here.
 
 B images of H x W pixels.
 """
@@ -7,75 +7,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
-from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from siod.detectors.backbone import COCO_PIXELS, IMAGENET_PIXELS, PixelStatistics
-from siod.detectors.backbones import DEFAULT_WIDTH, BackboneName, own_pixels, refusal
-from siod.detectors.norms import Norm
+from siod.detectors.backbones.pixels import COCO_PIXELS, PixelStatistics
+from siod.detectors.spec import DetectorSpec
 from siod.errors import UserError
 from siod.ops.padding import padded
-from siod.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from siod.detectors.backbone import Backbone
+    from siod.detectors.backbones.backbone import Backbone
     from siod.types import DenseLevel, Detections, LossTerm, Mined, PaddedDetections, Target
 
-Pixels = Literal["coco", "imagenet", "backbone"]
-"""Whose mean and deviation normalise the input: a data set's, or those the backbone's weights were learnt with."""
-
-
-class DetectorSpec(Value):
-    """The settings of a detector; each family derives its own, whose ``family`` is a literal that names it."""
-
-    dense_outputs: ClassVar[bool] = False
-    """Whether ``Detector.select`` is there, which methods with several views need."""
-
-    family: str
-    backbone: BackboneName = "resnet18"
-    base_width: PositiveInt = DEFAULT_WIDTH
-    norm: Norm = "batch"
-
-    @model_validator(mode="after")
-    def _backbone_is_as_the_settings_want_it(self) -> Self:
-        refused = refusal(self, frozen_stages=getattr(self, "frozen_stages", 0))
-        if refused is not None:
-            raise ValueError(refused)
-        return self
-
-    @model_validator(mode="after")
-    def _images_are_normalised_as_the_backbone_knows_them(self) -> Self:
-        own = own_pixels(self.backbone)
-        if own is not None and self.pixel_statistics() != own:
-            message = f"backbone {self.backbone} was trained on images of other statistics; set pixels to backbone"
-            raise ValueError(message)
-        return self
-
-    def pixel_statistics(self) -> PixelStatistics:
-        """What normalises the images: by ``pixels`` where a family has that, or else as the backbone knows them."""
-        pixels: Pixels | None = getattr(self, "pixels", None)
-        named = {"coco": COCO_PIXELS, "imagenet": IMAGENET_PIXELS}
-        if pixels in named:
-            return named[pixels]
-        return own_pixels(self.backbone) or (COCO_PIXELS if pixels is None else IMAGENET_PIXELS)
-
-    def backbone_identity(self) -> dict[str, object]:
-        """The settings on which weights of the backbone depend."""
-        return {"backbone": self.backbone, "base_width": self.base_width, "norm": self.norm}
-
-    def mined_levels(self) -> int:
-        """How many maps a miner may look at (entries of ``Detector.levels``)."""
-        return 1
-
-    def unrepeatable_on_cuda(self) -> str | None:
-        """Name the operation whose gradient CUDA adds up in an order of its own; None if each has a fixed one."""
-        return None
+__all__ = ["Detector", "DetectorSpec", "normalise"]
 
 
 class Detector(nn.Module, ABC):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from siod.detectors.backbones import DEFAULT_WIDTH
-from siod.detectors.centernet import CenterNet, CenterNetDetector
-from siod.detectors.detector import DetectorSpec
-from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch
-from siod.detectors.fcos import FCOS, FCOSDetector
+from siod.detectors.backbones.architectures import DEFAULT_WIDTH
+from siod.detectors.centernet import CenterNet
+from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, MiningBranch
+from siod.detectors.fcos import FCOS
 from siod.detectors.region_head import RegionHead
 from siod.detectors.region_proposals import ProposalNetwork
-from siod.detectors.retinanet import RetinaNet, RetinaNetDetector
-from siod.errors import closest
-from siod.outside import is_same_class
+from siod.detectors.retinanet import RetinaNet
+from siod.detectors.spec import DetectorSpec
+from siod.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,14 +103,11 @@ FCOS_LITE0 = FCOS_TINY.with_changes({**_LITE0, "range_strides": 4.0})
 RETINANET_LITE0 = RETINANET_TINY.with_changes(_LITE0)
 
 
-class Family(NamedTuple):
-    """A kind of detector: its settings, and what makes a detector of them and a number of classes."""
-
-    spec: type[DetectorSpec]
-    detector: Callable[[Any, int], Detector]
-
-
-FAMILIES: dict[str, Family] = {}
+FAMILIES: Registry[DetectorSpec] = Registry("family", "family")
+FAMILIES.add(CenterNet, "siod.detectors.networks.centernet:CenterNetDetector")
+FAMILIES.add(FasterRCNNC4, "siod.detectors.networks.faster_rcnn_c4:FasterRCNNC4Detector")
+FAMILIES.add(FCOS, "siod.detectors.networks.fcos:FCOSDetector")
+FAMILIES.add(RetinaNet, "siod.detectors.networks.retinanet:RetinaNetDetector")
 
 
 def add_family(spec: type[DetectorSpec], detector: Callable[[Any, int], Detector]) -> None:
@@ -124,26 +120,14 @@ def add_family(spec: type[DetectorSpec], detector: Callable[[Any, int], Detector
     Raises:
         ValueError: Other settings have that name. The same class of a module that is loaded anew takes its place.
     """
-    name = spec.model_fields["family"].default
-    if name in FAMILIES and not is_same_class(FAMILIES[name].spec, spec):
-        raise ValueError(f"family {name!r} is taken by {FAMILIES[name].spec.__name__}")
-    FAMILIES[name] = Family(spec, detector)
-
-
-add_family(CenterNet, CenterNetDetector)
-add_family(FasterRCNNC4, FasterRCNNC4Detector)
-add_family(FCOS, FCOSDetector)
-add_family(RetinaNet, RetinaNetDetector)
+    FAMILIES.add(spec, detector)
 
 
 def _of_its_family(data: object) -> object:
     """Settings as plain data become those of the family they name."""
     if not isinstance(data, dict):
         return data
-    name = data.get("family", "centernet")
-    if name not in FAMILIES:
-        raise ValueError(f"unknown family {name!r}{closest(str(name), FAMILIES)}")
-    return FAMILIES[name].spec.model_validate(data)
+    return FAMILIES.spec_of(data.get("family", "centernet")).model_validate(data)
 
 
 AnyDetector = Annotated[SerializeAsAny[DetectorSpec], BeforeValidator(_of_its_family)]
@@ -169,4 +153,5 @@ def build(spec: DetectorSpec, *, num_classes: int) -> Detector:
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    return FAMILIES[spec.family].detector(spec, num_classes)
+    detector: Detector = FAMILIES.make(spec, num_classes)
+    return detector

@@ -1,18 +1,13 @@
-"""Mean teacher: the average of the student's own past weights labels for it, and is what is judged."""
+"""The settings of the mean teacher; ``siod.methods.steps.mean_teacher`` has the method."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from siod.methods.pseudo import PseudoBoxes
-from siod.methods.teacher import Teacher
-from siod.methods.teaching import Teaching, TeachingMethod
-
-if TYPE_CHECKING:
-    from siod.detectors.detector import Detector
-    from siod.methods.method import Moment
+from siod.methods.teaching import Teaching
 
 
 class AveragedTeaching(Teaching):
@@ -33,40 +28,3 @@ class MeanTeacher(AveragedTeaching):
     kind: Literal["mean_teacher"] = "mean_teacher"
     weight: Annotated[float, Field(ge=0)] = 4.0
     pseudo: PseudoBoxes = PseudoBoxes(min_score=0.7)
-
-
-class MeanTeacherMethod(TeachingMethod):
-    """Student and averaged teacher, trained together.
-
-    Args:
-        spec: Threshold, weight, decay and views.
-        detector: The student.
-
-    Source: Liu et al., Unbiased Teacher for Semi-Supervised Object Detection, ICLR 2021.
-    """
-
-    spec: AveragedTeaching
-
-    def __init__(self, spec: AveragedTeaching, detector: Detector) -> None:
-        super().__init__(spec, detector)
-        self.teacher = Teacher(detector)
-
-    def teacher_at(self, moment: Moment) -> Teacher | None:
-        """The average, once it is one."""
-        return self.teacher if moment.epoch > self.spec.start_epoch else None
-
-    def after_update(self, moment: Moment) -> None:
-        """Follow the student."""
-        self.teacher.follow(self.detector, self.spec.decay if moment.epoch > self.spec.start_epoch else 0.0)
-
-    def judged(self) -> Detector:
-        """The teacher, unless the settings say otherwise."""
-        return self.teacher.detector if self.spec.judged == "teacher" else self.detector
-
-    def state_dict(self) -> dict[str, Any]:
-        """The teacher's weights."""
-        return {"teacher": self.teacher.detector.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the teacher."""
-        self.teacher.detector.load_state_dict(state["teacher"])

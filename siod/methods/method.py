@@ -1,5 +1,7 @@
 """What the training loop asks of a method; the class itself answers as a run without one.
 
+A method from outside finds all it derives from here.
+
 A method changes four things about a step and nothing else: what the detector looks at (*views* of the batch), the
 loss terms made of it (*objective*), what happens after the update (the average of the weights, say), and which
 detector is judged after the epoch. What it carries goes into the checkpoint.
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
-from siod.value import Value
+from siod.methods.spec import MethodSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +24,20 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from torch import Tensor
 
-    from siod.detectors.detector import Detector, DetectorSpec
+    from siod.detectors.detector import Detector
     from siod.types import Batch, LossTerm, Target
+
+__all__ = [
+    "Criterion",
+    "Method",
+    "MethodSpec",
+    "Moment",
+    "Objective",
+    "View",
+    "Views",
+    "Weighted",
+    "silent",
+]
 
 
 @dataclass(frozen=True)
@@ -118,25 +132,6 @@ class Criterion(Protocol):
         Returns:
             The terms by name.
         """
-
-
-class MethodSpec(Value):
-    """The settings of a method; each derives its own, whose ``kind`` is a literal that names it."""
-
-    kind: str
-
-    def refusal(self, detector: DetectorSpec) -> str | None:
-        """Say in one sentence why the method cannot work with a detector; None if it can."""
-        if detector.dense_outputs:
-            return None
-        return (
-            f"method {self.kind} compares several views, which {detector.family} cannot tell apart in its outputs; "
-            "use centernet, fcos or retinanet, or set method to null"
-        )
-
-    def needs_teacher(self) -> bool:
-        """Whether a detector has to be trained on the annotated images before this run starts."""
-        return False
 
 
 class Method:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
-from siod.errors import closest
-from siod.methods.annotated import AnnotatedOnly, AnnotatedOnlyMethod
-from siod.methods.co_student import CoStudent, CoStudentMethod
-from siod.methods.comining import CoMining, CoMiningMethod
-from siod.methods.csd import CSD, CSDMethod
-from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
-from siod.methods.method import Method, MethodSpec
-from siod.methods.teacher_student import TeacherStudent, TeacherStudentMethod
-from siod.outside import is_same_class
+from siod.methods.annotated import AnnotatedOnly
+from siod.methods.co_student import CoStudent
+from siod.methods.comining import CoMining
+from siod.methods.csd import CSD
+from siod.methods.mean_teacher import MeanTeacher
+from siod.methods.spec import MethodSpec
+from siod.methods.teacher_student import TeacherStudent
+from siod.registry import Registry
 from siod.value import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from siod.detectors.detector import Detector
+    from siod.methods.method import Method
 
-
-class Kind(NamedTuple):
-    """A method: its settings, and what makes it of them and of the detector that learns."""
-
-    spec: type[MethodSpec]
-    method: Callable[[Any, Detector], Method]
-
-
-METHODS: dict[str, Kind] = {}
+METHODS: Registry[MethodSpec] = Registry("method", "kind")
+METHODS.add(AnnotatedOnly, "siod.methods.steps.annotated:AnnotatedOnlyMethod")
+METHODS.add(CSD, "siod.methods.steps.csd:CSDMethod")
+METHODS.add(CoMining, "siod.methods.steps.comining:CoMiningMethod")
+METHODS.add(TeacherStudent, "siod.methods.steps.teacher_student:TeacherStudentMethod")
+METHODS.add(MeanTeacher, "siod.methods.steps.mean_teacher:MeanTeacherMethod")
+METHODS.add(CoStudent, "siod.methods.steps.co_student:CoStudentMethod")
 
 
 def add_method(spec: type[MethodSpec], method: Callable[[Any, Detector], Method]) -> None:
@@ -43,29 +41,16 @@ def add_method(spec: type[MethodSpec], method: Callable[[Any, Detector], Method]
     Raises:
         ValueError: Other settings have that name. The same class of a module that is loaded anew takes its place.
     """
-    name = spec.model_fields["kind"].default
-    if name in METHODS and not is_same_class(METHODS[name].spec, spec):
-        raise ValueError(f"method {name!r} is taken by {METHODS[name].spec.__name__}")
-    METHODS[name] = Kind(spec, method)
-
-
-add_method(AnnotatedOnly, AnnotatedOnlyMethod)
-add_method(CSD, CSDMethod)
-add_method(CoMining, CoMiningMethod)
-add_method(TeacherStudent, TeacherStudentMethod)
-add_method(MeanTeacher, MeanTeacherMethod)
-add_method(CoStudent, CoStudentMethod)
+    METHODS.add(spec, method)
 
 
 def _of_its_kind(data: object) -> object:
     """Settings as plain data become those of the method they name."""
     if not isinstance(data, dict):
         return data
-    name = data.get("kind")
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}{closest(str(name), METHODS)}")
+    spec = METHODS.spec_of(data.get("kind"))
     try:
-        return METHODS[name].spec.model_validate(data)
+        return spec.model_validate(data)
     except ValidationError as error:
         raise ValueError(first_problem(error)) from error
 
@@ -84,4 +69,9 @@ def build_method(spec: MethodSpec | None, detector: Detector) -> Method:
     Returns:
         The method at the start of a run.
     """
-    return Method(detector) if spec is None else METHODS[spec.kind].method(spec, detector)
+    if spec is None:
+        from siod.methods.method import Method  # noqa: PLC0415  (loads torch)
+
+        return Method(detector)
+    method: Method = METHODS.make(spec, detector)
+    return method

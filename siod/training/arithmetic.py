@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siod.errors import RunError, UserError
+from siod.errors import RunError
+from siod.training.precision import CPU_PRECISIONS, refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,7 +105,7 @@ def available(device: torch.device) -> frozenset[Precision]:
         device: A CPU computes halves too, if slowly, and has no TF32. GPUs have it and bf16 from Ampere on.
     """
     if device.type != "cuda":
-        return frozenset({"fp32", "bf16", "fp16"})
+        return CPU_PRECISIONS
     with torch.cuda.device(device):
         recent: frozenset[Precision] = frozenset({"tf32"} if torch.cuda.is_tf32_supported() else ())
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -112,30 +113,17 @@ def available(device: torch.device) -> frozenset[Precision]:
     return recent | {"fp32", "fp16"}
 
 
-def refuse_missing(experiment: Experiment, device: torch.device, has: frozenset[Precision]) -> None:
+def refuse_missing_on(device: torch.device, experiment: Experiment) -> None:
     """Stop before training what a device cannot compute as the experiment says.
 
     Args:
-        experiment: Names precisions, and whether it has to come out alike each time.
         device: Where it is to be trained.
-        has: Of :func:`available`.
+        experiment: Names precisions, and whether it has to come out alike each time.
 
     Raises:
-        UserError: It cannot, with what to change.
+        UserError: As :func:`siod.training.precision.refuse_missing`.
     """
-    for setting, precision in (
-        ("recipe.precision", experiment.recipe.precision),
-        ("evaluation.precision", experiment.evaluated_in()),
-    ):
-        if precision not in has:
-            problem = f"{setting} is {precision}, which {name_of(device)} does not compute in"
-            raise UserError(f"{problem}; set it to {'fp32' if precision == 'tf32' else 'fp16 or fp32'}")
-    operation = experiment.detector.unrepeatable_on_cuda()
-    if experiment.compute.deterministic and device.type == "cuda" and operation is not None:
-        raise UserError(
-            f"compute.deterministic cannot hold on a GPU for {experiment.detector.family}: {operation} adds up "
-            "gradients in no fixed order there; set it to false, or take another detector"
-        )
+    refuse_missing(experiment, device.type, name_of(device), available(device))
 
 
 def name_of(device: torch.device) -> str:

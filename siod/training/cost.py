@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-EPOCH_SECONDS, PEAK_MEMORY_MIB = "cost/epoch_seconds", "cost/peak_memory_mib"
+from siod.training.results import EPOCH_SECONDS, PEAK_MEMORY_MIB
+
 KIB_PER_MIB, BYTES_PER_MIB = 2**10, 2**20
 PROCESS = Path("/proc/self")
 FORGET_PEAK = "5"  # see proc(5), clear_refs

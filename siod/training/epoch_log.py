@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from siod.dminer.dminer import Mining
+    from siod.dminer.mining.levels import Mining
     from siod.types import LossTerm, Target
 
 

@@ -104,7 +104,7 @@ class ImageNet(Value):
 class Packaged(Value):
     """Backbone weights learnt on ImageNet, from the installed package that ships those of the architecture.
 
-    ``siod.detectors.packaged`` knows each file by its SHA-256, so that equal experiments start from equal numbers.
+    Each file is known by its SHA-256, so that equal experiments start from equal numbers.
     """
 
     kind: Literal["packaged"] = "packaged"

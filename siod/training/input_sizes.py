@@ -5,15 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-import torch
-
 from siod.data.transforms import PAD_TO_PX
 from siod.detectors.zoo import build
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from siod.data.derived import SizeCounts
-    from siod.detectors.detector import DetectorSpec
+    from siod.detectors.spec import DetectorSpec
     from siod.training.experiment import Experiment
 
 
@@ -97,5 +95,10 @@ def size_divisor(spec: DetectorSpec) -> int:
     Args:
         spec: Its settings.
     """
+    told = spec.size_divisor()
+    if told is not None:
+        return told
+    import torch  # noqa: PLC0415  (a detector from outside that has to be built to be asked)
+
     with torch.device("meta"):  # shapes without numbers
         return build(spec, num_classes=1).size_divisor

@@ -18,7 +18,7 @@ from siod.errors import RunError
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import checkpoint, results
-from siod.training.arithmetic import arithmetic_of, available, deterministic, matmul_precision, refuse_missing
+from siod.training.arithmetic import arithmetic_of, deterministic, matmul_precision, refuse_missing_on
 from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import average_statistics, broadcast_bool, running_statistics
@@ -121,7 +121,7 @@ def run(
         RunError: The loss is NaN or infinite.
         Stopped: A stop was requested; the last epoch is saved.
     """
-    refuse_missing(experiment, context.device, available(context.device))
+    refuse_missing_on(context.device, experiment)
     memory = PeakMemory(context.device)
     if context.rank == 0:
         results.record_arithmetic(arithmetic_of(experiment, context.device, context.world_size), context.run_dir)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from siod.dminer.mining_quality import MiningCounts
+from siod.dminer.mining.quality import MiningCounts
 from siod.training.distributed import sum_over_workers
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from siod.dminer.dminer import Mining
+    from siod.dminer.mining.levels import Mining
     from siod.types import LossTerm, Target
 
 

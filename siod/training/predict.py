@@ -19,9 +19,10 @@ from siod.errors import UserError
 from siod.json_file import write_json
 from siod.training import checkpoint
 from siod.training.context import InProcess
-from siod.training.devices import CPU, reserved_device, this_machine
+from siod.training.devices import CPU, reserved_device
 from siod.training.evaluate import detect
 from siod.training.experiment import Compute, Experiment
+from siod.training.machine import this_machine
 from siod.training.placement import Placement, place
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
 ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
+# Of an epoch in the history.
+EPOCH_SECONDS, PEAK_MEMORY_MIB = "cost/epoch_seconds", "cost/peak_memory_mib"
 
 
 def record_arithmetic(arithmetic: dict[str, Any], run_dir: Path) -> None:

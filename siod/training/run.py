@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.json_file import read_json, write_json
-from siod.methods.annotated import AnnotatedOnly
 from siod.training import loop, results, weights
 from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
-from siod.training.devices import reserved_device, this_machine
+from siod.training.devices import reserved_device
 from siod.training.fitness import refuse_unfit
+from siod.training.machine import this_machine
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import locked
+from siod.training.teachers import teacher_of
 from siod.training.work import run_worker
 
 if TYPE_CHECKING:
@@ -106,17 +107,6 @@ def _run_carrier(
         from siod.training.worker import fit  # noqa: PLC0415  (Ray Train only where it is needed)
 
         fit(experiment, data, run_dir, initial_weights=initial, teacher=teacher, listener=listener)
-
-
-def teacher_of(experiment: Experiment) -> Experiment | None:
-    """The run whose last weights a method labels with: the same experiment, learnt from the annotated images alone.
-
-    Args:
-        experiment: Its ``method`` says whether there is one.
-    """
-    if experiment.method is None or not experiment.method.needs_teacher():
-        return None
-    return experiment.with_changes({"method": AnnotatedOnly()})
 
 
 def ensure_teacher(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siod.dminer.dminer import mine
+from siod.dminer.mining.levels import mine
 from siod.errors import RunError
 from siod.methods.method import Weighted
 from siod.training.distributed import sum_over_workers
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from siod.detectors.detector import Detector
-    from siod.dminer.dminer import Mining
+    from siod.dminer.mining.levels import Mining
     from siod.training.phases import Phase
     from siod.types import Target
 

@@ -9,7 +9,8 @@ import torch
 
 from siod.data.coco import read
 from siod.data.loading.loader import plain_training_images
-from siod.dminer.dminer import DMiner, mine
+from siod.dminer.dminer import DMiner
+from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from siod.data.source import PreparedData
-    from siod.dminer.dminer import Mining
-    from siod.dminer.mining_quality import MiningCounts
+    from siod.dminer.mining.levels import Mining
+    from siod.dminer.mining.quality import MiningCounts
     from siod.training.predict import Trained
     from siod.types import Batch, DenseLevel
 

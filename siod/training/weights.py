@@ -11,11 +11,12 @@ from filelock import FileLock
 from torch import nn
 
 from siod.data.digits import Digits, digit_crops
-from siod.detectors.backbone import COCO_PIXELS
-from siod.detectors.backbone_weights import load_backbone_weights, load_packaged_weights
-from siod.detectors.backbones import build_backbone
-from siod.detectors.packaged import packaged_file
-from siod.detectors.published import load_published
+from siod.detectors.backbones.building import build_backbone
+from siod.detectors.backbones.packaged import packaged_file
+from siod.detectors.backbones.pixels import COCO_PIXELS
+from siod.detectors.backbones.weights import load_backbone_weights, load_packaged_weights
+from siod.detectors.detector import normalise
+from siod.detectors.networks.published import load_published
 from siod.errors import UserError
 from siod.training import checkpoint
 from siod.value import digest
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from siod.detectors.backbone import Backbone
-    from siod.detectors.detector import Detector, DetectorSpec
+    from siod.detectors.backbones.backbone import Backbone
+    from siod.detectors.detector import Detector
+    from siod.detectors.spec import DetectorSpec
     from siod.training.experiment import DigitClassifier, Experiment, Weights
 
 log = logging.getLogger("siod")
@@ -190,8 +192,6 @@ class _Classifier(nn.Module):
         self.linear = nn.Linear(backbone.out_channels, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        from siod.detectors.detector import normalise  # noqa: PLC0415
-
         features = self.backbone(normalise(images, self.pixels).contiguous(memory_format=torch.channels_last))
         logits: torch.Tensor = self.linear(features.amax(dim=(2, 3)))
         return logits

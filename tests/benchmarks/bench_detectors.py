@@ -39,7 +39,7 @@ from siod.types import Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from siod.detectors.detector import DetectorSpec
+    from siod.detectors.spec import DetectorSpec
 
 IMAGES, CLASSES, SIDE_PX, PER_IMAGE = 2, 80, 512, 3
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import memory
 import torch
 
-from siod.detectors.centernet import CenterNetDetector, CenterNetOutputs
+from siod.detectors.networks.centernet import CenterNetDetector, CenterNetOutputs
 from siod.detectors.zoo import CENTERNET_R18
-from siod.dminer.dminer import mine
+from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.types import Target

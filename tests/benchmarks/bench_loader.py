@@ -35,18 +35,10 @@ from siod.data.annotation_sets import Full
 from siod.data.images import decode_rgb
 from siod.data.loading.loader import Packed, TrainImages, largest, train_batches
 from siod.data.loading.order import EpochShares, Share
+from siod.data.loading.pixels import as_tensor, change_colour, mean_rgb, warp_image
 from siod.data.loading.table import train_table
 from siod.data.source import CocoFiles, PreparedData, prepare
-from siod.data.transforms import (
-    CENTERNET_AUGMENTATION,
-    SHORT_EDGE_AUGMENTATION,
-    change_colour,
-    draw_colour,
-    draw_geometry,
-    mean_rgb,
-    warp_boxes,
-    warp_image,
-)
+from siod.data.transforms import CENTERNET_AUGMENTATION, SHORT_EDGE_AUGMENTATION, draw_colour, draw_geometry, warp_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +153,7 @@ def stages(data: PreparedData) -> dict[str, float]:
     for index, record in enumerate(table.images):
         rng = np.random.default_rng(index)
         geometry = draw_geometry(CENTERNET_AUGMENTATION, rng, HEIGHT, WIDTH)
-        pixels = timed("decode", lambda record=record: decode_rgb(table.folder / record.file_name))
+        pixels = timed("decode", lambda record=record: as_tensor(decode_rgb(table.folder / record.file_name)))
         warped = timed("resize, mirror, cut", lambda pixels=pixels, geometry=geometry: warp_image(pixels, geometry))
         timed(
             "colour",

@@ -37,7 +37,7 @@ from siod.types import Batch, Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from siod.methods.method import MethodSpec
+    from siod.methods.spec import MethodSpec
 
 CLASSES, SIDE_PX, PER_IMAGE = 80, 512, 3
 METHODS: dict[str, MethodSpec | None] = {

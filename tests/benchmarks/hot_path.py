@@ -16,7 +16,7 @@ import torch
 from host_cost import HostCost
 
 from siod.detectors import zoo
-from siod.dminer.dminer import Mining
+from siod.dminer.mining.levels import Mining
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.methods.co_student import CoStudent
@@ -39,8 +39,8 @@ from siod.types import Batch, Mined, Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from siod.detectors.detector import DetectorSpec
-    from siod.methods.method import MethodSpec
+    from siod.detectors.spec import DetectorSpec
+    from siod.methods.spec import MethodSpec
 
 CLASSES, SIDE_PX, ANNOTATED, HIDDEN = 80, 128, 3, 6
 EAGER = PseudoBoxes(min_score=0.2)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from siod.cli import doctor
 from siod.cli.doctor import Finding, _no_gpu
-from siod.training.devices import usable_cores
+from siod.training.machine import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,7 @@ def test_a_sound_installation_is_shown_with_its_versions(siod: Siod, tmp_path: P
 
 def test_what_a_trial_would_get_here_is_shown(siod: Siod, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("siod.training.machine.has_gpu_driver", lambda: True)
     cores = usable_cores()
     loaders = min(12, cores - 1)
     load = {0: "", 1: " (1 loader process)"}.get(loaders, f" ({loaders} loader processes)")

@@ -12,19 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
+from siod.data.loading.pixels import change_colour, mean_rgb, warp_image
 from siod.data.transforms import (
     CENTERNET_AUGMENTATION,
     Augmentation,
     Geometry,
     ShortEdge,
-    change_colour,
     draw_colour,
     draw_geometry,
     fit,
     fit_short_edge,
-    mean_rgb,
     warp_boxes,
-    warp_image,
 )
 from siod.errors import UserError
 

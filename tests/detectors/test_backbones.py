@@ -10,18 +10,19 @@ import torch
 from torchvision.models import resnet18, resnet101
 from torchvision.ops import FrozenBatchNorm2d
 
-from siod.detectors.backbone_weights import load_backbone_weights
-from siod.detectors.backbones import build_backbone, stride_px
+from siod.detectors.backbones.building import build_backbone
+from siod.detectors.backbones.names import stride_px
+from siod.detectors.backbones.norms import FrozenNorm
+from siod.detectors.backbones.resnet import NarrowShortcut
+from siod.detectors.backbones.weights import load_backbone_weights
 from siod.detectors.centernet import CenterNet
-from siod.detectors.norms import FrozenNorm
-from siod.detectors.resnet import NarrowShortcut
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from siod.detectors.norms import Norm
+    from siod.detectors.backbones.architectures import Norm
 
 NARROW = CenterNet(backbone="resnet18", base_width=8)
 

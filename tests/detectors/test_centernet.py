@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from siod.detectors.backbone import COCO_PIXELS
-from siod.detectors.centernet import CenterNet, CenterNetDetector, CenterNetOutputs
+from siod.detectors.backbones.pixels import COCO_PIXELS
+from siod.detectors.centernet import CenterNet
 from siod.detectors.detector import normalise
-from siod.detectors.upsampling import LateralUpsampling, ModulatedDeformConv
+from siod.detectors.networks.centernet import CenterNetDetector, CenterNetOutputs
+from siod.detectors.networks.upsampling import LateralUpsampling, ModulatedDeformConv
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_R101, CENTERNET_TINY, build
 from siod.errors import UserError
 from siod.ops.heatmap import peaks

@@ -17,7 +17,7 @@ from torch import Tensor
 from siod.data.digits import Digits
 from siod.data.source import PreparedData, prepare
 from siod.data.transforms import Augmentation, ShortEdge
-from siod.detectors.detector import DetectorSpec
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import (
     CENTERNET_TINY,
     FAMILIES,

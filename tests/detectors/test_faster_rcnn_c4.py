@@ -16,8 +16,10 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import roi_align
 
 from siod.detectors.detector import normalise
-from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, FasterRCNNC4Detector, MiningBranch, anchor_soft_labels
-from siod.detectors.region_proposals import Drawn, ProposalNetwork, draw, image_seeds, propose
+from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, MiningBranch
+from siod.detectors.networks.faster_rcnn_c4 import FasterRCNNC4Detector, anchor_soft_labels
+from siod.detectors.networks.region_proposals import Drawn, draw, image_seeds, propose
+from siod.detectors.region_proposals import ProposalNetwork
 from siod.detectors.zoo import FASTER_RCNN_R50_C4, FASTER_RCNN_TINY, FASTER_RCNN_TINY_MINING
 from siod.dminer.splg import SPLG
 from siod.errors import UserError

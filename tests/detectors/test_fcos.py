@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.models import detection
 
-from siod.detectors.annotated import annotated_boxes
-from siod.detectors.fcos import FCOS, FCOSDetector, centerness
-from siod.detectors.fpn import PyramidOutputs
+from siod.detectors.fcos import FCOS
+from siod.detectors.networks.annotated import annotated_boxes
+from siod.detectors.networks.fcos import FCOSDetector, centerness
+from siod.detectors.networks.fpn import PyramidOutputs
 from siod.detectors.zoo import FCOS_R50_FPN, FCOS_TINY
 from siod.ops.matching import IGNORED
 from siod.testing.scenes import noise, target

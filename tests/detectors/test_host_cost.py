@@ -12,8 +12,9 @@ import torch
 from host_cost import HostCost
 from torch import Tensor, nn
 
-from siod.detectors.annotated import annotated_boxes
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.networks.annotated import annotated_boxes
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import (
     CENTERNET_TINY,
     FASTER_RCNN_TINY,
@@ -22,7 +23,7 @@ from siod.detectors.zoo import (
     RETINANET_TINY,
     build,
 )
-from siod.dminer.dminer import mine
+from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.types import Target

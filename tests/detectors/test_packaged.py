@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from siod.detectors.backbone_weights import in_order, load_backbone_weights, load_packaged_weights
-from siod.detectors.backbones import build_backbone
+from siod.detectors.backbones.building import build_backbone
+from siod.detectors.backbones.packaged import PACKAGED, packaged_file
+from siod.detectors.backbones.weights import in_order, load_backbone_weights, load_packaged_weights
 from siod.detectors.centernet import CenterNet
-from siod.detectors.packaged import PACKAGED, packaged_file
 from siod.errors import UserError
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import fcos_resnet50_fpn, retinanet_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
-from siod.detectors.detector import DetectorSpec
-from siod.detectors.published import PUBLISHED, load_published, load_torchvision_state
+from siod.detectors.networks.published import PUBLISHED, load_published, load_torchvision_state
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, FCOS_R50_FPN, FCOS_TINY, RETINANET_R50_FPN, build
 from siod.errors import UserError
 from siod.training.experiment import PublishedDetector

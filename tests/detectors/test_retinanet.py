@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torchvision.models import detection
 
-from siod.detectors.fpn import PyramidOutputs
-from siod.detectors.retinanet import RetinaNet, RetinaNetDetector
+from siod.detectors.networks.fpn import PyramidOutputs
+from siod.detectors.networks.retinanet import RetinaNetDetector
+from siod.detectors.retinanet import RetinaNet
 from siod.detectors.zoo import RETINANET_R50_FPN, RETINANET_TINY
 from siod.errors import UserError
 from siod.testing.scenes import noise, target

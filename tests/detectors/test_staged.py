@@ -11,16 +11,19 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from siod.detectors.backbone import IMAGENET_PIXELS
-from siod.detectors.backbone_weights import load_backbone_weights
-from siod.detectors.backbones import build_backbone, describe, freeze_stages
+from siod.detectors.backbones.architectures import SCALES
+from siod.detectors.backbones.building import build_backbone, freeze_stages
+from siod.detectors.backbones.names import Known, known
+from siod.detectors.backbones.norms import FrozenNorm
+from siod.detectors.backbones.pixels import IMAGENET_PIXELS
+from siod.detectors.backbones.reading import read_model
+from siod.detectors.backbones.staged import read_stages
+from siod.detectors.backbones.weights import load_backbone_weights
 from siod.detectors.centernet import CenterNet
-from siod.detectors.detector import DetectorSpec
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4
 from siod.detectors.fcos import FCOS
-from siod.detectors.norms import FrozenNorm
 from siod.detectors.retinanet import RetinaNet
-from siod.detectors.staged import read_stages
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_LITE0, FCOS_LITE0, RETINANET_LITE0, build
 from siod.errors import UserError
 
@@ -39,7 +42,13 @@ OTHERS = [
 
 @pytest.mark.parametrize(("name", "expected"), OTHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_strides_and_channels_are_read_off_the_model(name: str, expected: list[tuple[int, int]]) -> None:
-    assert [(stage.stride_px, stage.channels) for stage in describe(name).stages] == expected
+    assert [(stage.stride_px, stage.channels) for stage in read_model(name).stages] == expected
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_what_settings_know_of_a_backbone_of_ours_is_what_its_model_gives(name: str) -> None:
+    model = read_model(name)
+    assert known(name) == Known(tuple(stage.stride_px for stage in model.stages), model.pixels, model.norms)
 
 
 def spec_of(name: str, **changes: Any) -> CenterNet:

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from siod.detectors.zoo import CENTERNET_TINY, build
-from siod.dminer.dminer import DMiner, Staged, mine
-from siod.dminer.pgcl import PGCL, group_contrastive_terms
-from siod.dminer.splg import SPLG, mine_pseudo_heatmap
+from siod.dminer.dminer import DMiner, Staged
+from siod.dminer.mining.levels import mine
+from siod.dminer.mining.pgcl import group_contrastive_terms
+from siod.dminer.mining.splg import mine_pseudo_heatmap
+from siod.dminer.pgcl import PGCL
+from siod.dminer.splg import SPLG
 from siod.errors import UserError
 from siod.types import DenseLevel, Target
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.dminer.mining_quality import MiningCounts, mining_counts
+from siod.dminer.mining.quality import MiningCounts, mining_counts
 from siod.types import Target
 
 

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siod.dminer.pgcl import PGCL, Reduction, group_contrastive_loss, group_contrastive_terms
-from siod.dminer.prototypes import annotated_classes
+from siod.dminer.mining.pgcl import group_contrastive_loss, group_contrastive_terms
+from siod.dminer.mining.prototypes import annotated_classes
+from siod.dminer.pgcl import PGCL, Reduction
 from siod.errors import UserError
 
 SEEDS = st.integers(0, 2**31)

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siod.dminer.prototypes import annotated_classes
-from siod.dminer.splg import SPLG, mine_pseudo_heatmap
+from siod.dminer.mining.prototypes import annotated_classes
+from siod.dminer.mining.splg import mine_pseudo_heatmap
+from siod.dminer.splg import SPLG
 from siod.errors import UserError
 
 SEEDS = st.integers(0, 2**31)

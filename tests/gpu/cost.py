@@ -12,7 +12,7 @@ from training import Trainee, declared
 if TYPE_CHECKING:
     from reporting import Report, Setting
 
-    from siod.detectors.detector import DetectorSpec
+    from siod.detectors.spec import DetectorSpec
     from siod.dminer.dminer import DMiner
     from siod.types import Batch
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from reporting import Report, Setting
 
     from siod.data.source import PreparedData
-    from siod.detectors.detector import Detector, DetectorSpec
+    from siod.detectors.detector import Detector
+    from siod.detectors.spec import DetectorSpec
 
 
 class Load(NamedTuple):

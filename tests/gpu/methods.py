@@ -20,7 +20,7 @@ from siod.methods.teacher_student import TeacherStudent
 if TYPE_CHECKING:
     from reporting import Report, Setting
 
-    from siod.methods.method import MethodSpec
+    from siod.methods.spec import MethodSpec
 
 EAGER = PseudoBoxes(min_score=0.2)
 """A fresh detector that is made eager gives scores of about a quarter."""

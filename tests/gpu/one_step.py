@@ -12,9 +12,9 @@ from training import Trainee, declared
 if TYPE_CHECKING:
     from reporting import Report, Setting
 
-    from siod.detectors.detector import DetectorSpec
+    from siod.detectors.spec import DetectorSpec
     from siod.dminer.dminer import DMiner
-    from siod.methods.method import MethodSpec
+    from siod.methods.spec import MethodSpec
 
 OVERFLOW = 1e38
 """As the scale of gradients: none that is not zero stays within fp16."""

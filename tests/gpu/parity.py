@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from scenes import TINY, TINY_DEFORMABLE, fresh, scene_batch
 
-from siod.detectors import faster_rcnn_c4
+from siod.detectors.networks import faster_rcnn_c4
 from siod.training.arithmetic import HALF as HALVES
 from siod.training.arithmetic import matmul_precision
 from siod.training.phases import Phase

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from siod.detectors.detector import Detector, DetectorSpec
+    from siod.detectors.detector import Detector
+    from siod.detectors.spec import DetectorSpec
 
 INSTANCES = 7
 """In an image: COCO's number. Three are annotated, each of a class of its own."""

@@ -20,9 +20,10 @@ from siod.training.step import refuse_nonfinite
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from siod.detectors.detector import Detector, DetectorSpec
+    from siod.detectors.detector import Detector
+    from siod.detectors.spec import DetectorSpec
     from siod.dminer.dminer import DMiner
-    from siod.methods.method import MethodSpec
+    from siod.methods.spec import MethodSpec
     from siod.types import Batch
 
 STEPS = 1000

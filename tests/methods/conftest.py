@@ -11,7 +11,8 @@ import torch
 from siod.data.annotation_sets import WholeImages
 from siod.data.digits import Digits
 from siod.data.source import PreparedData, prepare
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import build
 from siod.training.experiment import Compute, Experiment, Scratch
 from siod.training.presets import digits_centernet

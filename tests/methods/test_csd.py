@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siod.detectors.centernet import CenterNetOutputs
-from siod.methods.csd import CSD, consistency, mirrored
+from siod.detectors.networks.centernet import CenterNetOutputs
+from siod.methods.csd import CSD
 from siod.methods.method import Moment
+from siod.methods.steps.csd import consistency, mirrored
 
 
 def outputs(scores: Tensor, size: Tensor, offset: Tensor) -> CenterNetOutputs:

@@ -14,7 +14,8 @@ import torch
 from forked import run_ranks
 
 from siod.data.source import PreparedData
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, FASTER_RCNN_TINY, FCOS_TINY, RETINANET_TINY
 from siod.dminer.dminer import DMiner
 from siod.dminer.pgcl import PGCL
@@ -24,8 +25,8 @@ from siod.methods.co_student import CoStudent
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
-from siod.methods.method import MethodSpec
 from siod.methods.pseudo import PseudoBoxes
+from siod.methods.spec import MethodSpec
 from siod.methods.teacher_student import TeacherStudent
 from siod.methods.zoo import METHODS
 from siod.testing.method import METHOD_CHECKS, check_method

@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 
-from siod.detectors.centernet import CenterNetOutputs
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.networks.centernet import CenterNetOutputs
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY
-from siod.methods.co_student import CoStudent, CoStudentMethod
-from siod.methods.comining import CoMining, CoMiningMethod
+from siod.methods.co_student import CoStudent
+from siod.methods.comining import CoMining
 from siod.methods.method import Method, Moment, Weighted
 from siod.methods.pseudo import PseudoBoxes
+from siod.methods.steps.co_student import CoStudentMethod
+from siod.methods.steps.comining import CoMiningMethod
 from siod.methods.strong import StrongView
 from siod.types import Batch, LossTerm, Target
 

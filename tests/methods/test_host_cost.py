@@ -13,16 +13,19 @@ import pytest
 import torch
 from host_cost import HostCost
 
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY
 from siod.methods.annotated import AnnotatedOnly
 from siod.methods.co_student import CoStudent
 from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
-from siod.methods.method import MethodSpec, Moment, View
-from siod.methods.pseudo import PseudoBoxes, quality
-from siod.methods.strong import strong_view
+from siod.methods.method import Moment, View
+from siod.methods.pseudo import PseudoBoxes
+from siod.methods.spec import MethodSpec
+from siod.methods.steps.pseudo import choose_boxes, merge_boxes, quality
+from siod.methods.steps.strong import strong_view
 from siod.methods.teacher_student import STAC_VIEW, TeacherStudent
 from siod.methods.zoo import METHODS, build_method
 from siod.ops.padding import listed
@@ -108,8 +111,8 @@ def test_pseudo_boxes_and_strong_views_are_at_most_40_operations_an_image(eager:
         with torch.no_grad():
             outputs = detector(batch.images)
             with HostCost() as cost:
-                chosen = EAGER.choose(detector.decode_padded(outputs), (SIDE_PX, SIDE_PX))
-                targets = EAGER.merge(batch.targets, chosen)
+                chosen = choose_boxes(EAGER, detector.decode_padded(outputs), (SIDE_PX, SIDE_PX))
+                targets = merge_boxes(EAGER, batch.targets, chosen)
                 quality(batch.targets, targets, device=device)
                 strong_view(View(batch.images, targets), batch.image_ids, STAC_VIEW, FIRST)
         assert int(chosen.valid.sum()) > images

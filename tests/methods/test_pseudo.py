@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
-from siod.methods.pseudo import PseudoBoxes, quality
+from siod.methods.pseudo import PseudoBoxes
+from siod.methods.steps.pseudo import choose_boxes, merge_boxes, quality
 from siod.ops.padding import listed, padded
 from siod.types import Detections, Target
 
@@ -24,11 +25,11 @@ def detections(*rows: tuple[list[float], float, int]) -> Detections:
 
 def chosen_of(pseudo: PseudoBoxes, found: Detections) -> Detections:
     """Of one image of 64 x 64."""
-    return listed(pseudo.choose(padded([found]), (64, 64)))[0]
+    return listed(choose_boxes(pseudo, padded([found]), (64, 64)))[0]
 
 
 def merged_into(pseudo: PseudoBoxes, target: Target, chosen: Detections) -> Target:
-    return pseudo.merge([target], padded([chosen]))[0]
+    return merge_boxes(pseudo, [target], padded([chosen]))[0]
 
 
 def test_only_scores_above_the_threshold_are_chosen() -> None:
@@ -160,13 +161,13 @@ def test_all_images_at_once_are_labelled_as_one_after_another_to_the_bit(
     generator = torch.Generator().manual_seed(seed)
     found, targets = zip(*(an_image(generator) for _ in range(images)), strict=True)
     pseudo, size = PseudoBoxes(min_score=min_score, suppression_iou=0.5), (SIDE_PX, SIDE_PX)
-    together = pseudo.choose(padded(found), size)
+    together = choose_boxes(pseudo, padded(found), size)
     alone = [chosen_alone(pseudo, each, size) for each in found]
     for one, other in zip(alone, listed(together), strict=True):
         assert torch.equal(one.boxes_xyxy, other.boxes_xyxy)
         assert torch.equal(one.scores, other.scores)
         assert torch.equal(one.labels, other.labels)
-    merged = pseudo.merge(targets, together)
+    merged = merge_boxes(pseudo, targets, together)
     for target, chosen, after in zip(targets, alone, merged, strict=True):
         boxes, labels = merged_alone(pseudo, target, chosen)
         assert torch.equal(after.boxes_xyxy, boxes)
@@ -186,5 +187,5 @@ def test_what_is_suppressed_depends_neither_on_the_class_nor_on_the_place_in_the
         ([1320.0, 1320.0, 1333.0, 1333.0], 0.7, label),
     )
     batch = [found if row == place else detections(([0.0, 0.0, 9.0, 9.0], 0.9, label)) for row in range(64)]
-    chosen = PseudoBoxes(suppression_iou=0.5).choose(padded(batch), (1333, 1333))
+    chosen = choose_boxes(PseudoBoxes(suppression_iou=0.5), padded(batch), (1333, 1333))
     assert chosen.valid[place].tolist() == [True, True, True]

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from siod.data.transforms import Geometry, warp_boxes, warp_image
+from siod.data.loading.pixels import warp_image
+from siod.data.transforms import Geometry, warp_boxes
 from siod.methods.co_student import CO_STUDENT_VIEW
 from siod.methods.comining import RECOLOURED
 from siod.methods.method import Moment, View
-from siod.methods.strong import StrongView, strong_view
+from siod.methods.steps.strong import strong_view
+from siod.methods.strong import StrongView
 from siod.methods.teacher_student import STAC_VIEW
 from siod.types import Target
 

@@ -12,22 +12,27 @@ from filelock import FileLock
 
 from siod.data.loading.loader import train_batches
 from siod.data.source import PreparedData
-from siod.detectors.detector import Detector, DetectorSpec
+from siod.detectors.detector import Detector
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, build
 from siod.errors import UserError
 from siod.json_file import read_json
-from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
+from siod.methods.mean_teacher import MeanTeacher
 from siod.methods.method import Moment
 from siod.methods.pseudo import PseudoBoxes
+from siod.methods.steps.mean_teacher import MeanTeacherMethod
+from siod.methods.steps.pseudo import choose_boxes
+from siod.methods.steps.teacher import Teacher
+from siod.methods.steps.teacher_student import TeacherStudentMethod
 from siod.methods.strong import StrongView
-from siod.methods.teacher import Teacher
-from siod.methods.teacher_student import TeacherStudent, TeacherStudentMethod
+from siod.methods.teacher_student import TeacherStudent
 from siod.ops.padding import listed
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import request_stop, stop_requested
 from siod.training.experiment import Experiment
-from siod.training.run import ensure_teacher, teacher_of, train
+from siod.training.run import ensure_teacher, train
+from siod.training.teachers import teacher_of
 from siod.types import Batch
 
 Prepare = Callable[[Experiment], PreparedData]
@@ -107,7 +112,7 @@ def test_bare_images_are_learnt_from_the_teacher_s_boxes_alone(
     assert torch.equal(strong.images, batch.images[bare])
     assert method.teacher is not None
     looked = method.teacher.look(batch.images[bare])
-    for target, chosen in zip(strong.targets, listed(method.spec.pseudo.choose(looked, (96, 96))), strict=True):
+    for target, chosen in zip(strong.targets, listed(choose_boxes(method.spec.pseudo, looked, (96, 96))), strict=True):
         assert len(chosen.labels) > 0
         assert torch.equal(target.boxes_xyxy, chosen.boxes_xyxy)
         assert torch.equal(target.labels, chosen.labels)

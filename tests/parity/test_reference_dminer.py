@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from siod.detectors.centernet import OUTPUT_STRIDE_PX, CenterNetDetector, CenterNetOutputs
+from siod.detectors.centernet import OUTPUT_STRIDE_PX
+from siod.detectors.networks.centernet import CenterNetDetector, CenterNetOutputs
 from siod.detectors.zoo import CENTERNET_TINY
-from siod.dminer.pgcl import group_contrastive_loss, group_contrastive_terms
-from siod.dminer.prototypes import annotated_classes
-from siod.dminer.splg import mine_pseudo_heatmap
+from siod.dminer.mining.pgcl import group_contrastive_loss, group_contrastive_terms
+from siod.dminer.mining.prototypes import annotated_classes
+from siod.dminer.mining.splg import mine_pseudo_heatmap
 from siod.ops.boxes import from_centres_and_sizes
 from siod.ops.focal import penalty_reduced_focal_loss, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, gaussian_radius

@@ -15,15 +15,17 @@ from siod.detectors.detector import Detector
 from siod.detectors.zoo import CENTERNET_R18, CENTERNET_TINY, FASTER_RCNN_TINY, FCOS_TINY, RETINANET_TINY, build
 from siod.errors import RunError, UserError
 from siod.json_file import read_json
-from siod.methods.mean_teacher import MeanTeacher, MeanTeacherMethod
+from siod.methods.mean_teacher import MeanTeacher
 from siod.methods.method import Moment, Views
+from siod.methods.steps.mean_teacher import MeanTeacherMethod
 from siod.methods.zoo import METHODS, add_method
 from siod.training import loop
-from siod.training.arithmetic import available, deterministic, matmul_precision, refuse_missing
+from siod.training.arithmetic import available, deterministic, matmul_precision
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess
 from siod.training.evaluate import DetectionArrays, detect
 from siod.training.experiment import Experiment, Precision
+from siod.training.precision import refuse_missing
 from siod.types import Batch
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -167,9 +169,9 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_trained
     assert not any(tmp_path.iterdir())
     older: frozenset[Precision] = frozenset({"fp32", "fp16"})
     with pytest.raises(UserError, match=r"recipe\.precision is bf16, .* set it to fp16 or fp32"):
-        refuse_missing(small.with_changes({"recipe.precision": "bf16"}), CPU, older)
+        refuse_missing(small.with_changes({"recipe.precision": "bf16"}), "cpu", "cpu", older)
     with pytest.raises(UserError, match=r"evaluation\.precision is bf16"):
-        refuse_missing(small.with_changes({"evaluation.precision": "bf16"}), CPU, older)
+        refuse_missing(small.with_changes({"evaluation.precision": "bf16"}), "cpu", "cpu", older)
     assert available(CPU) == WHOLE - {"tf32"}
 
 
@@ -181,11 +183,11 @@ def test_what_cannot_come_out_alike_on_a_gpu_is_refused_there_and_nowhere_else(s
     }
     for words, experiment in refused.items():
         with pytest.raises(UserError, match=rf"compute\.deterministic cannot hold on a GPU for {words}"):
-            refuse_missing(experiment, CUDA, WHOLE)
-        refuse_missing(experiment, CPU, WHOLE)
-        refuse_missing(experiment.with_changes({"compute.deterministic": False}), CUDA, WHOLE)
+            refuse_missing(experiment, "cuda", "a GPU", WHOLE)
+        refuse_missing(experiment, "cpu", "cpu", WHOLE)
+        refuse_missing(experiment.with_changes({"compute.deterministic": False}), "cuda", "a GPU", WHOLE)
     for spec in (CENTERNET_R18.with_changes({"upsampling": "plain"}), FCOS_TINY, RETINANET_TINY):
-        refuse_missing(alike.with_changes({"detector": spec}), CUDA, WHOLE)
+        refuse_missing(alike.with_changes({"detector": spec}), "cuda", "a GPU", WHOLE)
 
 
 def test_deterministic_algorithms_are_asked_for_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:

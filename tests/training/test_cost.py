@@ -12,8 +12,9 @@ import torch
 from siod.data.source import PreparedData
 from siod.training import cost, loop
 from siod.training.context import InProcess
-from siod.training.cost import EPOCH_SECONDS, PEAK_MEMORY_MIB, PeakMemory, epoch_cost
+from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.experiment import Experiment
+from siod.training.results import EPOCH_SECONDS, PEAK_MEMORY_MIB
 
 CPU = torch.device("cpu")
 MIB = 2**20

@@ -9,15 +9,19 @@ import pytest
 import torch
 
 from siod.errors import RunError
-from siod.training.devices import reserved_device, this_machine, usable_cores
+from siod.training import machine
+from siod.training.devices import reserved_device
+from siod.training.machine import this_machine, usable_cores
 from siod.training.placement import Placement
 
 CORES = len(os.sched_getaffinity(0))
+HAS_GPU_DRIVER = machine.has_gpu_driver
 
 
 def pretend_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("siod.training.machine.has_gpu_driver", lambda: True)
 
 
 def test_a_run_without_a_gpu_stays_on_the_cpu_where_gpus_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +51,18 @@ def test_this_machine_offers_what_this_process_may_use(monkeypatch: pytest.Monke
     here = this_machine()
     assert here.gpus == 4
     assert 1 <= here.cpus <= CORES
+
+
+def test_without_a_driver_there_is_no_gpu_and_torch_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend_gpus(monkeypatch)
+    monkeypatch.setattr(machine, "has_gpu_driver", HAS_GPU_DRIVER)
+    monkeypatch.setattr(machine, "NVIDIA", str(tmp_path / "no-library.so"))
+    monkeypatch.setattr(machine, "AMD", tmp_path / "no-device")
+    assert this_machine().gpus == 0
+    (tmp_path / "no-device").touch()
+    assert this_machine().gpus == 4
 
 
 @pytest.mark.parametrize(

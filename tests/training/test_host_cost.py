@@ -14,10 +14,10 @@ from host_cost import HostCost
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from siod.detectors.zoo import CENTERNET_TINY, build
-from siod.dminer.dminer import mine
+from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
-from siod.methods.teacher import Teacher
+from siod.methods.steps.teacher import Teacher
 from siod.training.distributed import average_statistics, running_statistics
 from siod.training.mining_log import MiningLog
 from siod.training.phases import Phase

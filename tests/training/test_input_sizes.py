@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from siod.data.source import CocoFolder
-from siod.detectors.zoo import CENTERNET_R18, CENTERNET_TINY, FASTER_RCNN_TINY, RETINANET_R50_FPN
+from siod.detectors.centernet import CenterNet
+from siod.detectors.detector import Detector
+from siod.detectors.zoo import (
+    CENTERNET_R18,
+    CENTERNET_TINY,
+    FAMILIES,
+    FASTER_RCNN_TINY,
+    RETINANET_R50_FPN,
+    add_family,
+    build,
+)
 from siod.errors import UserError
 from siod.training.experiment import Experiment
 from siod.training.input_sizes import refuse_unfit_inputs, refuse_vanishing_images, size_divisor
@@ -21,6 +31,21 @@ STRIP = ((640, 480, 3), (5000, 10, 1))
 )
 def test_the_coarsest_stride_is_read_off_the_detector(spec: Any, divisor: int) -> None:
     assert size_divisor(spec) == divisor
+
+
+def test_a_detector_from_outside_that_does_not_tell_is_built_to_be_asked() -> None:
+    class Silent(CenterNet):
+        family: Literal["silent"] = "silent"
+
+        def size_divisor(self) -> None:
+            """Only the detector knows."""
+
+    def detector(spec: Silent, num_classes: int) -> Detector:
+        return build(CENTERNET_TINY.with_changes({"base_width": spec.base_width}), num_classes=num_classes)
+
+    add_family(Silent, detector)
+    assert size_divisor(Silent()) == 16  # the tiny one's
+    del FAMILIES["silent"]
 
 
 @pytest.mark.parametrize(

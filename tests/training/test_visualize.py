@@ -10,7 +10,7 @@ import torch
 
 from siod.data import coco
 from siod.data.source import PreparedData
-from siod.detectors.detector import DetectorSpec
+from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import (
     CENTERNET_TINY,
     FASTER_RCNN_TINY,

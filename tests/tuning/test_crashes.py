@@ -25,14 +25,14 @@ from forked import siod
 from ray.cluster_utils import Cluster
 
 from siod.tracking.mlflow import Store
-from siod.training.devices import this_machine
+from siod.training.machine import this_machine
 from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.running.lock import abandoned
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.study import load_study
-from siod.tuning.trials.trial import train_job
+from siod.tuning.trials.execution import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from siod.dminer.mining_quality import MiningCounts
+from siod.dminer.mining.quality import MiningCounts
 from siod.training.visualize import Found, MinedImage
 from siod.tuning.showing.panels import (
     MOST_NAMED,

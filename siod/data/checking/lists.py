@@ -121,7 +121,7 @@ class ImageCheck:
         """Stored size of the file; the boxes of what is stated otherwise are seen to later."""
         path = folder / fields.file_name
         try:
-            height, width = decode_rgb(path).shape[1:]
+            height, width = decode_rgb(path).shape[:2]
         except BrokenImageError as error:
             missing = isinstance(error.__cause__, FileNotFoundError)
             kind = "image-missing" if missing else "image-unreadable"

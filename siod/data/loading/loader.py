@@ -17,20 +17,18 @@ from torch.utils.data import Dataset
 
 from siod.data.loading.loader_processes import from_processes
 from siod.data.loading.order import EpochShares, Key, Share
+from siod.data.loading.pixels import change_colour, mean_rgb, warp_image
 from siod.data.loading.table import InstanceTable, Pixels, train_table, val_table
 from siod.data.transforms import (
     PAD_TO_PX,
     Augmentation,
     Geometry,
     ShortEdge,
-    change_colour,
     draw_colour,
     draw_geometry,
     fit,
     fit_short_edge,
-    mean_rgb,
     warp_boxes,
-    warp_image,
 )
 from siod.types import Batch, Target
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from siod.data import coco
 from siod.data.images import BrokenImageError, decode_record
+from siod.data.loading.pixels import as_tensor
 from siod.data.resized import copy_size
 from siod.errors import UserError
 
@@ -88,9 +89,9 @@ class Pixels:
 def _decoded(table: InstanceTable, index: int) -> Tensor:
     image = table.images[index]
     if table.copies is None:
-        return decode_record(table.folder, image)
+        return as_tensor(decode_record(table.folder, image))
     try:
-        return decode_record(table.copies, image)
+        return as_tensor(decode_record(table.copies, image))
     except BrokenImageError as error:
         raise BrokenImageError(
             f"{table.folder / image.file_name}: its small copy is lost ({error}); "

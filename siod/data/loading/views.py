@@ -13,15 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor  # noqa: TC002  (likewise)
 
-from siod.data.transforms import (
-    Augmentation,
-    Geometry,
-    change_colour,
-    draw_colour,
-    draw_geometry,
-    mean_rgb,
-    warp_image,
-)
+from siod.data.loading.pixels import change_colour, mean_rgb, warp_image
+from siod.data.transforms import Augmentation, Geometry, draw_colour, draw_geometry
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siod.detectors import zoo
-from siod.detectors.backbones import stride_px
+from siod.detectors.backbones.names import stride_px
 from siod.detectors.centernet import OUTPUT_STRIDE_PX, CenterNet
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4
 from siod.detectors.fcos import FCOS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from siod.detectors.detector import DetectorSpec
+    from siod.detectors.spec import DetectorSpec
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 

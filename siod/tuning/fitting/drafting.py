@@ -13,7 +13,7 @@ from siod.data.describing.profile import profile
 from siod.data.source import CocoFolder, locate
 from siod.errors import UserError
 from siod.training import weights
-from siod.training.devices import this_machine
+from siod.training.machine import this_machine
 from siod.training.placement import inventory
 from siod.tuning.fitting.budget import study_seconds, within
 from siod.tuning.fitting.detector import fit_detector

@@ -18,9 +18,8 @@ from siod.data.annotation_sets import without_images
 from siod.data.source import CocoFiles, locate, prepare
 from siod.errors import RunError
 from siod.json_file import read_json
-from siod.training.cost import EPOCH_SECONDS
 from siod.training.placement import Placement
-from siod.training.results import HISTORY
+from siod.training.results import EPOCH_SECONDS, HISTORY
 from siod.training.run import train
 from siod.tuning.fitting.budget import Pace
 from siod.tuning.planning.estimate import shape_of

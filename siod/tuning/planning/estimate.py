@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siod.json_file import read_json
-from siod.training.cost import EPOCH_SECONDS, PEAK_MEMORY_MIB
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement
-from siod.training.results import EXPERIMENT, HISTORY, RESULT
+from siod.training.results import EPOCH_SECONDS, EXPERIMENT, HISTORY, PEAK_MEMORY_MIB, RESULT
 from siod.tuning.showing.board import makespan
 from siod.value import digest
 

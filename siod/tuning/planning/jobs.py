@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from siod.data import coco
 from siod.data.source import prepare
 from siod.errors import UserError
-from siod.training import weights
 from siod.training.fitness import refuse_unfit
-from siod.training.run import teacher_of
+from siod.training.teachers import teacher_of
 from siod.tuning.trials.gallery import choose_images
 from siod.tuning.trials.trial import Job
 
@@ -139,17 +138,6 @@ def in_stages(jobs: Sequence[Job]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
 def _data_key(trial: Trial) -> str:
     experiment = trial.experiment
     return experiment.data.model_dump_json() + experiment.annotations.model_dump_json()
-
-
-def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float], None] | None = None) -> None:
-    """Make the initial weights of all jobs, so that no two trials wait for the same download or pretraining.
-
-    Args:
-        jobs: What is about to run.
-        progress: Called after each epoch of a pretraining with epoch, epochs and accuracy.
-    """
-    for job in jobs:
-        weights.ensure(job.experiment, job.cache_dir, progress=progress)
 
 
 def delete_folders(jobs: Sequence[Job]) -> None:

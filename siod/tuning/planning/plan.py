@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from siod.data.image_count import count_training_images
 from siod.errors import UserError
-from siod.training.arithmetic import available, refuse_missing
 from siod.training.placement import (
     DEVICE_REMEDY,
     Placement,
@@ -19,6 +16,7 @@ from siod.training.placement import (
     placed,
     refuse_unplaceable,
 )
+from siod.training.precision import CPU_PRECISIONS, refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -169,9 +167,20 @@ def refuse_uncomputable(trials: Sequence[Trial], *, here: bool) -> None:
         UserError: A device lacks the arithmetic of a trial.
     """
     for trial in trials:
-        device = torch.device(Placement.of(trial.experiment.compute).device)
-        if device.type == "cpu" or (here and torch.cuda.is_available()):
-            refuse_missing(trial.experiment, device, available(device))
+        if Placement.of(trial.experiment.compute).device == "cpu":
+            refuse_missing(trial.experiment, "cpu", "cpu", CPU_PRECISIONS)
+        elif here:
+            _refuse_missing_on_gpu(trial.experiment)
+
+
+def _refuse_missing_on_gpu(experiment: Experiment) -> None:
+    """Ask the GPUs of this machine, if torch can."""
+    import torch  # noqa: PLC0415  (only GPUs are asked through it)
+
+    from siod.training.arithmetic import refuse_missing_on  # noqa: PLC0415  (likewise)
+
+    if torch.cuda.is_available():
+        refuse_missing_on(torch.device("cuda"), experiment)
 
 
 def refuse_hours_without_gpus(study: Study, trials: Sequence[Trial]) -> None:

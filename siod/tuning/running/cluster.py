@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
 from siod.files import wait_until
-from siod.training.devices import this_machine
+from siod.training.machine import this_machine
 from siod.training.placement import Node
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from siod.tuning.running.interrupt import interruptible
 from siod.tuning.running.watch import FAILURE, TRACEBACK, WAITING
 from siod.tuning.searching.search import job_with_changes
 from siod.tuning.trials.device_fault import clear_fault_record, end_process, is_device_fault
-from siod.tuning.trials.trial import train_job
+from siod.tuning.trials.execution import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -15,25 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 
-from siod.detectors.backbone import PixelStatistics
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from siod.detectors.backbones.architectures import Scale
 
-# Pixels x in [0, 255] become (x - 127) / 128.
-LITE_PIXELS = PixelStatistics((127 / 255,) * 3, (128 / 255,) * 3)
 STEM_CHANNELS = 32
 NORM_EPS = 1e-3
 CHANNEL_STEP = 8
 LEAST_SHARE = 0.9
 """Rounding to a multiple of ``CHANNEL_STEP`` must leave so much of the channels."""
-
-
-class Scale(NamedTuple):
-    """Factors of the channels and of the number of blocks."""
-
-    width: float
-    depth: float
 
 
 class Stage(NamedTuple):
@@ -46,11 +35,6 @@ class Stage(NamedTuple):
     channels: int
 
 
-SCALES: Mapping[str, Scale] = {
-    "efficientnet_lite0": Scale(1.0, 1.0),
-    "efficientnet_lite1": Scale(1.0, 1.1),
-    "efficientnet_lite2": Scale(1.1, 1.2),
-}
 STAGES = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),

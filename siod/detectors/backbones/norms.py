@@ -6,7 +6,7 @@ B images, D channels.
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Norm = Literal["batch", "frozen", "group"]
+    from siod.detectors.backbones.architectures import Norm
 
 
 def norm_layer(norm: Norm) -> Callable[[int], nn.Module]:

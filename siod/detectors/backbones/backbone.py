@@ -7,7 +7,7 @@ the one before.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
@@ -15,16 +15,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-class PixelStatistics(NamedTuple):
-    """Mean and standard deviation of a data set's pixels in [0, 1], in RGB order."""
-
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
-
-
-COCO_PIXELS = PixelStatistics((0.470, 0.447, 0.408), (0.278, 0.274, 0.289))
-IMAGENET_PIXELS = PixelStatistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    from siod.detectors.backbones.pixels import PixelStatistics
 
 
 class Backbone(nn.Module, ABC):

@@ -14,10 +14,12 @@ import torch
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 
-from siod.detectors.backbone import Backbone, PixelStatistics
+from siod.detectors.backbones.backbone import Backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from siod.detectors.backbones.pixels import PixelStatistics
 
 # Neither square nor a power of two, so that only maps divide both of its sides alike.
 PROBE_SIZE_PX = (192, 320)

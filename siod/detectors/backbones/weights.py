@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from siod.detectors.backbones import describe
-from siod.detectors.packaged import PACKAGED, packaged_file
-from siod.detectors.resnet import LAYOUTS
+from siod.detectors.backbones.architectures import LAYOUTS
+from siod.detectors.backbones.packaged import PACKAGED, packaged_file
+from siod.detectors.backbones.reading import read_model
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from siod.detectors.backbone import Backbone
+    from siod.detectors.backbones.backbone import Backbone
 
 
 def load_backbone_weights(backbone: Backbone, file: Path | None = None) -> None:
@@ -84,7 +84,7 @@ def _entries(layers: nn.Module) -> set[str]:
 
 
 def _head(name: str) -> frozenset[str]:
-    return frozenset({"fc.weight", "fc.bias"}) if name in LAYOUTS else describe(name).head
+    return frozenset({"fc.weight", "fc.bias"}) if name in LAYOUTS else read_model(name).head
 
 
 def _published_weights(name: str) -> Mapping[str, Tensor]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights, RetinaNet_ResNet50_FPN_Weights
 
-from siod.detectors.backbone_weights import read_weights
-from siod.detectors.fcos import FCOSDetector
-from siod.detectors.retinanet import RetinaNetDetector
+from siod.detectors.backbones.weights import read_weights
+from siod.detectors.networks.fcos import FCOSDetector
+from siod.detectors.networks.retinanet import RetinaNetDetector
 from siod.errors import UserError
 
 if TYPE_CHECKING:

@@ -6,40 +6,25 @@ B images, D channels.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from siod.detectors.backbone import Backbone
-from siod.detectors.norms import Norm, norm_layer
+from siod.detectors.backbones.architectures import LAYOUTS
+from siod.detectors.backbones.backbone import Backbone
+from siod.detectors.backbones.norms import norm_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from siod.detectors.backbones.architectures import Norm
+
 WIDE_CHANNELS = 16
 """From so many input channels on a strided shortcut is a plain convolution; see :class:`NarrowShortcut`."""
-
-
-class Layout(NamedTuple):
-    """Blocks and depths of the four stages, and whether the stem pools."""
-
-    block: type[BasicBlock | Bottleneck]
-    depths: tuple[int, int, int, int]
-    max_pool: bool = True
-
-
-# Without max-pooling the last stage has stride 16 instead of 32, enough for scenes of about 100 px.
-LAYOUTS: Mapping[str, Layout] = {
-    "resnet18": Layout(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": Layout(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": Layout(Bottleneck, (3, 4, 6, 3)),
-    "resnet101": Layout(Bottleneck, (3, 4, 23, 3)),
-    "resnet152": Layout(Bottleneck, (3, 8, 36, 3)),
-    "tiny_resnet18": Layout(BasicBlock, (2, 2, 2, 2), max_pool=False),
-}
+BLOCKS: Mapping[str, type[BasicBlock | Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
 class ResNet(Backbone):
@@ -56,14 +41,15 @@ class ResNet(Backbone):
     def __init__(self, name: str, *, base_width: int, norm: Norm) -> None:
         super().__init__(name)
         layout = LAYOUTS[name]
+        block = BLOCKS[layout.block]
         normalised = norm_layer(norm)
         self.conv1 = nn.Conv2d(3, base_width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = normalised(base_width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if layout.max_pool else nn.Identity()
-        stage = partial(_stage, layout.block, norm=normalised)
+        stage = partial(_stage, block, norm=normalised)
         widths = [base_width * factor for factor in (1, 2, 4, 8)]
-        outs = [width * layout.block.expansion for width in widths]
+        outs = [width * block.expansion for width in widths]
         self.layer1 = stage(base_width, widths[0], layout.depths[0], stride=1)
         self.layer2 = stage(outs[0], widths[1], layout.depths[1], stride=2)
         self.layer3 = stage(outs[1], widths[2], layout.depths[2], stride=2)

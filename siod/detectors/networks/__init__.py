@@ -1,0 +1,1 @@
+"""What detectors compute: their layers, targets, losses and detections."""

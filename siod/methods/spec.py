@@ -1,0 +1,29 @@
+"""What the settings of all methods have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siod.value import Value
+
+if TYPE_CHECKING:
+    from siod.detectors.spec import DetectorSpec
+
+
+class MethodSpec(Value):
+    """The settings of a method; each derives its own, whose ``kind`` is a literal that names it."""
+
+    kind: str
+
+    def refusal(self, detector: DetectorSpec) -> str | None:
+        """Say in one sentence why the method cannot work with a detector; None if it can."""
+        if detector.dense_outputs:
+            return None
+        return (
+            f"method {self.kind} compares several views, which {detector.family} cannot tell apart in its outputs; "
+            "use centernet, fcos or retinanet, or set method to null"
+        )
+
+    def needs_teacher(self) -> bool:
+        """Whether a detector has to be trained on the annotated images before this run starts."""
+        return False

@@ -1,0 +1,1 @@
+"""What methods do in a training step: views, labels and loss terms."""
