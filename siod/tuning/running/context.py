@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from siod.training.placement import Placement
-from siod.tuning.planning.jobs import ensure_weights, prepare_jobs
+from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import Capacity, place_trials, refuse_uncomputable
 from siod.tuning.running import cluster
 from siod.tuning.running.driver import Engine
 from siod.tuning.showing.progress import live_display
+from siod.tuning.trials.execution import ensure_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

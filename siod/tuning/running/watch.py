@@ -13,7 +13,7 @@ from siod.training.context import request_stop
 from siod.training.results import wait_for_result
 from siod.training.run import warn_if_changed
 from siod.tuning.trials.device_fault import read_fault_record
-from siod.tuning.trials.trial import complete_folder
+from siod.tuning.trials.execution import complete_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

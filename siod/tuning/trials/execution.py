@@ -43,7 +43,6 @@ def ensure_weights(jobs: Sequence[Job], *, progress: Callable[[int, int, float],
         weights.ensure(job.experiment, job.cache_dir, progress=progress)
 
 
-
 def train_job(
     job: Job, listener: EpochListener | None = None, *, wait: Callable[[], None] | None = None
 ) -> dict[str, float]:
