@@ -122,11 +122,13 @@ def carry_out(folder: Path, commands: list[str]) -> dict[str, tuple[int, str]]:
     return {words: (code, said) for words, (code, said) in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
+@pytest.mark.slow
 def test_what_neither_trains_nor_predicts_is_done_without_torch(folder: Path) -> None:
     ended = carry_out(folder, list(WITHOUT_TORCH))
     assert {words: code for words, (code, _) in ended.items()} == WITHOUT_TORCH, ended
 
 
+@pytest.mark.slow
 def test_what_trains_predicts_or_times_a_detector_asks_for_torch(folder: Path) -> None:
     assert carry_out(folder, ["data digits digits --images 4 --val-images 2"]).popitem()[1][0] == 0
     for words, (code, said) in carry_out(folder, list(WITH_TORCH)).items():
