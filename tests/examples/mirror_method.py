@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from siod.data.transforms import Geometry
 from siod.detectors.detector import Detector
-from siod.methods.annotated import annotated_view
 from siod.methods.method import Criterion, Method, MethodSpec, Moment, Objective, View, Views
-from siod.methods.strong import moved
+from siod.methods.steps.annotated import annotated_view
+from siod.methods.steps.strong import moved
 from siod.methods.zoo import add_method
 from siod.types import Batch
 

@@ -13,7 +13,7 @@ from toy_detector import Toy, ToyDetector, ToyOutputs, ToyTargets
 
 from siod.detectors import zoo
 from siod.detectors.detector import DetectorSpec
-from siod.detectors.zoo import Family
+from siod.registry import Kind
 from siod.testing.detector import (
     DETECTOR_CHECKS,
     check_a_batch_is_detected_as_its_images,
@@ -233,7 +233,7 @@ BROKEN: list[tuple[Callable[[DetectorSpec], None], Any, Any, str]] = [
 
 def of(settings: Any, detector: Any, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """Settings of the toy's family, which is another detector for as long as the test lasts."""
-    monkeypatch.setitem(zoo.FAMILIES, "toy", Family(settings, detector))
+    monkeypatch.setitem(zoo.FAMILIES, "toy", Kind(settings, detector))
     made: Toy = settings(backbone="tiny_resnet18", base_width=8)
     return made
 

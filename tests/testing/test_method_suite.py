@@ -13,7 +13,7 @@ from mirror_method import MirrorToo, MirrorTooMethod
 from siod.detectors.detector import Detector, DetectorSpec
 from siod.methods import zoo
 from siod.methods.method import Criterion, MethodSpec, Moment, Objective, View, Views, Weighted
-from siod.methods.zoo import Kind
+from siod.registry import Kind
 from siod.testing.method import (
     DETECTOR,
     METHOD_CHECKS,
