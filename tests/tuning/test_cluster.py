@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+import ray
 from forked import Forked
 from ray.cluster_utils import Cluster
 
@@ -141,3 +144,25 @@ def test_a_machine_too_busy_for_ray_to_start_is_told(monkeypatch: pytest.MonkeyP
         session(),
     ):
         pass
+
+
+def test_what_tune_leaves_in_cycles_is_freed_before_ray_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cycle:
+        """An object that refers to itself."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    alive: list[bool] = []
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "nodes", list)
+    gc.disable()
+    try:
+        with session():
+            reference = weakref.ref(Cycle())
+            monkeypatch.setattr(ray, "shutdown", lambda: alive.append(reference() is not None))
+    finally:
+        gc.enable()
+    assert alive == [False]

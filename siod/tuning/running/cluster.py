@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -80,6 +81,7 @@ def session(
     try:
         yield _nodes()
     finally:
+        gc.collect()  # Ray ends the process if another thread (the recorder's) frees one of its objects after this
         ray.shutdown()
 
 
