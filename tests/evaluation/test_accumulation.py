@@ -65,6 +65,7 @@ def test_true_positives_are_listed_with_the_precision_at_each() -> None:
     assert listed.rows.tolist() == [row for rows, _ in expected for row in rows]
     assert listed.rows.dtype == np.int32
     assert listed.precision.tolist() == pytest.approx([p for _, precisions in expected for p in precisions] + [0])
+    assert listed.precision[0] == 1 / (1 + 2**-52)  # pycocotools' guard
     assert listed.start.tolist() == [[[0, 3], [4, 6]], [[7, 9], [10, 12]], [[13, 15], [16, 17]]]
     # By limit, above 0 and above 0.46, which 0.45 and 0.4 are not. In its image 1 comes third, after one in the crowd.
     one, two = [[1, 0], [1, 0], [1, 0]], [[1, 1], [2, 1], [2, 1]]
