@@ -35,10 +35,9 @@ def test_each_detection_gets_the_best_annotation_that_is_left_under_each_thresho
     # Image 1: detection 0 overlaps the ignored annotation 1 more than annotation 0, which it reaches at the first
     # threshold alone, like the ignored annotation 2; detection 2 overlaps annotation 1. Image 2: two in a crowd.
     # Image 3: three on one annotation. Image 4: one on two.
-    detection, annotation, level = np.array(
-        [(0, 1, 2), (0, 0, 1), (0, 2, 1), (2, 1, 2), (3, 3, 2), (7, 3, 2), (8, 4, 1), (9, 4, 2), (10, 4, 1)]
-        + [(11, 6, 2), (11, 5, 2)]
-    ).T
+    first = [(0, 1, 2), (0, 0, 1), (0, 2, 1), (2, 1, 2)]
+    others = [(3, 3, 2), (7, 3, 2), (8, 4, 1), (9, 4, 2), (10, 4, 1), (11, 6, 2), (11, 5, 2)]
+    detection, annotation, level = np.array([*first, *others]).T
     pairs = Pairs(
         detection=detection.astype(np.int32),
         annotation=annotation.astype(np.int32),
