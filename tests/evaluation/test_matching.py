@@ -49,3 +49,25 @@ def test_each_detection_gets_the_best_annotation_that_is_left_under_each_thresho
     found = match(pairs, truth, ignored, Conditions(slice(0, 1), thresholds=2))
     # At the first threshold 0 takes what counts, and leaves what is ignored to 2; at the second it is the other way.
     assert found.tolist() == [0b10, 0b01, 0, 0b01, 0b11, 0b11, 0b01, 0b10, 0, 0b11, 0]
+
+
+def test_what_counts_is_preferred_to_what_is_ignored_among_many() -> None:
+    truth = GroundTruth.from_arrays(
+        image_ids=[1, 2, 3],
+        category_ids=[1],
+        boxes=np.ones((23, 4)),
+        annotation_image_ids=[1] + [2] * 20 + [3] * 2,
+        annotation_category_ids=[1] * 23,
+    )
+    # Image 2: one detection overlaps ten that are ignored more than ten that count. Image 3: it overlaps one of each,
+    # neither as far as the second threshold asks.
+    pairs = Pairs(
+        detection=np.array([0] + [1] * 20 + [2] * 2, dtype=np.int32),
+        annotation=np.arange(23, dtype=np.int32),
+        iou=np.zeros(23),
+        level=np.array([2] * 21 + [1] * 2, dtype=np.int8),
+        rank=np.zeros(23, dtype=np.int32),
+    )
+    ignored = np.array([0] + [0b11] * 10 + [0] * 10 + [0b11, 0], dtype=np.uint64)
+    found = match(pairs, truth, ignored, Conditions(slice(0, 1), thresholds=2))
+    assert found.tolist() == [0b11] + [0] * 10 + [0b11] + [0] * 9 + [0, 0b01]
