@@ -196,7 +196,6 @@ def _sign_flip(values: list[float]) -> float:
         (np.array(values),),
         np.mean,
         permutation_type="samples",
-        vectorized=True,
         n_resamples=PATTERNS,
     )
     return float(test.pvalue)

@@ -187,7 +187,7 @@ def _account(dataset: CocoDataset, policy: Policy, kept: NDArray[np.bool_]) -> d
         "source_crowd": int(np.count_nonzero(dataset.iscrowd)),
         "kept": int(np.count_nonzero(kept)),
     }
-    return {**policy.model_dump(mode="json"), "source_sha256": dataset.sha256, "counts": counts}
+    return {**policy.model_dump(), "source_sha256": dataset.sha256, "counts": counts}
 
 
 def _preference(dataset: CocoDataset, choice: str) -> NDArray[np.float64]:

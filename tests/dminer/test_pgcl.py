@@ -90,6 +90,14 @@ def test_the_centre_asks_and_the_weighted_neighbourhood_answers() -> None:
     assert loss.item() == pytest.approx(math.log(1 + math.exp(0.8)) - 0.4, rel=1e-6)
 
 
+def test_a_class_asks_where_its_own_heat_is_greatest() -> None:
+    features, scores = row(E1, E2, E1), maps((0.0, 0.0, 0.3), (0.0, 0.0, 0.4))
+    lower = group_contrastive_loss(features, scores, maps((1.0, 0.0, 0.0), (0.0, 0.5, 0.0)), temperature=1.0)
+    # Query e1: key 1, prototypes 1 and 0. Query e2, which the key is given to: key 0, prototypes 0 and 1.
+    log_z0, log_z1 = math.log(2 * math.e + 1), math.log(math.e + 2)
+    assert lower.item() == pytest.approx((log_z0 - 1 + (2 * log_z1 - 1) / 2) / 2, rel=1e-6)
+
+
 def test_only_unlabelled_positions_and_annotated_classes_are_selected() -> None:
     heatmap = maps((1.0, 0.2, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
     scores = maps((0.9, 0.8, 0.1, 0.2), (0.9, 0.9, 0.9, 0.9))

@@ -25,7 +25,7 @@ def test_true_positives_are_listed_with_the_precision_at_each() -> None:
     )
     found = [
         (1, 7, [0, 0, 10, 10], 0.9),  # finds the first
-        (1, 7, [20, 0, 7, 9], 0.8),  # overlaps the second by 0.7
+        (1, 7, [20, 0, 7, 9], 0.72),  # overlaps the second by 0.7
         (1, 7, [60, 10, 5, 5], 0.7),  # in the crowd
         (2, 7, [0, 0, 5, 5], 0.45),  # finds the fourth
         (2, 7, [30, 30, 4, 4], 0.48),  # finds nothing
@@ -41,7 +41,7 @@ def test_true_positives_are_listed_with_the_precision_at_each() -> None:
         score_thresholds=(0.0, 0.46),
         iou_thresholds=(0.5, 0.75),
         area_ranges={"small": (0, 100), "large": (100, 1e5)},
-        max_detections=(1, 4),
+        max_detections=(1, 2, 4),
     )
     listed = judge(truth, detections, protocol).true_positives
 
@@ -65,11 +65,31 @@ def test_true_positives_are_listed_with_the_precision_at_each() -> None:
     assert listed.rows.tolist() == [row for rows, _ in expected for row in rows]
     assert listed.rows.dtype == np.int32
     assert listed.precision.tolist() == pytest.approx([p for _, precisions in expected for p in precisions] + [0])
+    assert listed.precision[0] == 1 / (1 + 2**-52)  # pycocotools' guard
     assert listed.start.tolist() == [[[0, 3], [4, 6]], [[7, 9], [10, 12]], [[13, 15], [16, 17]]]
-    # Within one detection an image or four, above 0 or above 0.46: 0.9 and 0.8 pass the latter, 0.45 and 0.4 do not.
-    one = [[1, 0], [1, 0]]
+    # By limit, above 0 and above 0.46, which 0.45 and 0.4 are not. In its image 1 comes third, after one in the crowd.
+    one, two = [[1, 0], [1, 0], [1, 0]], [[1, 1], [2, 1], [2, 1]]
     assert listed.counts.tolist() == [
-        [[[[1, 1], [3, 2]], one], [[[1, 1], [2, 1]], one]],
-        [[[[1, 1], [2, 1]], one], [[[1, 1], [2, 1]], one]],
-        [[[[1, 1], [2, 2]], one], [[[1, 1], [1, 1]], one]],
+        [[[[1, 1], [2, 1], [3, 2]], one], [two, one]],
+        [[two, one], [two, one]],
+        [[[[1, 1], [1, 1], [2, 2]], one], [[[1, 1], [1, 1], [1, 1]], one]],
     ]
+
+
+def test_a_crowd_excuses_only_what_it_holds_enough_of() -> None:
+    truth = GroundTruth.from_arrays(
+        image_ids=[1],
+        category_ids=[7],
+        annotation_image_ids=[1, 1],
+        annotation_category_ids=[7, 7],
+        boxes=[[0, 0, 10, 10], [20, 0, 6, 10]],
+        box_format="xywh",
+        iscrowd=[False, True],
+    )
+    # The first lies in the crowd with 60% of itself: excused at the looser threshold, wrong at the stricter one.
+    detections = DetectionColumns.from_arrays(
+        np.array([1, 1]), [[20, 0, 10, 10], [0, 0, 10, 10]], [0.9, 0.8], np.array([7, 7]), box_format="xywh"
+    )
+    protocol = Protocol(iou_thresholds=(0.5, 0.75), area_ranges={})
+    listed = judge(truth, detections, protocol).true_positives
+    assert listed.precision.tolist() == pytest.approx([1, 1 / 2, 0])

@@ -25,26 +25,49 @@ def test_both_limits_belong_to_a_range() -> None:
 
 def test_each_detection_gets_the_best_annotation_that_is_left_under_each_threshold() -> None:
     truth = GroundTruth.from_arrays(
-        image_ids=[1, 2, 3],
+        image_ids=[1, 2, 3, 4],
         category_ids=[1],
-        boxes=np.ones((4, 4)),
-        annotation_image_ids=[1, 1, 2, 3],
-        annotation_category_ids=[1, 1, 1, 1],
-        iscrowd=[False, False, True, False],
+        boxes=np.ones((7, 4)),
+        annotation_image_ids=[1, 1, 1, 2, 3, 4, 4],
+        annotation_category_ids=[1] * 7,
+        iscrowd=[False, False, False, True, False, False, False],
     )
     # Image 1: detection 0 overlaps the ignored annotation 1 more than annotation 0, which it reaches at the first
-    # threshold alone; detection 2 overlaps annotation 1. Image 2: two in a crowd. Image 3: two on one annotation.
-    detection, annotation, level = np.array(
-        [(0, 1, 2), (0, 0, 1), (2, 1, 2), (3, 2, 2), (7, 2, 2), (8, 3, 1), (9, 3, 2)]
-    ).T
+    # threshold alone, like the ignored annotation 2; detection 2 overlaps annotation 1. Image 2: two in a crowd.
+    # Image 3: three on one annotation. Image 4: one on two.
+    first = [(0, 1, 2), (0, 0, 1), (0, 2, 1), (2, 1, 2)]
+    others = [(3, 3, 2), (7, 3, 2), (8, 4, 1), (9, 4, 2), (10, 4, 1), (11, 6, 2), (11, 5, 2)]
+    detection, annotation, level = np.array([*first, *others]).T
     pairs = Pairs(
         detection=detection.astype(np.int32),
         annotation=annotation.astype(np.int32),
-        iou=np.zeros(7),
+        iou=np.zeros(11),
         level=level.astype(np.int8),
-        rank=np.zeros(7, dtype=np.int32),
+        rank=np.zeros(11, dtype=np.int32),
     )
-    ignored = np.array([0, 0b11, 0b11, 0], dtype=np.uint64)
+    ignored = np.array([0, 0b11, 0b11, 0b11, 0, 0, 0], dtype=np.uint64)
     found = match(pairs, truth, ignored, Conditions(slice(0, 1), thresholds=2))
     # At the first threshold 0 takes what counts, and leaves what is ignored to 2; at the second it is the other way.
-    assert found.tolist() == [0b10, 0b01, 0b01, 0b11, 0b11, 0b01, 0b10]
+    assert found.tolist() == [0b10, 0b01, 0, 0b01, 0b11, 0b11, 0b01, 0b10, 0, 0b11, 0]
+
+
+def test_what_counts_is_preferred_to_what_is_ignored_among_many() -> None:
+    truth = GroundTruth.from_arrays(
+        image_ids=[1, 2, 3],
+        category_ids=[1],
+        boxes=np.ones((23, 4)),
+        annotation_image_ids=[1] + [2] * 20 + [3] * 2,
+        annotation_category_ids=[1] * 23,
+    )
+    # Image 2: one detection overlaps ten that are ignored more than ten that count. Image 3: it overlaps one of each,
+    # neither as far as the second threshold asks.
+    pairs = Pairs(
+        detection=np.array([0] + [1] * 20 + [2] * 2, dtype=np.int32),
+        annotation=np.arange(23, dtype=np.int32),
+        iou=np.zeros(23),
+        level=np.array([2] * 21 + [1] * 2, dtype=np.int8),
+        rank=np.zeros(23, dtype=np.int32),
+    )
+    ignored = np.array([0] + [0b11] * 10 + [0] * 10 + [0b11, 0], dtype=np.uint64)
+    found = match(pairs, truth, ignored, Conditions(slice(0, 1), thresholds=2))
+    assert found.tolist() == [0b11] + [0] * 10 + [0b11] + [0] * 9 + [0, 0b01]
