@@ -52,7 +52,7 @@ def test_it_keeps_what_training_relies_on() -> None:
 def test_an_experiment_names_it_like_any_other(experiment: Experiment) -> None:
     assert isinstance(experiment.detector, Toy)
     assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
-    changed = experiment.with_changes({"detector.side_weight": 0.5})
+    changed = experiment.with_changes({"detector.box_weight": 0.5})
     assert changed.identity("data") != experiment.identity("data")
     assert isinstance(build(changed.detector, num_classes=4), ToyDetector)
 
@@ -62,7 +62,7 @@ def test_it_trains_with_dminer_and_is_judged(experiment: Experiment, data: Prepa
     told: list[int] = []
     context = InProcess(tmp_path, lambda epoch, metrics: told.append(epoch), device=torch.device("cpu"))
     trained = loop.run(experiment, data, context)
-    expected = {"train/heatmap", "train/side", "train/pgcl", "mining/splg_recall", "ap_s", "ap50_s0"}
+    expected = {"train/heatmap", "train/box", "train/pgcl", "mining/splg_recall", "ap_s", "ap50_s0"}
     assert all(expected <= metrics.keys() for metrics in trained.history)
     assert trained.history[1]["train/loss"] < trained.history[0]["train/loss"]
     assert len(trained.detections.scores) > 0

@@ -19,38 +19,39 @@ from siod.types import DenseLevel, Detections, LossTerm, Mined, Target
 
 
 class Toy(DetectorSpec):
-    """Peaks of a heatmap on the backbone's last stage, each with a square box of a learnt side."""
+    """Peaks of a heatmap on the backbone's last stage, each with a centre beside its middle and a size."""
 
     family: Literal["toy"] = "toy"
-    side_weight: float = 0.1
+    box_weight: float = 0.1
 
 
 class ToyOutputs(NamedTuple):
     features: Tensor
     scores: Tensor
-    sides: Tensor
+    boxes: Tensor
 
 
 class ToyTargets(NamedTuple):
     heatmap: Tensor
     places: tuple[Tensor, Tensor, Tensor]
-    sides: Tensor
+    boxes: Tensor
 
 
 class ToyDetector(Detector):
     def __init__(self, spec: Toy, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.loss_weights = {"heatmap": 1.0, "side": spec.side_weight}
+        self.loss_weights = {"heatmap": 1.0, "box": spec.box_weight}
         self.size_divisor = stride_px(spec.backbone)
         self.backbone = build_backbone(spec)
-        self.heads = nn.Conv2d(self.backbone.out_channels, num_classes + 1, kernel_size=1)
+        self.heads = nn.Conv2d(self.backbone.out_channels, num_classes + 4, kernel_size=1)
 
     def forward(self, images: Tensor, targets: Sequence[Target] | None = None) -> ToyOutputs:  # noqa: ARG002  (of the interface)
         self.size_of(images)  # refuses what is no multiple of size_divisor
         features = self.backbone(normalise(images))
-        logits, sides = self.heads(features).split([self.num_classes, 1], dim=1)
-        return ToyOutputs(features, logits.float().sigmoid(), functional.softplus(sides.float()) * self.size_divisor)
+        logits, shifts, sizes = self.heads(features).float().split([self.num_classes, 2, 2], dim=1)
+        boxes = torch.cat([shifts, functional.softplus(sizes)], dim=1) * self.size_divisor
+        return ToyOutputs(features, logits.sigmoid(), boxes)
 
     def encode(self, targets: Sequence[Target], outputs: ToyOutputs) -> ToyTargets:
         boxes = torch.cat([target.boxes_xyxy for target in targets])
@@ -60,30 +61,36 @@ class ToyDetector(Detector):
         shape = (len(targets), self.num_classes, height, width)
         heatmap = draw_heatmap(boxes / self.size_divisor, labels, images, shape=shape)
         centres, sizes = centres_and_sizes(boxes)
-        x, y = grid_positions(centres / self.size_divisor, height, width).unbind(1)
-        return ToyTargets(heatmap, (images, y, x), sizes.amax(dim=1))
+        cells = grid_positions(centres / self.size_divisor, height, width)
+        x, y = cells.unbind(1)
+        return ToyTargets(heatmap, (images, y, x), torch.cat([centres - self.middles(cells), sizes], dim=1))
+
+    def middles(self, cells: Tensor) -> Tensor:
+        """The middle of each cell as x, y in pixels of the input."""
+        return (cells + 0.5) * self.size_divisor
 
     def levels(self, outputs: ToyOutputs, encoded: ToyTargets) -> tuple[DenseLevel, ...]:
         return (DenseLevel(outputs.features, outputs.scores, encoded.heatmap, self.size_divisor),)
 
     def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> dict[str, LossTerm]:
         images, y, x = encoded.places
-        side = (outputs.sides[images, 0, y, x] - encoded.sides).abs().sum()
+        distance = (outputs.boxes[images, :, y, x] - encoded.boxes).abs().sum()
         (level,) = mined
         return {
             "heatmap": penalty_reduced_focal_terms(
                 outputs.scores, encoded.heatmap, pseudo=level.pseudo, ignored=level.ignored
             ),
-            "side": LossTerm(side, side.new_tensor(len(images))),
+            "box": LossTerm(distance, distance.new_tensor(len(images))),
         }
 
     def decode(self, outputs: ToyOutputs) -> list[Detections]:
         top = top_positions(peaks(outputs.scores), 20)
         width = outputs.scores.shape[-1]
         cells = torch.stack([top.positions % width, top.positions // width], dim=-1)
-        sides = outputs.sides.flatten(1).gather(1, top.positions)[:, :, None].expand(-1, -1, 2)
-        boxes = from_centres_and_sizes((cells + 0.5) * self.size_divisor, sides)
-        return [Detections(*found) for found in zip(boxes, top.scores, top.labels, strict=True)]
+        found = outputs.boxes.flatten(2).gather(2, top.positions[:, None].expand(-1, 4, -1))
+        shifts, sizes = found.transpose(1, 2).split(2, dim=2)
+        boxes = from_centres_and_sizes(self.middles(cells) + shifts, sizes)
+        return [Detections(*each) for each in zip(boxes, top.scores, top.labels, strict=True)]
 
 
 add_family(Toy, ToyDetector)

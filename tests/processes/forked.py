@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TextIO
@@ -23,6 +24,7 @@ from typing import TextIO
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
+STARTED: list[Forked] = []
 FORKS.set_forkserver_preload(["siod.cli.main", "siod.tuning.running.runner", "mlflow.store.tracking.sqlalchemy_store"])
 
 
@@ -48,6 +50,7 @@ class Forked:
         reads.close()
         assert self._process.pid is not None
         self.pid = self._process.pid
+        STARTED.append(self)
 
     @property
     def returncode(self) -> int | None:
@@ -69,6 +72,17 @@ class Forked:
         self._process.join()
         alarm.cancel()
         return said
+
+
+def end_all() -> None:
+    """End what a test left running, which would be taken for a process of the next one."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.returncode is None:
+            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.output.close()
 
 
 def siod(*words: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> Forked:

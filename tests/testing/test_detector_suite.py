@@ -57,7 +57,7 @@ class WithAnUnusedLayer(ToyDetector):
 class WithoutLossesWhereThereIsNoBox(ToyDetector):
     def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> Losses:
         found = super().losses(outputs, encoded, mined)
-        return found if len(encoded.sides) else {"heatmap": found["heatmap"]}
+        return found if len(encoded.boxes) else {"heatmap": found["heatmap"]}
 
 
 class OfAnySize(ToyDetector):
@@ -100,7 +100,7 @@ class OfTheWholeBatch(ToyDetector):
 class WithMeansForSums(ToyDetector):
     def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> Losses:
         found = super().losses(outputs, encoded, mined)
-        return {**found, "side": LossTerm(found["side"].mean(), torch.tensor(float(len(encoded.heatmap))))}
+        return {**found, "box": LossTerm(found["box"].mean(), torch.tensor(float(len(encoded.heatmap))))}
 
 
 class WithOtherLossesForEmptyMined(ToyDetector):
@@ -155,7 +155,7 @@ class WithAMemory(ToyDetector):
         self.number = self.made
 
     def decode(self, outputs: ToyOutputs) -> list[Detections]:
-        return super().decode(outputs._replace(sides=outputs.sides + self.number))
+        return super().decode(outputs._replace(boxes=outputs.boxes + self.number))
 
 
 class InStridesForPixels(ToyDetector):
@@ -200,7 +200,7 @@ BROKEN: list[tuple[Callable[[DetectorSpec], None], Any, Any, str]] = [
     (check_detections_are_well_formed, Toy, WorstFirst, "detections must come best first"),
     (check_detections_are_well_formed, Toy, WithATableOfItsOwn, "decode_padded must hold the detections of decode"),
     (check_a_batch_is_detected_as_its_images, Toy, OfTheWholeBatch, "otherwise in a batch of two than alone"),
-    (check_a_batch_has_the_losses_of_its_images, Toy, WithMeansForSums, "'side' sums to .* must be a sum over images"),
+    (check_a_batch_has_the_losses_of_its_images, Toy, WithMeansForSums, "'box' sums to .* must be a sum over images"),
     (check_without_miners_the_loss_is_plain, Toy, WithOtherLossesForEmptyMined, "with empty Mined differs"),
     (check_without_miners_the_loss_is_plain, Toy, WithOtherLossesAtEachCall, "the same call must give the same loss"),
     (check_miners_see_the_annotated_instances, Toy, WithBluntPeaks, "has its peak at 0.9, not at 1"),
