@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from siod.data.annotation_sets import Keep, Policy, WholeImages
 from siod.data.digits import Digits
-from siod.data.loading.loader import train_batches
-from siod.data.source import prepare
-from siod.data.transforms import Augmentation
 from siod.methods.method import Moment
 from siod.methods.zoo import build_method
-from siod.testing.scenes import target
+from siod.testing.scenes import first_batch, target
 from siod.training.phases import Phase
 from siod.training.step import DetectorAndMiners, normalised
 from siod.types import Batch
@@ -67,10 +62,7 @@ def empty_batch() -> Batch:
 
 @cache
 def _batch(policy: Policy) -> Batch:
-    with tempfile.TemporaryDirectory() as folder:
-        data = prepare(SCENES, policy, Path(folder))
-        augmentation = Augmentation(input_size=(96, 96))
-        return next(iter(train_batches(data, augmentation, batch_size=4, seed=0, epoch=1)))
+    return first_batch(SCENES, policy, images=4)
 
 
 def _copied(batch: Batch) -> Batch:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from siod.data.annotation_sets import Policy
     from siod.types import Batch, Detections
 
 
@@ -68,11 +69,22 @@ def digit_scenes(images: int, side_px: int = 96) -> Batch:
         images: How many.
         side_px: Height and width of the input.
     """
+    return first_batch(Digits(train_images=images, val_images=1), Full(), images, side_px)
+
+
+def first_batch(scenes: Digits, policy: Policy, images: int, side_px: int = 96) -> Batch:
+    """The first batch of an epoch on scenes of digits, without augmentation.
+
+    Args:
+        scenes: At least as many as the batch holds.
+        policy: Which instances are annotated.
+        images: How many the batch holds.
+        side_px: Height and width of the input.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(Digits(train_images=images, val_images=1), Full(), Path(folder))
+        data = prepare(scenes, policy, Path(folder))
         augmentation = Augmentation(input_size=(side_px, side_px))
-        (batch,) = train_batches(data, augmentation, batch_size=images, seed=0, epoch=1)
-    return batch
+        return next(iter(train_batches(data, augmentation, batch_size=images, seed=0, epoch=1)))
 
 
 def ap50(batch: Batch, found: Sequence[Detections], classes: int) -> float:
