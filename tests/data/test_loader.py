@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def test_leaving_an_epoch_early_does_not_disturb_the_next(digits: PreparedData) 
 
 
 def processes() -> set[int | None]:
-    return {process.pid for process in multiprocessing.active_children()}
+    """Those of loaders; other tests' pools have processes of other kinds, which wait a while for more work."""
+    return {child.pid for child in multiprocessing.active_children() if isinstance(child, ForkServerProcess)}
 
 
 def test_processes_wait_for_the_next_epoch_and_end_with_their_run(digits: PreparedData) -> None:

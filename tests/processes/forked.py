@@ -63,6 +63,9 @@ class Forked:
     def kill(self) -> None:
         self._process.kill()
 
+    def join(self) -> None:
+        self._process.join()
+
     def rest(self, timeout: float = 300.0) -> str:
         """Wait for its end; returns what it still said on both streams. It is killed when its time is up."""
         alarm = threading.Timer(timeout, os.killpg, (self.pid, signal.SIGKILL))
@@ -82,6 +85,7 @@ def end_all() -> None:
             process.kill()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        process.join()
         process.output.close()
 
 
@@ -112,6 +116,20 @@ def _as_rank(rank: int, nprocs: int, rendezvous: str, function: Callable[..., No
     torch.distributed.destroy_process_group()
 
 
+def _read_ray_variables() -> None:
+    """Ray reads RAY_AUTH_MODE and others once, when it is loaded: in the server that forks, from another environment.
+
+    A driver that asks for tokens then ignores what the workers of a cluster without tokens tell it, and takes its
+    trials for dead.
+    """
+    if "ray" not in sys.modules:
+        return
+    from ray._raylet import AuthenticationTokenLoader, Config  # noqa: PLC0415  (loaded already)
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
 def _run(program: str, words: tuple[str, ...], folder: str, variables: dict[str, str], output: Connection) -> None:
     os.setsid()
     os.dup2(output.fileno(), 1)
@@ -122,6 +140,7 @@ def _run(program: str, words: tuple[str, ...], folder: str, variables: dict[str,
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    _read_ray_variables()
     sys.argv = ["-c", *words]
     try:
         exec(program, {"__name__": "__main__"})  # noqa: S102  (as python -c does)
