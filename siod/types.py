@@ -7,7 +7,7 @@ Boxes are ``xyxy`` in pixels; labels are contiguous from 0 to C - 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
@@ -77,6 +77,26 @@ class PaddedDetections:
     valid: Bool[Tensor, "B K"]
 
 
+class Grid(NamedTuple):
+    """Where the positions of a dense map look at the input: the one in column x at ``first_px + x * stride_px``.
+
+    Half a stride where a position stands for its cell, as CenterNet's do; 0 where anchors are centred at multiples of
+    the stride, as torchvision's are.
+    """
+
+    stride_px: int
+    first_px: float
+
+    def place(self, boxes_xyxy: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+        """Boxes of the input in units of the grid, such that the integer part of a point is the position nearest to it.
+
+        Example:
+            >>> Grid(stride_px=4, first_px=0).place(torch.tensor([[12.5, 12.5, 17.5, 17.5]]))  # its centre: 15 px
+            tensor([[3.6250, 3.6250, 4.8750, 4.8750]])
+        """
+        return (boxes_xyxy - self.first_px) / self.stride_px + 0.5
+
+
 @dataclass(frozen=True)
 class DenseLevel:
     """One map a miner can work on: features, class scores and the target heatmap of the annotated instances.
@@ -87,7 +107,7 @@ class DenseLevel:
     features: Float[Tensor, "B D H W"]
     scores: Float[Tensor, "B C H W"]
     heatmap: Float[Tensor, "B C H W"]
-    stride_px: int
+    grid: Grid
 
 
 @dataclass(frozen=True)

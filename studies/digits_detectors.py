@@ -46,5 +46,5 @@ STUDY = Study(
     baseline="centernet-base",
     baselines={"Faster R-CNN C4": "faster_rcnn-base", "FCOS": "fcos-base", "RetinaNet": "retinanet-base"},
     factors=("annotations", "dminer", "detector.mining_branch"),
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3, 4, 5),
 )

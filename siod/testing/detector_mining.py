@@ -23,6 +23,7 @@ from siod.types import Mined
 
 if TYPE_CHECKING:
     from siod.detectors.detector import DetectorSpec
+    from siod.types import DenseLevel, Target
 
 
 def check_without_miners_the_loss_is_plain(spec: DetectorSpec) -> None:
@@ -60,6 +61,8 @@ def check_without_miners_the_loss_is_plain(spec: DetectorSpec) -> None:
 def check_miners_see_the_annotated_instances(spec: DetectorSpec) -> None:
     """``levels`` has as many maps as the settings say, of one grid each, and 1 in the heatmap of each annotation.
 
+    That 1 is at the position whose point of the image is nearest to the centre of the instance.
+
     Args:
         spec: The settings; nothing is asked of those without maps to mine.
 
@@ -86,6 +89,8 @@ def check_miners_see_the_annotated_instances(spec: DetectorSpec) -> None:
             bool(((level.scores >= 0) & (level.scores <= 1)).all()),
             "scores of levels must be within [0, 1]: after the sigmoid, as PGCL compares classes by them",
         )
+        for image, one in enumerate(targets):
+            _require_peaks_where_positions_look(level, image, one)
     for image, one in enumerate(targets if levels else ()):
         for label in one.labels.tolist():
             peak = max(float(level.heatmap[image, label].max()) for level in levels)
@@ -93,6 +98,20 @@ def check_miners_see_the_annotated_instances(spec: DetectorSpec) -> None:
                 peak == 1.0,
                 f"the heatmap of an annotated class has its peak at {peak:g}, not at 1, which is how miners know "
                 "annotated centres; draw it with siod.ops.heatmap.draw_heatmap",
+            )
+
+
+def _require_peaks_where_positions_look(level: DenseLevel, image: int, known: Target) -> None:
+    stride, first = level.grid
+    for box, label in zip(known.boxes_xyxy, known.labels.tolist(), strict=True):
+        centre = (box[:2] + box[2:]) / 2
+        for y, x in (level.heatmap[image, label] == 1).nonzero().tolist():
+            point = torch.tensor([x, y]) * stride + first
+            require(
+                bool(((point - centre).abs() <= stride / 2).all()),
+                f"an instance with its centre at {tuple(centre.tolist())} px has its peak at position ({x}, {y}), "
+                f"which looks at {tuple(point.tolist())} px by the grid of its level; draw boxes with "
+                "level.grid.place(boxes_xyxy), and let first_px say where position 0 lies",
             )
 
 

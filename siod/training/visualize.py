@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from siod.dminer.mining.levels import Mining
     from siod.dminer.mining.quality import MiningCounts
     from siod.training.predict import Trained
-    from siod.types import Batch, DenseLevel
+    from siod.types import Batch, DenseLevel, Grid
 
 Box = tuple[float, float, float, float]
 
@@ -144,18 +144,16 @@ def _mined(trained: Trained, batch: Batch, similarities: Sequence[float]) -> tup
 def _found(title: str, mining: Mining, levels: Sequence[DenseLevel], batch: Batch) -> Found:
     masks = mining.masks()
     positions = {
-        miner: tuple(
-            cell for mask, level in zip(maps, levels, strict=True) for cell in _cells(batch, mask, level.stride_px)
-        )
+        miner: tuple(cell for mask, level in zip(maps, levels, strict=True) for cell in _cells(batch, mask, level.grid))
         for miner, maps in masks.items()
     }
     return Found(title, positions, mining.counts(batch.targets))
 
 
-def _cells(batch: Batch, mask: Tensor, stride_px: int) -> tuple[tuple[Box, int], ...]:
-    """The squares of the image file that the entries of a map look at."""
+def _cells(batch: Batch, mask: Tensor, grid: Grid) -> tuple[tuple[Box, int], ...]:
+    """The squares of the image file around the points that the entries of a map look at."""
     _, labels, y, x = mask.nonzero(as_tuple=True)
-    corners = torch.stack([x, y, x + 1, y + 1], dim=1) * float(stride_px)
+    corners = (torch.stack([x, y, x + 1, y + 1], dim=1) - 0.5) * grid.stride_px + grid.first_px
     return _boxes(batch, corners, labels)
 
 

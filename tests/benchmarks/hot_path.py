@@ -34,7 +34,7 @@ from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import Phase
 from siod.training.presets import DIGITS_RECIPE
 from siod.training.step import DetectorAndMiners, normalised, refuse_nonfinite
-from siod.types import Batch, Mined, Target
+from siod.types import Batch, Grid, Mined, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +160,7 @@ def judged(images: int) -> tuple[Callable[[], object], dict[str, list[int]]]:
             classes = target.labels[torch.randint(0, ANNOTATED, (found,), generator=generator)]
             maps[index, classes, positions] = 1
     shape = (images, CLASSES, side, side)
-    mining = Mining((Mined(pseudo.view(shape)),), {}, (best.view(shape),), (4,))
+    mining = Mining((Mined(pseudo.view(shape)),), {}, (best.view(shape),), (Grid(4, 2),))
     found = {name: counts.as_tensor().tolist() for name, counts in mining.counts(batch.targets).items()}
     return lambda: mining.counts(batch.targets), found
 

@@ -304,8 +304,8 @@ def test_mined_labels_enter_the_branch_as_they_enter_centernet_s_heatmap() -> No
     encoded = detector.encode(targets, outputs)
     assert outputs.branch is not None
     assert encoded.heatmap is not None
-    # Centres (19, 18), (62, 50) and (35, 46) px lie in cells (x, y) of 8 px.
-    assert encoded.heatmap.eq(1).nonzero().tolist() == [[0, 0, 2, 2], [0, 2, 6, 7], [1, 1, 5, 4]]
+    # Anchors centred at (16, 16), (64, 48) and (32, 48) px are nearest to centres (19, 18), (62, 50) and (35, 46) px.
+    assert encoded.heatmap.eq(1).nonzero().tolist() == [[0, 0, 2, 2], [0, 2, 6, 8], [1, 1, 6, 4]]
     pseudo = torch.rand(2, 3, 12, 12) * (encoded.heatmap == 0)
     wanted, score = encoded.heatmap + pseudo, outputs.branch.scores.double()
     focal = torch.where(wanted == 1, (1 - score) ** 2 * score.log(), (1 - wanted) ** 4 * score**2 * (1 - score).log())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,9 +14,10 @@ from siod.detectors.networks.annotated import annotated_boxes
 from siod.detectors.networks.fcos import FCOSDetector, centerness
 from siod.detectors.networks.fpn import PyramidOutputs
 from siod.detectors.zoo import FCOS_R50_FPN, FCOS_TINY
+from siod.dminer.mining.quality import mining_counts
 from siod.ops.matching import IGNORED
 from siod.testing.scenes import noise, target
-from siod.types import Mined
+from siod.types import Grid, Mined
 
 # Statistics of one image at a time.
 SPEC = FCOS_TINY.with_changes({"norm": "group"})
@@ -77,6 +80,29 @@ def test_the_three_losses_are_torchvision_s(count: int) -> None:
     torch.testing.assert_close(ours["centre"].mean(), expected["bbox_ctrness"])
 
 
+@pytest.mark.parametrize("side", [4.0, 5.0, 6.0, 8.0, 24.0])
+def test_a_reference_is_where_the_box_is_learnt_and_a_miner_that_finds_those_positions_is_right(side: float) -> None:
+    """Torchvision's anchors are centred at multiples of the stride, not half a stride further."""
+    detector = detector_of(classes=1).eval()
+    outputs = outputs_of(detector)
+    corners = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)) * (90 - side)
+    for box in torch.cat([corners, corners + side], dim=1):
+        known = target([box.tolist()], [0])
+        encoded = detector.encode([known], outputs)
+        learnt = detector.assign(annotated_boxes([known]), outputs)[0] >= 0
+        hidden = replace(target([], []), hidden_boxes_xyxy=known.boxes_xyxy, hidden_labels=known.labels)
+        masks = [
+            part.view(1, 1, *grid) for part, grid in zip(learnt.split(list(POSITIONS)), outputs.grids, strict=True)
+        ]
+        levels = detector.levels(outputs, encoded)
+        assert [(level.heatmap == 1).sum() for level in levels] == [1, 1, 1]
+        of_finest = [bool(learnt[: POSITIONS[0]].any()), bool((masks[0] & (levels[0].heatmap == 1)).any())]
+        assert of_finest in ([True, True], [False, False])
+        counts = mining_counts({"splg": masks}, [hidden], [level.grid for level in levels])["splg"]
+        if learnt.any():
+            assert counts.metrics("splg")["mining/splg_precision"] == counts.metrics("splg")["mining/splg_recall"] == 1
+
+
 def test_a_position_belongs_to_the_box_it_is_in_the_middle_and_in_range_of() -> None:
     """Strides 4, 8, 16 with ranges that part at farthest sides of 16 and 32 px; the middle is 1.5 strides wide.
 
@@ -114,14 +140,14 @@ def test_the_farthest_side_of_its_centre_decides_the_level_of_a_reference() -> N
 
 
 def test_a_reference_is_drawn_on_every_level_or_on_its_own() -> None:
-    """Centre (40, 40) in cells of 4, 8 and 16 px is (10, 10), (5, 5) and (2, 2); 40 px belong to the second level."""
-    known = target([[20.0, 20.0, 60.0, 60.0]], [1])
+    """(40, 40), (40, 40) and (48, 48) px are nearest to the centre (41, 41); 40 px belong to the second level."""
+    known = target([[21.0, 21.0, 61.0, 61.0]], [1])
     everywhere = detector_of()
     encoded = everywhere.encode([known], outputs_of(everywhere))
     assert [heatmap.eq(1).nonzero().tolist() for heatmap in encoded.heatmaps] == [
         [[0, 1, 10, 10]],
         [[0, 1, 5, 5]],
-        [[0, 1, 2, 2]],
+        [[0, 1, 3, 3]],
     ]
     own = detector_of(SPEC.with_changes({"mining.references": "own_level"}))
     encoded = own.encode([known], outputs_of(own))
@@ -133,7 +159,7 @@ def test_a_reference_of_a_level_that_is_not_mined_is_drawn_nowhere_and_nothing_i
     detector = detector_of(spec)
     outputs = outputs_of(detector)
     levels = detector.levels(outputs, detector.encode([target([[2.0, 2.0, 92.0, 90.0]], [1])], outputs))
-    assert [level.stride_px for level in levels] == [4, 8]
+    assert [level.grid for level in levels] == [Grid(4, 0), Grid(8, 0)]
     assert all(level.heatmap.eq(0).all() for level in levels)
 
 

@@ -13,7 +13,7 @@ from siod.dminer.mining.splg import mine_pseudo_heatmap
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
-from siod.types import DenseLevel, Target
+from siod.types import DenseLevel, Grid, Target
 
 
 def level(seed: int = 0, *, side: int = 6, stride_px: int = 4) -> DenseLevel:
@@ -21,7 +21,9 @@ def level(seed: int = 0, *, side: int = 6, stride_px: int = 4) -> DenseLevel:
     heatmap = torch.zeros(2, 3, side, side)
     heatmap[0, 1, 2, 2] = heatmap[1, 0, 1, 3] = heatmap[1, 2, 3, 0] = 1
     features = torch.randn(2, 4, side, side, generator=generator)
-    return DenseLevel(features, torch.rand(2, 3, side, side, generator=generator), heatmap, stride_px)
+    return DenseLevel(
+        features, torch.rand(2, 3, side, side, generator=generator), heatmap, Grid(stride_px, stride_px / 2)
+    )
 
 
 def test_without_miners_nothing_is_added() -> None:
@@ -72,7 +74,7 @@ def test_levels_are_mined_apart_and_their_terms_added() -> None:
     assert mining.terms["pgcl"].count == sum(term.count for term in alone)
     assert [mask.sum().item() for mask in mining.selected] == [10, 6]
     assert [mined.pseudo.shape[-1] for mined in mining.mined if mined.pseudo is not None] == [6, 4]
-    assert mining.strides_px == (4, 8)
+    assert [grid.stride_px for grid in mining.grids] == [4, 8]
 
 
 def test_one_top_m_for_each_level_is_wanted() -> None:

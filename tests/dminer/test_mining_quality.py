@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siod.dminer.mining.quality import MiningCounts, mining_counts
-from siod.types import Target
+from siod.types import Grid, Target
 
 
 def target(
@@ -29,7 +29,8 @@ def mask(*entries: tuple[int, int, int, int], side: int = 8, batch: int = 1) -> 
 
 
 def counted(found: list[torch.Tensor], targets: list[Target], strides_px: list[int]) -> MiningCounts:
-    return mining_counts({"splg": found}, targets, strides_px)["splg"]
+    """Of levels whose positions stand for their cells."""
+    return mining_counts({"splg": found}, targets, [Grid(stride, stride / 2) for stride in strides_px])["splg"]
 
 
 def numbers(counts: MiningCounts) -> dict[str, int]:
@@ -57,6 +58,17 @@ def test_entries_are_judged_by_their_centre_and_class() -> None:
         "mining/splg_on_annotated": 0.2,
         "mining/splg_recall": 0.5,
     }
+
+
+def test_positions_look_where_their_grid_says() -> None:
+    one = target([], [], [[12.5, 12.5, 17.5, 17.5]], [1])
+    found = mask((0, 1, 4, 4), (0, 1, 3, 3))
+    on_anchors = mining_counts({"splg": [found]}, [one], [Grid(4, 0)])["splg"]  # at 16 and 12 px
+    on_cells = mining_counts({"splg": [found]}, [one], [Grid(4, 2)])["splg"]  # at 18 and 14 px
+    assert (on_anchors.on_hidden, on_cells.on_hidden) == (1, 1)
+    found[0, 1, 3, 3] = False
+    assert mining_counts({"splg": [found]}, [one], [Grid(4, 0)])["splg"].on_hidden == 1
+    assert mining_counts({"splg": [found]}, [one], [Grid(4, 2)])["splg"].on_hidden == 0
 
 
 def test_an_entry_on_a_hidden_and_an_annotated_instance_is_on_the_hidden_one() -> None:
@@ -147,6 +159,6 @@ def test_counts_are_those_of_every_entry_against_every_box(seed: int) -> None:
 def test_both_miners_are_judged_and_a_run_without_miners_has_no_figures() -> None:
     one = target([], [], [[0.0, 0.0, 8.0, 8.0]], [0])
     labels, nothing = mask((0, 0, 1, 1)).float() * 0.7, mask()
-    counts = mining_counts({"splg": [labels], "pgcl": [nothing]}, [one], [4])
+    counts = mining_counts({"splg": [labels], "pgcl": [nothing]}, [one], [Grid(4, 2)])
     assert {miner: int(of_miner.on_hidden) for miner, of_miner in counts.items()} == {"splg": 1, "pgcl": 0}
-    assert mining_counts({}, [one], [4]) == {}
+    assert mining_counts({}, [one], [Grid(4, 2)]) == {}

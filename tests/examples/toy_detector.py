@@ -15,7 +15,7 @@ from siod.detectors.zoo import add_family
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
-from siod.types import DenseLevel, Detections, LossTerm, Mined, Target
+from siod.types import DenseLevel, Detections, Grid, LossTerm, Mined, Target
 
 
 class Toy(DetectorSpec):
@@ -70,7 +70,8 @@ class ToyDetector(Detector):
         return (cells + 0.5) * self.size_divisor
 
     def levels(self, outputs: ToyOutputs, encoded: ToyTargets) -> tuple[DenseLevel, ...]:
-        return (DenseLevel(outputs.features, outputs.scores, encoded.heatmap, self.size_divisor),)
+        cells = Grid(self.size_divisor, first_px=self.size_divisor / 2)
+        return (DenseLevel(outputs.features, outputs.scores, encoded.heatmap, cells),)
 
     def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> dict[str, LossTerm]:
         images, y, x = encoded.places

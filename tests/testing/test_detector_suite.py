@@ -37,7 +37,7 @@ from siod.testing.detector_mining import (
     check_pseudo_labels_lower_a_loss,
     check_without_miners_the_loss_is_plain,
 )
-from siod.types import DenseLevel, Detections, LossTerm, Mined, PaddedDetections, Target
+from siod.types import DenseLevel, Detections, Grid, LossTerm, Mined, PaddedDetections, Target
 
 TOY = Toy(backbone="tiny_resnet18", base_width=8)
 Losses = dict[str, LossTerm]
@@ -123,6 +123,12 @@ class WithBluntPeaks(ToyDetector):
         return (replace(level, heatmap=level.heatmap * 0.9),)
 
 
+class WithPositionsElsewhere(ToyDetector):
+    def levels(self, outputs: ToyOutputs, encoded: ToyTargets) -> tuple[DenseLevel, ...]:
+        (level,) = super().levels(outputs, encoded)
+        return (replace(level, grid=Grid(self.size_divisor, 0)),)
+
+
 class WithLogitsForScores(ToyDetector):
     def levels(self, outputs: ToyOutputs, encoded: ToyTargets) -> tuple[DenseLevel, ...]:
         (level,) = super().levels(outputs, encoded)
@@ -204,6 +210,12 @@ BROKEN: list[tuple[Callable[[DetectorSpec], None], Any, Any, str]] = [
     (check_without_miners_the_loss_is_plain, Toy, WithOtherLossesForEmptyMined, "with empty Mined differs"),
     (check_without_miners_the_loss_is_plain, Toy, WithOtherLossesAtEachCall, "the same call must give the same loss"),
     (check_miners_see_the_annotated_instances, Toy, WithBluntPeaks, "has its peak at 0.9, not at 1"),
+    (
+        check_miners_see_the_annotated_instances,
+        Toy,
+        WithPositionsElsewhere,
+        "its level; draw boxes with level.grid.place",
+    ),
     (check_miners_see_the_annotated_instances, Toy, WithLogitsForScores, r"scores of levels must be within \[0, 1\]"),
     (check_miners_see_the_annotated_instances, TwoLevels, ToyDetector, r"has 1 maps, but mined_levels\(\) .* says 2"),
     (check_pseudo_labels_lower_a_loss, Toy, DeafToPseudoLabels, "pseudo labels change no loss"),

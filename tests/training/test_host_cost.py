@@ -21,7 +21,7 @@ from siod.methods.steps.teacher import Teacher
 from siod.training.distributed import average_statistics, running_statistics
 from siod.training.mining_log import MiningLog
 from siod.training.phases import Phase
-from siod.types import DenseLevel, Target
+from siod.types import DenseLevel, Grid, Target
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_the_losses_are_read_when_the_update_is_queued() -> None:
 def levels(count: int) -> list[DenseLevel]:
     heatmap = torch.zeros(2, 3, 4, 4)
     heatmap[0, 1, 2, 2] = 1
-    return [DenseLevel(torch.randn(2, 8, 4, 4), torch.rand(2, 3, 4, 4), heatmap, 8) for _ in range(count)]
+    return [DenseLevel(torch.randn(2, 8, 4, 4), torch.rand(2, 3, 4, 4), heatmap, Grid(8, 4)) for _ in range(count)]
 
 
 def test_the_miners_wait_once_for_all_levels() -> None:

@@ -25,7 +25,7 @@ from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
 from siod.ops.padding import listed
 from siod.ops.ragged import index_of
-from siod.types import DenseLevel, LossTerm, PaddedDetections
+from siod.types import DenseLevel, Grid, LossTerm, PaddedDetections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # sigmoid(-2.19) is about 0.1: a fresh head calls a tenth of all positions an object, not half of them.
 HEATMAP_BIAS = -2.19
+CELLS = Grid(stride_px=OUTPUT_STRIDE_PX, first_px=OUTPUT_STRIDE_PX / 2)
 
 
 class CenterNetOutputs(NamedTuple):
@@ -149,7 +150,7 @@ class CenterNetDetector(Detector):
 
     def levels(self, outputs: CenterNetOutputs, encoded: CenterNetTargets) -> tuple[DenseLevel, ...]:
         """The one level: the features fed to the heads, at stride 4."""
-        return (DenseLevel(outputs.features, outputs.scores, encoded.heatmap, OUTPUT_STRIDE_PX),)
+        return (DenseLevel(outputs.features, outputs.scores, encoded.heatmap, CELLS),)
 
     def losses(
         self, outputs: CenterNetOutputs, encoded: CenterNetTargets, mined: Sequence[Mined]

@@ -57,7 +57,7 @@ from siod.ops.heatmap import draw_heatmap
 from siod.ops.padding import listed
 from siod.ops.pooling import pool_pseudo_labels
 from siod.ops.ragged import index_of
-from siod.types import DenseLevel, Mined
+from siod.types import DenseLevel, Grid, Mined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,6 +123,7 @@ class FasterRCNNC4Detector(Detector):
         self.spec = spec
         self.loss_weights = {"rpn_objectness": 1.0, "rpn_box": 1.0, "roi_class": 1.0, "roi_box": 1.0}
         self.size_divisor = self.stride_px = spec.size_divisor()
+        self.positions = Grid(self.stride_px, first_px=0)  # where torchvision centres the anchors
         self.backbone = build_backbone(spec)
         self.pixels = spec.pixel_statistics()
         channels = self.backbone.stage_channels[-2]
@@ -193,13 +194,13 @@ class FasterRCNNC4Detector(Detector):
 
     def _heatmap(self, known: AnnotatedBoxes, grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
         shape = (len(known.present), self.num_classes, *grid)
-        return draw_heatmap(known.boxes_xyxy / self.stride_px, known.labels, known.image_index, shape=shape)
+        return draw_heatmap(self.positions.place(known.boxes_xyxy), known.labels, known.image_index, shape=shape)
 
     def levels(self, outputs: FasterRCNNOutputs, encoded: FasterRCNNTargets) -> tuple[DenseLevel, ...]:
         """The mining branch's features and heatmap; nothing without it."""
         if outputs.branch is None or encoded.heatmap is None:
             return ()
-        return (DenseLevel(outputs.branch.features, outputs.branch.scores, encoded.heatmap, self.stride_px),)
+        return (DenseLevel(outputs.branch.features, outputs.branch.scores, encoded.heatmap, self.positions),)
 
     def losses(
         self, outputs: FasterRCNNOutputs, encoded: FasterRCNNTargets, mined: Sequence[Mined]

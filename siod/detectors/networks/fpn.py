@@ -10,6 +10,8 @@ Where the paper is silent on DMiner, this is decided:
 - An annotated instance has its Gaussian on each mined level (``mining.references`` every_level), or only on the
   one that is to detect it (own_level). The first is the default: a hidden instance is often of another size than
   the reference, hence on another level, where it would have nothing to resemble.
+- Its peak is at the position whose anchors are centred nearest to its own centre, and a mined position is judged by
+  whether the centre of its anchors is inside a hidden instance.
 - On a level without any reference nothing is mined and no contrast is drawn, for that class or, where there is
   none at all, for that image; such images do not count in the mean. That happens with own_level only, to
   instances of P6 and P7.
@@ -43,7 +45,7 @@ from siod.ops.heatmap import draw_heatmap
 from siod.ops.matching import IGNORED
 from siod.ops.padding import listed
 from siod.ops.suppression import best_detections
-from siod.types import DenseLevel
+from siod.types import DenseLevel, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +185,7 @@ class PyramidDetector(Detector):
                 break
             maps.append(
                 draw_heatmap(
-                    known.boxes_xyxy / stride,
+                    _positions(stride).place(known.boxes_xyxy),
                     known.labels,
                     known.image_index,
                     shape=(batch, self.num_classes, *grid),
@@ -214,7 +216,9 @@ class PyramidDetector(Detector):
         logits = self._per_level(outputs.class_logits.detach(), outputs)
         mined = zip(outputs.features, encoded.heatmaps, logits, self.pyramid.strides_px(), strict=False)
         return tuple(
-            DenseLevel(features, _best_scores(found, (features.shape[-2], features.shape[-1])), heatmap, stride)
+            DenseLevel(
+                features, _best_scores(found, (features.shape[-2], features.shape[-1])), heatmap, _positions(stride)
+            )
             for features, heatmap, found, stride in mined
         )
 
@@ -294,6 +298,11 @@ class PyramidDetector(Detector):
         deltas = outputs.deltas.take_along_dim(anchors[:, :, None], dim=1)
         boxes = clip_boxes_to_image(self.boxes(deltas, outputs.anchors_xyxy[anchors]), outputs.image_size)
         return best_detections(boxes, found, labels, iou=spec.suppression_iou, most=spec.max_detections)
+
+
+def _positions(stride_px: int) -> Grid:
+    """Positions lie where torchvision centres their anchors."""
+    return Grid(stride_px, first_px=0)
 
 
 def anchor_counts(outputs: PyramidOutputs) -> list[int]:

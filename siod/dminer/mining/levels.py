@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from siod.dminer.mining.prototypes import Annotated as AnnotatedClasses
     from siod.dminer.pgcl import PGCL
     from siod.dminer.splg import SPLG
-    from siod.types import DenseLevel, Target
+    from siod.types import DenseLevel, Grid, Target
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Mining:
     mined: tuple[Mined, ...]
     terms: dict[str, LossTerm]
     selected: tuple[Bool[Tensor, "b c h w"], ...]
-    strides_px: tuple[int, ...]
+    grids: tuple[Grid, ...]
 
     def masks(self) -> dict[str, tuple[Bool[Tensor, "b c h w"], ...]]:
         """The entries found in each level, under ``splg`` and ``pgcl`` for the miners that were at work."""
@@ -52,7 +52,7 @@ class Mining:
         Returns:
             Counts over the batch and all levels, under the names of ``masks``.
         """
-        return mining_counts(self._found(), targets, self.strides_px)
+        return mining_counts(self._found(), targets, self.grids)
 
     def _found(self) -> dict[str, tuple[Tensor, ...]]:
         """What each miner that was at work found in each level, not 0 where it found an entry."""
@@ -78,7 +78,7 @@ def mine(levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL |
     Source: Li et al., SIOD, CVPR 2022, sections 3.2 to 3.4; the mask is the authors' code's.
     """
     if splg is None and pgcl is None:
-        return Mining(tuple(Mined() for _ in levels), {}, (), tuple(level.stride_px for level in levels))
+        return Mining(tuple(Mined() for _ in levels), {}, (), tuple(level.grid for level in levels))
     annotated = annotated_classes([level.heatmap for level in levels])
     pseudos = [_pseudo(level, classes, splg) for level, classes in zip(levels, annotated, strict=True)]
     contrasted = [] if pgcl is None else _contrast(levels, annotated, pgcl)
@@ -92,7 +92,7 @@ def mine(levels: Sequence[DenseLevel], *, splg: SPLG | None = None, pgcl: PGCL |
         mined=tuple(Mined(pseudo, mask) for pseudo, mask in zip_longest(pseudos, ignored)),
         terms={"pgcl": _total([term for term, _ in contrasted])} if contrasted else {},
         selected=selected,
-        strides_px=tuple(level.stride_px for level in levels),
+        grids=tuple(level.grid for level in levels),
     )
 
 

@@ -17,7 +17,7 @@ from siod.ops.ragged import index_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from siod.types import Target
+    from siod.types import Grid, Target
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class MiningCounts:
     Attributes:
         images: Images looked at.
         entries: Entries (position and class) found.
-        on_hidden: Those of them whose centre lies in a hidden instance of their class.
-        on_annotated: Those of them whose centre lies in an annotated instance of their class instead.
+        on_hidden: Those of them that look at a point in a hidden instance of their class.
+        on_annotated: Those of them that look at a point in an annotated instance of their class instead.
         hidden: Hidden instances.
         recalled: Those of them with at least one found entry of their class inside.
     """
@@ -77,7 +77,7 @@ class MiningCounts:
 
 @torch.no_grad()
 def mining_counts(
-    found: Mapping[str, Sequence[Num[Tensor, "b c h w"]]], targets: Sequence[Target], strides_px: Sequence[int]
+    found: Mapping[str, Sequence[Num[Tensor, "b c h w"]]], targets: Sequence[Target], grids: Sequence[Grid]
 ) -> dict[str, MiningCounts]:
     """Count what was found, and what of it is true.
 
@@ -86,8 +86,7 @@ def mining_counts(
     Args:
         found: For each miner and each level of one detector a map that is not 0 where an entry was found.
         targets: One per image.
-        strides_px: Pixels between neighbouring positions of each level; position (x, y) has its centre at
-            ((x + 1/2) stride, (y + 1/2) stride).
+        grids: Where the positions of each level look at the input.
 
     Returns:
         Counts over the batch for each miner. A hidden instance found in several levels counts once.
@@ -96,7 +95,7 @@ def mining_counts(
         return {}
     boxes = _boxes(targets)
     shapes = [one.shape for one in next(iter(found.values()))]
-    levels = [_lie(boxes, shape, stride_px) for shape, stride_px in zip(shapes, strides_px, strict=True)]
+    levels = [_lie(boxes, shape, grid) for shape, grid in zip(shapes, grids, strict=True)]
     return {miner: _judged(maps, levels, boxes, images=len(targets)) for miner, maps in found.items()}
 
 
@@ -134,12 +133,11 @@ def _boxes(targets: Sequence[Target]) -> _Boxes:
     return _Boxes(boxes, labels, place % len(targets), hidden)
 
 
-def _lie(boxes: _Boxes, shape: Sequence[int], stride_px: int) -> _Level:
+def _lie(boxes: _Boxes, shape: Sequence[int], grid: Grid) -> _Level:
     batch, classes, height, width = shape
     maps = boxes.images * classes + boxes.labels
     inside = (
-        _between(boxes.xyxy[:, 1::2], height, stride_px)[:, :, None]
-        & _between(boxes.xyxy[:, 0::2], width, stride_px)[:, None, :]
+        _between(boxes.xyxy[:, 1::2], height, grid)[:, :, None] & _between(boxes.xyxy[:, 0::2], width, grid)[:, None, :]
     ).flatten(1)
     numbers = torch.arange(len(maps), device=maps.device)
     first = numbers.new_zeros(batch * classes).scatter_reduce_(0, maps, numbers, "amin", include_self=False)[maps]
@@ -151,9 +149,9 @@ def _lie(boxes: _Boxes, shape: Sequence[int], stride_px: int) -> _Level:
     return _Level(maps, inside[: boxes.hidden], on_hidden, on_annotated)
 
 
-def _between(edges: Float[Tensor, "n 2"], length: int, stride_px: int) -> Bool[Tensor, "n l"]:
-    """Which positions of a line have their centre between two edges, or on one."""
-    centres = (torch.arange(length, device=edges.device) + 0.5) * stride_px
+def _between(edges: Float[Tensor, "n 2"], length: int, grid: Grid) -> Bool[Tensor, "n l"]:
+    """Which positions of a line look at a point between two edges, or on one."""
+    centres = grid.first_px + torch.arange(length, device=edges.device) * grid.stride_px
     return (centres >= edges[:, :1]) & (centres <= edges[:, 1:])
 
 
