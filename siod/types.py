@@ -7,11 +7,16 @@ Boxes are ``xyxy`` in pixels; labels are contiguous from 0 to C - 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int, Int8, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
+
+from siod.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,16 @@ class Target:
 
     ``boxes_xyxy`` and ``labels`` are the annotated instances a method may learn from. The hidden
     ones exist but were removed from the annotation set: only measures of mining quality may read
-    them. Boxes are in the frame of the image they come with (after augmentation).
+    them. Boxes are in the frame of the image they come with (after augmentation). ``states`` has for each class its
+    :class:`State` in the whole image, as the annotation file has it: a crop that loses a box does not change it. None
+    where all classes are complete or absent.
     """
 
     boxes_xyxy: Float[Tensor, "N 4"]
     labels: Int[Tensor, " N"]
     hidden_boxes_xyxy: Float[Tensor, "M 4"]
     hidden_labels: Int[Tensor, " M"]
+    states: Int8[Tensor, " C"] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,31 @@ def _targets_on(device: torch.device | str, targets: tuple[Target, ...]) -> tupl
             [labels for target in targets for labels in (target.labels, target.hidden_labels)],
         )
     )
-    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2]))
+    known = stacked_states(targets)
+    states = [None] * len(targets) if known is None else _copied(known, device)
+    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2], states))
+
+
+def stacked_states(targets: Sequence[Target]) -> Int8[Tensor, "B C"] | None:
+    """The states of some images; None where all are complete or absent in all of them.
+
+    Raises:
+        ValueError: Some targets have states and others have none.
+    """
+    states = [target.states for target in targets if target.states is not None]
+    if len(states) not in {0, len(targets)}:
+        raise ValueError(f"all targets of a batch must have states, or none; got {len(states)} of {len(targets)}")
+    return torch.stack(states) if states else None
+
+
+def may_hide(states: Int8[Tensor, "*n C"]) -> Bool[Tensor, "*n C"]:
+    """Which classes may have instances that are not annotated, though somebody looked for them.
+
+    Example:
+        >>> may_hide(torch.tensor([State.ABSENT, State.COMPLETE, State.SOME, State.UNKNOWN, State.UNLABELLED]))
+        tensor([False, False,  True,  True, False])
+    """
+    return (states == State.SOME) | (states == State.UNKNOWN)
 
 
 def _copied(tensor: Tensor, device: torch.device | str) -> Tensor:

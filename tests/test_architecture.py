@@ -21,6 +21,7 @@ BASE = {
     "siod.outside",
     "siod.picture",
     "siod.registry",
+    "siod.state",
     "siod.value",
     "siod.types",
 }

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from siod.data import coco
 from siod.data.cached import creation_lock, sha256_of, state_of
+from siod.data.category_states import Declared, Others
 from siod.data.checking.check import examine
 from siod.data.derived import SizeCounts, SplitFile, derived_set, usable
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
@@ -39,24 +40,39 @@ class CocoFolder(Value):
     ``longest_px`` the detector looks at copies of all images shrunk to that longest side, made once in the cache
     (``siod.data.resized``); annotations and detections stay in the frame of the images themselves. Where the folder
     has ``instances_test`` too, a run is judged by it once, when it has ended, unless ``test`` is ``ignore``.
+
+    ``complete`` names the categories of which every instance is annotated, when that is not so of all; ``others`` says
+    what is known of the rest. Single-instance annotation is ``complete=()`` with ``others="some"``: more instances may
+    be missing of what an image has a box of, and of nothing else. ``unlabelled`` ones were never looked for: they are
+    not taught as background.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px", "test"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px", "test", "complete", "others"})
 
     kind: Literal["coco_folder"] = "coco_folder"
     root: Path
     defects: Literal["refuse", "repair"] = "refuse"
     longest_px: LongestSide = None
     test: Literal["if_present", "ignore"] = "if_present"
+    complete: tuple[str, ...] | None = None
+    others: Others = "unlabelled"
+
+    @model_validator(mode="after")
+    def _others_are_other_than_something(self) -> Self:
+        _refuse_others_alone(self.complete, self.others)
+        return self
 
 
 class CocoFiles(Value):
     """Any COCO-format data set, by its annotation files and image folders.
 
-    ``defects`` and ``longest_px`` as in CocoFolder. By ``test_annotations`` a run is judged once, when it has ended.
+    ``defects``, ``longest_px``, ``complete`` and ``others`` as in CocoFolder. By ``test_annotations`` a run is judged
+    once, when it has ended.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"longest_px", "test_annotations", "test_images"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset(
+        {"longest_px", "test_annotations", "test_images", "complete", "others"}
+    )
 
     kind: Literal["coco_files"] = "coco_files"
     train_annotations: Path
@@ -67,6 +83,13 @@ class CocoFiles(Value):
     longest_px: LongestSide = None
     test_annotations: Path | None = None
     test_images: Path | None = None
+    complete: tuple[str, ...] | None = None
+    others: Others = "unlabelled"
+
+    @model_validator(mode="after")
+    def _others_are_other_than_something(self) -> Self:
+        _refuse_others_alone(self.complete, self.others)
+        return self
 
     @model_validator(mode="after")
     def _a_test_split_is_whole(self) -> Self:
@@ -78,6 +101,12 @@ class CocoFiles(Value):
     def splits(self) -> tuple[str, ...]:
         """``train``, ``val`` and, where there is one, ``test``."""
         return ("train", "val") if self.test_annotations is None else ("train", "val", "test")
+
+
+def _refuse_others_alone(complete: tuple[str, ...] | None, others: Others) -> None:
+    if complete is None and others != "unlabelled":
+        message = "others has no effect without complete; name the categories that are complete, () for none"
+        raise ValueError(message)
 
 
 Source = Annotated[Digits | CocoFolder | CocoFiles, Field(discriminator="kind")]
@@ -119,6 +148,7 @@ class PreparedData:
         test: Annotations of a split that nothing is chosen by, if there is one.
         test_images: Folder of its images.
         test_sizes: Of its images.
+        declared: What the user says of the training annotations, if anything.
     """
 
     train: Path
@@ -135,6 +165,7 @@ class PreparedData:
     test: Path | None = None
     test_images: Path | None = None
     test_sizes: SizeCounts = ()
+    declared: Declared | None = None
 
     def on_test(self) -> PreparedData | None:
         """The same data with the test split in place of the validation split, or None if there is none."""
@@ -178,6 +209,9 @@ def prepare(
     copies = _small_copies(files, splits, cache_dir, progress)
     made = derived_set(splits, annotations, cache_dir)
     summary = json.loads((made / "summary.json").read_text())
+    declared = None if files.complete is None else Declared(files.complete, files.others)
+    if declared is not None:
+        declared.refuse_unknown(summary["category_names"], source=str(splits["train"].named))
     return PreparedData(
         train=_first_existing(made / "train.json", made / "train_full.json", splits["train"].sound),
         train_full=_first_existing(made / "train_full.json", splits["train"].sound),
@@ -193,6 +227,7 @@ def prepare(
         test=_first_existing(made / "test.json", splits["test"].sound) if "test" in splits else None,
         test_images=files.test_images,
         test_sizes=_sizes(summary, "test"),
+        declared=declared,
     )
 
 
@@ -222,7 +257,8 @@ def locate(source: Source, cache_dir: Path, progress: Progress | None = None) ->
         files = _in_folder(_drawn(source, cache_dir, progress))
     elif isinstance(source, CocoFolder):
         found = _in_folder(source.root.expanduser().resolve(), test=source.test == "if_present")
-        files = found.with_changes({"defects": source.defects, "longest_px": source.longest_px})
+        said = ("defects", "longest_px", "complete", "others")
+        files = found.with_changes({name: getattr(source, name) for name in said})
     else:
         paths = {name: path.expanduser().resolve() for name, path in source if isinstance(path, Path)}
         files = source.with_changes(paths)

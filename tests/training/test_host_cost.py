@@ -105,10 +105,11 @@ def test_a_batch_goes_to_the_device_in_four_copies(images: int) -> None:
 def test_a_copied_batch_has_the_boxes_of_each_image() -> None:
     none, boxes = torch.zeros(0, 4), torch.arange(12.0).view(3, 4)
     batch = hot_path.a_batch(3)
+    states = torch.arange(15, dtype=torch.int8).view(3, 5) % 5
     targets = (
-        Target(boxes[:1], torch.tensor([4]), boxes[1:], torch.tensor([2, 3])),
-        Target(none, torch.tensor([], dtype=torch.long), none, torch.tensor([], dtype=torch.long)),
-        Target(boxes[1:], torch.tensor([1, 0]), boxes[:1], torch.tensor([4])),
+        Target(boxes[:1], torch.tensor([4]), boxes[1:], torch.tensor([2, 3]), states[0]),
+        Target(none, torch.tensor([], dtype=torch.long), none, torch.tensor([], dtype=torch.long), states[1]),
+        Target(boxes[1:], torch.tensor([1, 0]), boxes[:1], torch.tensor([4]), states[2]),
     )
     # Another name of the same device, so that there is something to copy.
     copied = type(batch)(batch.images, targets, batch.image_ids, batch.to_original).to("cpu:0")

@@ -53,6 +53,7 @@ class Sample:
     image_id: int
     to_original: NDArray[np.float64]
     annotated: bool | None
+    states: NDArray[np.int8] | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Packed:
     image_ids: tuple[int, ...]
     to_original: NDArray[np.float64]
     annotated: tuple[bool, ...] | None
+    states: NDArray[np.int8] | None
 
     @classmethod
     def of(cls, samples: list[Sample], input_size: tuple[int, int]) -> Self:
@@ -80,6 +82,7 @@ class Packed:
             image_ids=tuple(sample.image_id for sample in samples),
             to_original=np.stack([sample.to_original for sample in samples]),
             annotated=_all_or_none([sample.annotated for sample in samples]),
+            states=_stacked([sample.states for sample in samples]),
         )
 
     def share_memory(self) -> None:
@@ -94,7 +97,8 @@ class Packed:
         """The batch as the rest of siod knows it."""
         boxes, labels, hidden = map(torch.from_numpy, (self.boxes_xyxy, self.labels, self.hidden))
         parts = (torch.split(column, self.counts) for column in (boxes, labels, hidden))
-        targets = (Target(b[~h], n[~h], b[h], n[h]) for b, n, h in zip(*parts, strict=True))
+        states = [None] * len(self.counts) if self.states is None else torch.from_numpy(self.states)
+        targets = (Target(b[~h], n[~h], b[h], n[h], s) for b, n, h, s in zip(*parts, states, strict=True))
         to_original = torch.from_numpy(self.to_original).float()
         return Batch(self.images, tuple(targets), self.image_ids, to_original, self.annotated)
 
@@ -334,6 +338,12 @@ def _all_or_none(flags: list[bool | None]) -> tuple[bool, ...] | None:
     return known if len(known) == len(flags) else None
 
 
+def _stacked(states: list[NDArray[np.int8] | None]) -> NDArray[np.int8] | None:
+    """Those of all images of a data set, or None if it has none."""
+    known = [one for one in states if one is not None]
+    return np.stack(known) if known else None
+
+
 def _padded(image: Tensor, height: int, width: int) -> Tensor:
     below, right = height - image.shape[1], width - image.shape[2]
     return torch.nn.functional.pad(image, (0, right, 0, below)) if below or right else image
@@ -350,4 +360,5 @@ def _sample(table: InstanceTable, index: int, image: Tensor, geometry: Geometry)
         image_id=table.images[index].id,
         to_original=geometry.to_original() * table.to_file[index][:, None],
         annotated=None if table.annotated is None else table.annotated[index],
+        states=None if table.states is None else table.states[index],
     )

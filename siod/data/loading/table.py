@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from siod.data import coco
+from siod.data.category_states import category_states
 from siod.data.images import BrokenImageError, decode_record
 from siod.data.loading.pixels import as_tensor
 from siod.data.resized import copy_size
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from siod.data.category_states import Declared
     from siod.data.source import PreparedData
 
 CACHE_BYTES = 512 * 2**20
@@ -45,6 +47,8 @@ class InstanceTable:
         to_file: ``[I, 2]``, pixels of the image file in one pixel of what is looked at, in x and y; 1 without copies.
         annotated: By image, false for those whose ``keep`` is 0 in the file; None if there is none such.
         copies: Folder of the small copies that are looked at, under the same names.
+        states: ``[I, C]``, the ``siod.state.State`` of each category in each image; None where all are complete or
+            absent.
     """
 
     folder: Path
@@ -56,6 +60,7 @@ class InstanceTable:
     to_file: NDArray[np.float64]
     annotated: tuple[bool, ...] | None = None
     copies: Path | None = None
+    states: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         """How many images."""
@@ -106,7 +111,7 @@ Small = tuple["Path", int]
 def train_table(data: PreparedData) -> InstanceTable:
     """The training images with their annotated and their hidden instances."""
     small = None if data.copies is None else (data.copies.train, data.copies.longest_px)
-    return _train_table(data.train, data.train_full, data.train_images, small, data.fingerprint)
+    return _train_table(data.train, data.train_full, data.train_images, small, data.declared, data.fingerprint)
 
 
 def val_table(data: PreparedData) -> InstanceTable:
@@ -117,7 +122,9 @@ def val_table(data: PreparedData) -> InstanceTable:
 
 # Loops ask anew every epoch; the fingerprint makes sure that changed files are read again.
 @lru_cache(maxsize=2)
-def _train_table(train: Path, train_full: Path, folder: Path, small: Small | None, _fingerprint: str) -> InstanceTable:
+def _train_table(
+    train: Path, train_full: Path, folder: Path, small: Small | None, declared: Declared | None, _fingerprint: str
+) -> InstanceTable:
     full = coco.read(train_full)
     learnt = full if train == train_full else coco.read(train)
     if {image.id for image in learnt.images} != {image.id for image in full.images}:
@@ -125,7 +132,11 @@ def _train_table(train: Path, train_full: Path, folder: Path, small: Small | Non
     if not np.isin(learnt.annotation_ids, full.annotation_ids).all():
         raise UserError(f"{train}: has annotations that {train_full} lacks; derive it from that file")
     hidden = ~np.isin(full.annotation_ids, learnt.annotation_ids)
-    return replace(_table(full, folder, small, hidden=hidden), annotated=_annotated(learnt, full))
+    return replace(
+        _table(full, folder, small, hidden=hidden),
+        annotated=_annotated(learnt, full),
+        states=category_states(learnt, full, declared),
+    )
 
 
 @lru_cache(maxsize=2)
