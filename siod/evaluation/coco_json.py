@@ -32,9 +32,11 @@ BoxXYWH = tuple[float, float, float, float]
 
 
 class ImageRecord(Struct, gc=False):
-    """One image."""
+    """One image; the lists are LVIS's: categories that are surely absent, and those of which some have no box."""
 
     id: Identifier
+    neg_category_ids: list[Identifier] | None = None
+    not_exhaustive_category_ids: list[Identifier] | None = None
 
 
 class CategoryRecord(Struct, gc=False):

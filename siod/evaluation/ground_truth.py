@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    Listed = Sequence[tuple[int, int, int, str]]
+    """Image id, category id, and where that stands: the place of the image and the name of the field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,10 @@ class GroundTruth:
         boxes_xywh: float64, ``[G, 4]``, pixels of the image file.
         area: float64, square pixels; decides the area range.
         iscrowd: bool; a crowd takes any number of detections, which then count neither way.
+        looked_for: Rising cells in which somebody looked for the category; those without it are not judged. None when
+            that is all.
+        not_exhaustive: Rising cells in which more instances may be than have a box: there a detection that matches none
+            counts neither way.
     """
 
     image_ids: NDArray[np.int64]
@@ -46,6 +53,8 @@ class GroundTruth:
     boxes_xywh: NDArray[np.float64]
     area: NDArray[np.float64]
     iscrowd: NDArray[np.bool_]
+    looked_for: NDArray[np.int64] | None = None
+    not_exhaustive: NDArray[np.int64] | None = None
 
     @classmethod
     def from_coco(cls, source: Path | str | Mapping[str, Any]) -> Self:
@@ -53,7 +62,9 @@ class GroundTruth:
 
         Args:
             source: A path, or ``{"images": ..., "annotations": ..., "categories": ...}``. A missing
-                ``area`` is width times height, a missing ``iscrowd`` 0. Other fields are not looked at.
+                ``area`` is width times height, a missing ``iscrowd`` 0. Where an image has
+                ``neg_category_ids`` or ``not_exhaustive_category_ids``, the set is federated (see ``federated``).
+                Other fields are not looked at.
 
         Returns:
             The ground truth.
@@ -67,7 +78,7 @@ class GroundTruth:
         count = len(annotations)
         boxes = np.fromiter((number for entry in annotations for number in entry.bbox), np.float64, 4 * count)
         areas = (entry.bbox[2] * entry.bbox[3] if entry.area is None else entry.area for entry in annotations)
-        return cls.from_arrays(
+        truth = cls.from_arrays(
             image_ids=[image.id for image in document.images],
             category_ids=[category.id for category in document.categories],
             category_names=[category.name or str(category.id) for category in document.categories],
@@ -80,6 +91,62 @@ class GroundTruth:
             iscrowd=np.fromiter((bool(entry.iscrowd) for entry in annotations), np.bool_, count),
             source=name,
         )
+        pairs = {
+            field: [
+                (image.id, category, place, field)
+                for place, image in enumerate(document.images)
+                for category in getattr(image, field) or ()
+            ]
+            for field in ("neg_category_ids", "not_exhaustive_category_ids")
+        }
+        listed = any(image.neg_category_ids is not None for image in document.images)
+        listed |= any(image.not_exhaustive_category_ids is not None for image in document.images)
+        return truth.federated(*pairs.values(), source=name) if listed else truth
+
+    def federated(self, absent: Listed, not_exhaustive: Listed, *, source: str = "ground truth") -> Self:
+        """The same of a set in which not every category was looked for in every image.
+
+        What counts in an image are categories that have a box there or are listed; detections of others are not
+        judged. Where the boxes of a category are not exhaustive, a detection that matches none counts neither way.
+        The authors' mode knows nothing of it, as pycocotools does not.
+
+        Args:
+            absent: Pairs of image and category that somebody looked for and did not find.
+            not_exhaustive: Pairs of which some instances have no box.
+            source: Named in errors.
+
+        Raises:
+            UserError: A category is unknown.
+
+        Source: Gupta, Dollar and Girshick, LVIS, CVPR 2019, section 3, and its evaluation code.
+        """
+        cells = [self._cells_of(pairs, source) for pairs in (absent, not_exhaustive)]
+        return replace(self, looked_for=np.union1d(np.concatenate(cells), self.cells), not_exhaustive=cells[1])
+
+    def _cells_of(self, pairs: Listed, source: str) -> NDArray[np.int64]:
+        rows = np.array([pair[:2] for pair in pairs], dtype=np.int64).reshape(-1, 2)
+        categories = self.categories.of(rows[:, 1])
+        refuse(
+            categories < 0,
+            lambda row: f"images[{pairs[row][2]}].{pairs[row][3]}: {rows[row, 1]} is no id of a category",
+            source,
+            "correct it or leave it out",
+        )
+        return np.unique(categories.astype(np.int64) * len(self.image_ids) + self.images.of(rows[:, 0]))
+
+    def within(self, cells: NDArray[np.int64], image_ids: NDArray[np.int64], category_ids: NDArray[np.int64]) -> Any:
+        """Which detections lie in some cells.
+
+        Args:
+            cells: Rising.
+            image_ids: Of the detections, all known.
+            category_ids: Of the detections, all known.
+
+        Returns:
+            A truth value for each.
+        """
+        own = self.categories.of(category_ids).astype(np.int64) * len(self.image_ids) + self.images.of(image_ids)
+        return np.isin(own, cells)
 
     @classmethod
     def from_arrays(

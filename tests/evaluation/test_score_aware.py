@@ -247,3 +247,58 @@ def test_a_bad_annotation_is_refused_by_name(record: dict[str, Any], words: str)
 def test_a_setting_that_breaks_its_rule_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ScoreAwareEvaluator(GroundTruth.from_coco(TRUTH), **options)
+
+
+FEDERATED = {
+    "images": [
+        {"id": 1, "neg_category_ids": [2], "not_exhaustive_category_ids": [1]},
+        {"id": 2, "neg_category_ids": [], "not_exhaustive_category_ids": []},
+    ],
+    "categories": [{"id": category, "name": f"c{category}"} for category in (1, 2)],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]},
+        {"id": 2, "image_id": 2, "category_id": 1, "bbox": [0, 0, 10, 10]},
+        {"id": 3, "image_id": 2, "category_id": 2, "bbox": [0, 0, 10, 10]},
+    ],
+}
+# The best of each category in each image; none overlaps an annotation before the last two.
+SOMEWHERE: Rows = [
+    (1, 1, [50.0, 50.0, 10.0, 10.0], 0.9),  # not exhaustive there: counts neither way
+    (1, 2, [50.0, 50.0, 10.0, 10.0], 0.8),  # surely absent there: false
+    (2, 1, [0.0, 0.0, 10.0, 10.0], 0.7),
+    (2, 2, [0.0, 0.0, 10.0, 10.0], 0.6),
+]
+
+
+def test_a_federated_set_judges_what_was_looked_for() -> None:
+    truth = GroundTruth.from_coco(FEDERATED)
+    evaluator = ScoreAwareEvaluator(truth)
+    evaluator.merge(columns(SOMEWHERE))
+    table = evaluator.compute()
+    outcomes = table.matches(level=0, iou_threshold=0.5).outcome.tolist()
+    assert outcomes == [Outcome.IGNORED, Outcome.FALSE_POSITIVE, Outcome.TRUE_POSITIVE, Outcome.TRUE_POSITIVE]
+    # Category 1: one of two found, all at precision 1 (51 of 101 recalls); category 2: its only one, at precision 1/2.
+    assert table.metrics()["ap50_s0"] == pytest.approx((51 / 101 + 1 / 2) / 2)
+    alone = {**FEDERATED, "images": [{"id": 1, "neg_category_ids": []}, {"id": 2}]}
+    unlisted = ScoreAwareEvaluator(GroundTruth.from_coco(alone))
+    unlisted.merge(columns(SOMEWHERE))
+    # Nobody looked for category 2 in image 1; the boxes of category 1 there are all there are.
+    assert unlisted.compute().matches(level=0, iou_threshold=0.5).outcome.tolist() == [
+        Outcome.FALSE_POSITIVE, Outcome.IGNORED, Outcome.TRUE_POSITIVE, Outcome.TRUE_POSITIVE,
+    ]  # fmt: skip
+
+
+def test_the_authors_mode_reads_a_federated_set_as_pycocotools_does() -> None:
+    plain = {**FEDERATED, "images": [{"id": 1}, {"id": 2}]}
+    both = []
+    for document in (FEDERATED, plain):
+        evaluator = ScoreAwareEvaluator(GroundTruth.from_coco(document), mode="authors")
+        evaluator.merge(columns(SOMEWHERE))
+        both.append(evaluator.compute().metrics())
+    assert both[0] == both[1]
+
+
+def test_a_listed_category_that_is_none_is_told() -> None:
+    wrong = {**FEDERATED, "images": [{"id": 1, "neg_category_ids": [7]}, {"id": 2}]}
+    with pytest.raises(UserError, match=r"images\[0\].neg_category_ids: 7 is no id of a category"):
+        GroundTruth.from_coco(wrong)

@@ -67,7 +67,7 @@ def judge(truth: GroundTruth, given: DetectionColumns, protocol: Protocol) -> Ju
         words = match(pairs, truth, ignored_words, conditions)
         matches.append((conditions, words))
         matched.append(_matched(pairs, findable(truth, protocol), ignored_words, words, conditions))
-    inside = inside_ranges(detections.area(), protocol.area_bounds)[:, ranking.rows]
+    inside = in_range(truth, detections, protocol)[:, ranking.rows]
     true_positives = accumulate(
         ranking, detections.scores, inside, matched, positives=_positives(truth, ignored), protocol=protocol
     )
@@ -76,7 +76,7 @@ def judge(truth: GroundTruth, given: DetectionColumns, protocol: Protocol) -> Ju
 
 def _rank_and_pair(truth: GroundTruth, detections: DetectionColumns, protocol: Protocol) -> tuple[Ranking, Pairs]:
     """Rank the detections that pass the lowest score threshold, and pair them with annotations."""
-    passing = protocol.passes(detections.scores, 0)
+    passing = protocol.passes(detections.scores, 0) & judged(truth, detections, protocol)
     kept = slice(None) if passing.all() else np.flatnonzero(passing)
     ranking, index = rank(
         truth.images.of(detections.image_ids[kept]),
@@ -89,6 +89,25 @@ def _rank_and_pair(truth: GroundTruth, detections: DetectionColumns, protocol: P
     if not isinstance(kept, slice):
         ranking = replace(ranking, rows=kept[ranking.rows])
     return ranking, overlapping_pairs(ranking, index, detections.boxes_xywh, truth, protocol.match_levels)
+
+
+def judged(truth: GroundTruth, detections: DetectionColumns, protocol: Protocol) -> NDArray[np.bool_]:
+    """Detections of categories that somebody looked for in their image; all where the set is not federated."""
+    if truth.looked_for is None or protocol.mode == "authors":
+        return np.ones(len(detections), bool)
+    found: NDArray[np.bool_] = truth.within(truth.looked_for, detections.image_ids, detections.category_ids)
+    return found
+
+
+def in_range(truth: GroundTruth, detections: DetectionColumns, protocol: Protocol) -> NDArray[np.bool_]:
+    """Whether each detection counts as false when it matches nothing, for each area range, ``[A, N]``.
+
+    One outside the range does not, nor does one of a category whose boxes are not exhaustive in its image.
+    """
+    inside = inside_ranges(detections.area(), protocol.area_bounds)
+    if truth.not_exhaustive is not None and protocol.mode != "authors":
+        inside &= ~truth.within(truth.not_exhaustive, detections.image_ids, detections.category_ids)
+    return inside
 
 
 def _groups(areas: int, thresholds: int) -> Iterator[slice]:

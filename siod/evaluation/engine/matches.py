@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siod.evaluation.engine.judging import findable
+from siod.evaluation.engine.judging import findable, in_range, judged
 from siod.evaluation.engine.matching import inside_ranges
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Outcome(IntEnum):
     FALSE_POSITIVE = 0
     TRUE_POSITIVE = 1
     IGNORED = 2
-    """Neither way: matched to a crowd or to an object of another size, or unmatched and of another size itself."""
+    """Neither way: matched to a crowd or to an object of another size, or unmatched and of another size itself; in a
+    federated set also unmatched where boxes are not exhaustive, and of a category that nobody looked for."""
     BEYOND_LIMIT = 3
     """Not looked at: the cell has more detections with a higher score than the limit allows."""
 
@@ -78,8 +79,9 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
     ignored = truth.iscrowd | ~inside_ranges(truth.area, bounds)[0]
     detections = judgement.detections
     outcome = np.full(len(detections), Outcome.BEYOND_LIMIT, dtype=np.int64)
-    in_range = inside_ranges(detections.area(), bounds)[0][ranking.rows]
-    outcome[ranking.rows] = np.where(in_range, Outcome.FALSE_POSITIVE, Outcome.IGNORED)
+    outcome[~judged(truth, detections, protocol)] = Outcome.IGNORED
+    counts = in_range(truth, detections, protocol)[list(protocol.area_ranges).index(area), ranking.rows]
+    outcome[ranking.rows] = np.where(counts, Outcome.FALSE_POSITIVE, Outcome.IGNORED)
     found = ~ignored[annotation] & findable(truth, protocol)[annotation]
     outcome[detection[found]] = Outcome.TRUE_POSITIVE
     outcome[detection[ignored[annotation]]] = Outcome.IGNORED
