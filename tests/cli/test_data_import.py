@@ -104,3 +104,17 @@ def test_a_file_is_split_and_its_parts_are_merged_again(siod: Siod, tmp_path: Pa
         == "all.json: is named twice; name it once"
     )
     assert siod("data", "split", "all.json", "--out", "x", "--val", 1).refusal.startswith("--val 1 and --test 0")
+
+
+def test_categories_that_a_merged_file_does_not_list_are_told_or_marked(siod: Siod, tmp_path: Path) -> None:
+    coco_file(tmp_path / "cells.json", ["a.png", "b.png"])
+    platelets = json.loads((tmp_path / "cells.json").read_text())
+    platelets["images"] = [{**entry, "file_name": f"other/{entry['file_name']}"} for entry in platelets["images"]]
+    platelets["categories"][0]["name"] = "platelet"
+    (tmp_path / "platelets.json").write_text(json.dumps(platelets))
+    files = ("cells.json", "platelets.json")
+    told = siod("data", "merge", *files, "--out", "one.json")
+    assert "remark: cell, platelet: not listed by every file, and taken as absent" in told.out
+    assert siod("data", "merge", *files, "--out", "two.json", "--unlisted", "unlabelled").out.startswith("two.json: 4")
+    lists = [entry["neg_category_ids"] for entry in json.loads((tmp_path / "two.json").read_text())["images"]]
+    assert lists == [[]] * 4  # each shows the only category of its file, and the other one is on no list

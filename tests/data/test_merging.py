@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from siod.data.formats.merging import join, shared_names, with_same_images, with_source_ids
+from siod.data.formats.merging import join, shared_names, unlisted_categories, with_same_images, with_source_ids
 from siod.errors import UserError
 
 
@@ -76,3 +76,31 @@ def test_a_file_name_that_two_documents_have_is_refused_or_one_image_with_the_bo
     two["images"][0]["width"] = 21
     with pytest.raises(UserError, match="b: is 20 x 10 and 21 x 10 px in different files"):
         with_same_images(join([one, two]))
+
+
+def test_what_a_document_does_not_list_was_not_looked_for_if_the_user_says_so() -> None:
+    one, two = document(["a", "b"], [(5, "cat"), (3, "dog")]), document(["c"], [(1, "bird")])
+    assert not any("neg_category_ids" in entry for entry in join([one, two]).images)
+    assert unlisted_categories([one, two, document(["d"], [(9, "cat ")])]) == ["bird", "cat", "dog"]
+    assert unlisted_categories([one, one]) == []
+    joined = join([one, two], unlisted="unlabelled")
+    assert joined.remarks == []
+    assert [(entry["id"], entry["name"]) for entry in joined.categories] == [(1, "dog"), (2, "cat"), (3, "bird")]
+    # a shows a cat, b a dog: the other one of the two is absent, and birds are not listed.
+    assert [entry["neg_category_ids"] for entry in joined.images] == [[1], [2], []]
+
+
+def test_lists_of_categories_are_numbered_anew_and_joined() -> None:
+    one, two = document(["a"], [(5, "cat"), (3, "dog")]), document(["a"], [(1, "bird"), (2, "dog")])
+    one["images"][0] |= {"neg_category_ids": [3], "not_exhaustive_category_ids": [5]}
+    two["images"][0] |= {"neg_category_ids": [2]}
+    joined = join([one, two], unlisted="unlabelled")
+    assert [entry["neg_category_ids"] for entry in joined.images] == [[1], [1]]
+    assert joined.images[0]["not_exhaustive_category_ids"] == [2]
+    (image,) = with_same_images(joined).images
+    assert (image["neg_category_ids"], image["not_exhaustive_category_ids"]) == ([1], [2])
+    two["annotations"][0]["category_id"] = 2
+    two["images"][0].pop("neg_category_ids")
+    # The second file has the dog that the first lacks.
+    (image,) = with_same_images(join([one, two], unlisted="unlabelled")).images
+    assert image["neg_category_ids"] == [3]

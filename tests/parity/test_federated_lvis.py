@@ -47,10 +47,11 @@ def problem(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             "image_id": int(rng.integers(1, 5)), "category_id": int(rng.integers(1, 6)), "score": score,
             "bbox": [float(max(side + rng.integers(-3, 4), 1)) for side in near],
         })  # fmt: skip
-    for entry in annotations:
-        found.append({"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": entry["bbox"],
-                      "score": float(rng.random())})  # fmt: skip
-    return {"images": images, "annotations": annotations, "categories": categories}, found
+    exact = [
+        {**{field: entry[field] for field in ("image_id", "category_id", "bbox")}, "score": float(rng.random())}
+        for entry in annotations
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories}, found + exact
 
 
 @pytest.mark.parametrize("seed", range(20))

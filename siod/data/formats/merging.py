@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from siod.errors import UserError
 
@@ -56,7 +56,11 @@ def with_source_ids(document: Document, renumbered: Mapping[int, Any] | None = N
     return {**document, "images": images, "annotations": annotations}
 
 
-def join(documents: Sequence[Document]) -> Joined:
+Unlisted = Literal["absent", "unlabelled"]
+ABSENT, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
+
+
+def join(documents: Sequence[Document], *, unlisted: Unlisted = "absent") -> Joined:
     """Put documents one after the other.
 
     Categories are one where their names agree but for blanks around them; case counts. Names that differ only in case,
@@ -64,6 +68,9 @@ def join(documents: Sequence[Document]) -> Joined:
 
     Args:
         documents: Sound and plain: every annotation refers to an image and a category of its document.
+        unlisted: What holds in a document's images for categories that it does not list, but another one does. They
+            are absent, or nobody looked for them: then each image lists those of its document's categories that it
+            lacks, as LVIS's images do.
 
     Returns:
         All images and annotations, none left out.
@@ -75,15 +82,41 @@ def join(documents: Sequence[Document]) -> Joined:
         categories = {entry["id"]: _category(joined, ids_by_name, entry) for entry in _by_id(document["categories"])}
         licenses = {entry["id"]: _license(joined, entry) for entry in _licenses(document)}
         images: dict[int, int] = {}
-        for entry in document["images"]:
+        lists = _with_absent(document) if unlisted == "unlabelled" else document["images"]
+        for entry in lists:
             images[entry["id"]] = next(image_ids)
             license_ = {"license": licenses[entry["license"]]} if entry.get("license") in licenses else {}
-            joined.images.append({**entry, **license_, "id": images[entry["id"]]})
+            fields = {
+                name: [categories[one] for one in entry[name] if one in categories]
+                for name in (ABSENT, NOT_EXHAUSTIVE)
+                if isinstance(entry.get(name), list)
+            }
+            joined.images.append({**entry, **license_, **fields, "id": images[entry["id"]]})
         for entry in document["annotations"]:
             ids = {"image_id": images[entry["image_id"]], "category_id": categories[entry["category_id"]]}
             joined.annotations.append({**entry, "id": next(annotation_ids), **ids})
     joined.remarks += _nearly_equal(list(ids_by_name))
     return joined
+
+
+def _with_absent(document: Document) -> list[dict[str, Any]]:
+    """The images, each with the categories of the document that it has no box of; those that list some stay."""
+    shown: dict[int, set[int]] = {}
+    for entry in document["annotations"]:
+        shown.setdefault(entry["image_id"], set()).add(entry["category_id"])
+    ids = [entry["id"] for entry in document["categories"]]
+    return [
+        entry
+        if ABSENT in entry or NOT_EXHAUSTIVE in entry
+        else {**entry, ABSENT: [one for one in ids if one not in shown.get(entry["id"], ())]}
+        for entry in document["images"]
+    ]
+
+
+def unlisted_categories(documents: Iterable[Document]) -> list[str]:
+    """Names of the categories that some of the documents list and others do not, in alphabetical order."""
+    listed = [{entry["name"].strip() for entry in document["categories"]} for document in documents]
+    return sorted(set.union(*listed) - set.intersection(*listed))
 
 
 def _by_id(categories: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -144,6 +177,13 @@ def shared_names(documents: Mapping[str, Document]) -> None:
                 )
 
 
+def _join_fields(owner: dict[str, Any], entry: Mapping[str, Any]) -> None:
+    """What was looked for in an image is what any document looked for."""
+    for name in (ABSENT, NOT_EXHAUSTIVE):
+        if name in owner or name in entry:
+            owner[name] = sorted({*owner.get(name, ()), *entry.get(name, ())})
+
+
 def with_same_images(joined: Joined) -> Joined:
     """Images of one name become one, with the annotations of all; an annotation that two documents have is kept once.
 
@@ -158,12 +198,18 @@ def with_same_images(joined: Joined) -> Joined:
             sizes = f"{owner['width']} x {owner['height']} and {entry['width']} x {entry['height']}"
             raise UserError(f"{entry['file_name']}: is {sizes} px in different files; leave --same-images out")
         ids[entry["id"]] = owner["id"]
+        if owner["id"] != entry["id"]:
+            _join_fields(owner, entry)
     kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in joined.annotations:
         image_id = ids[entry["image_id"]]
         key = (image_id, entry["category_id"], *entry["bbox"], bool(entry.get("iscrowd")))
         kept.setdefault(key, {**entry, "image_id": image_id})
     annotations = [{**entry, "id": number} for number, entry in enumerate(kept.values(), start=1)]
+    shown = {(entry["image_id"], entry["category_id"]) for entry in annotations}
+    for owner in first.values():
+        if ABSENT in owner:
+            owner[ABSENT] = [one for one in owner[ABSENT] if (owner["id"], one) not in shown]
     twice = len(joined.annotations) - len(annotations)
     remarks = [f"{twice} annotations were in several files alike and are kept once"] if twice else []
     return Joined(list(first.values()), annotations, joined.categories, joined.licenses, [*joined.remarks, *remarks])
