@@ -20,9 +20,17 @@ from siod.tuning.running.cluster import answer, refuse_unreachable, refuse_unsha
 ASK = """
 import sys
 from pathlib import Path
+import ray
 from siod.tuning.running.cluster import refuse_unshared, session
+class Actor:
+    def one(self):
+        return 1
+if "alone" in sys.argv:
+    with session():
+        pass
 with session(sys.argv[1]):
     refuse_unshared([Path(sys.argv[2])])
+    assert ray.get(ray.remote(Actor).remote().one.remote()) == 1
 """
 
 
@@ -93,12 +101,14 @@ def test_a_folder_that_a_node_does_not_share_is_refused_and_a_shared_one_passes(
         assert elsewhere.stdout is not None
         assert any("Ray runtime started" in line for line in elsewhere.stdout)
 
-        def ask(folder: str) -> tuple[int | None, str]:
-            asking = Forked(ASK, cluster.address, str(tmp_path / folder))
+        def ask(folder: str, *words: str) -> tuple[int | None, str]:
+            asking = Forked(ASK, cluster.address, str(tmp_path / folder), *words, environment=environment)
             said = asking.rest()
             return asking.returncode, said
 
-        code, said = ask("both")
+        # As a shell has it: a session of the process's own must not leave Ray asking a cluster without tokens for some.
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+        code, said = ask("both", "alone")
         assert code == 0, said
         assert "does not see what this machine writes there; name a folder all nodes share" in ask("own")[1]
         assert not list((tmp_path / "own").iterdir())

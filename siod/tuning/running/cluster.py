@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray._raylet import AuthenticationTokenLoader, Config
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
@@ -77,12 +78,31 @@ def session(
         return
     if address is not None:
         refuse_unreachable(address)
-    _join(address, variables={name: os.environ[name] for name in workers}, verbose=verbose)
+    with _own_authentication():
+        _join(address, variables={name: os.environ[name] for name in workers}, verbose=verbose)
+        try:
+            yield _nodes()
+        finally:
+            gc.collect()  # Ray ends the process if another thread (the recorder's) frees one of its objects after this
+            ray.shutdown()
+
+
+@contextmanager
+def _own_authentication() -> Iterator[None]:
+    """A session on this machine turns tokens on for the process; afterwards it is as before.
+
+    Otherwise a cluster without tokens that the process joins later seems to lose every trial.
+    """
+    before = os.environ.get("RAY_AUTH_MODE")
     try:
-        yield _nodes()
+        yield
     finally:
-        gc.collect()  # Ray ends the process if another thread (the recorder's) frees one of its objects after this
-        ray.shutdown()
+        if os.environ.get("RAY_AUTH_MODE") != before:
+            del os.environ["RAY_AUTH_MODE"]
+            if before is not None:
+                os.environ["RAY_AUTH_MODE"] = before
+            Config.initialize("")
+            AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
