@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray._raylet import AuthenticationTokenLoader, Config
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from siod.errors import UserError
@@ -101,8 +100,10 @@ def _own_authentication() -> Iterator[None]:
             del os.environ["RAY_AUTH_MODE"]
             if before is not None:
                 os.environ["RAY_AUTH_MODE"] = before
-            Config.initialize("")
-            AuthenticationTokenLoader.instance().reset_cache()
+            # Versions of Ray that do not turn tokens on by themselves may lack it.
+            from ray._private.authentication_test_utils import reset_auth_token_state  # noqa: PLC0415
+
+            reset_auth_token_state()
 
 
 @contextmanager
