@@ -52,8 +52,8 @@ class ScoreAwareTable:
         >>> evaluator = ScoreAwareEvaluator(truth)
         >>> evaluator.update([1], [[0, 0, 9, 9]], [0.55], [7])
         >>> metrics = evaluator.compute().metrics()
-        >>> metrics["ap_s"], metrics["ap_s5"], metrics["ap_s6"], metrics["ap_large_s0"]
-        (0.6, 1.0, 0.0, -1.0)
+        >>> [round(metrics[name], 2) for name in ("ap_s", "ap_s5", "ap_s6", "ap_large_s0")]
+        [0.6, 1.0, 0.0, -1.0]
     """
 
     def __init__(self, judgement: Judgement) -> None:
