@@ -15,24 +15,20 @@ HOMES = {"siod": "siod", "cli": "siod.cli", "reports": "siod.reports", "studies"
 
 
 def modules_with_examples() -> list[str]:
-    found = []
-    for folder, package in HOMES.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if ">>> " in path.read_text():
-                found.append(".".join((package, *path.relative_to(ROOT / folder).with_suffix("").parts)))
-    return found
+    return [
+        ".".join((package, *path.relative_to(ROOT / folder).with_suffix("").parts))
+        for folder, package in HOMES.items()
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if ">>> " in path.read_text()
+    ]
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_the_examples_of_a_module_come_out_as_written(name: str) -> None:
-    known = {"torch": torch, "np": np}
-    results = [
-        doctest.DocTestRunner().run(test)
-        for test in doctest.DocTestFinder(exclude_empty=True).find(
-            importlib.import_module(name), name, extraglobs=known
-        )
-    ]
+    finder, known = doctest.DocTestFinder(exclude_empty=True), {"torch": torch, "np": np}
+    found = finder.find(importlib.import_module(name), name, extraglobs=known)
+    results = [doctest.DocTestRunner().run(test) for test in found]
     assert sum(result.attempted for result in results) > 0
     assert sum(result.failed for result in results) == 0
 
