@@ -18,8 +18,9 @@ from siod.reports.analysis.categories import category_tables
 from siod.reports.analysis.cost import HEADINGS as COST_HEADINGS
 from siod.reports.analysis.cost import costs
 from siod.reports.analysis.differences import HEADINGS, differences, reading
+from siod.reports.analysis.equal_cost import equal_cost
 from siod.reports.analysis.gallery import draw_gallery, gallery_data, shown_arms
-from siod.reports.analysis.numbers import MINUS, percent
+from siod.reports.analysis.numbers import MINUS, heading, percent
 from siod.reports.analysis.test_split import TITLE, on_test_split
 from siod.reports.sentences.answer import answers
 from siod.reports.sentences.category_answer import disagreements
@@ -31,6 +32,7 @@ from siod.tracking.records import flatten
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from siod.reports.analysis.equal_cost import EqualCostTable
     from siod.reports.figures.drawing import Drawing
     from siod.reports.tables.table import Table
     from siod.tracking.records import StudyRecord, TrialRecord
@@ -91,6 +93,8 @@ def render_page(
             local=study.address.startswith(LOCAL),
             costs=costs(study),
             cost_headings=COST_HEADINGS,
+            equal_costs=_equal_costs(study),
+            objective=heading(study.objective),
             environment=_machine(study.environment),
             packages=sorted(study.environment.get("packages", {}).items()),
             settings=flatten(study.experiment),
@@ -101,6 +105,12 @@ def render_page(
             script_hash=SCRIPT_HASH,
         )
     )
+
+
+def _equal_costs(study: StudyRecord) -> dict[str, EqualCostTable]:
+    """By group, where its arms take different times."""
+    tables = {group: equal_cost(arms) for group, arms in by_group(study).items()}
+    return {group: table for group, table in tables.items() if table is not None}
 
 
 def environment() -> Environment:
