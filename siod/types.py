@@ -27,7 +27,8 @@ class Target:
     ones exist but were removed from the annotation set: only measures of mining quality may read
     them. Boxes are in the frame of the image they come with (after augmentation). ``states`` has for each class its
     :class:`State` in the whole image, as the annotation file has it: a crop that loses a box does not change it. None
-    where all classes are complete or absent.
+    where all classes are complete or absent. ``some_unlabelled`` says whether one of them is UNLABELLED, which spares
+    the host a wait for the device; None where that is to be read from ``states``.
     """
 
     boxes_xyxy: Float[Tensor, "N 4"]
@@ -35,6 +36,7 @@ class Target:
     hidden_boxes_xyxy: Float[Tensor, "M 4"]
     hidden_labels: Int[Tensor, " M"]
     states: Int8[Tensor, " C"] | None = None
+    some_unlabelled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,15 @@ class DenseLevel:
 
 @dataclass(frozen=True)
 class Mined:
-    """What mining adds to one level's target: values to add, entries to leave out of the negative loss."""
+    """What mining adds to one level's target: values to add, entries to leave out of the negative loss.
+
+    ``rejected`` are those of the ``ignored`` entries that look like instances without a box; a second stage does not
+    learn background there either.
+    """
 
     pseudo: Float[Tensor, "B C H W"] | None = None
     ignored: Bool[Tensor, "B C H W"] | None = None
+    rejected: Bool[Tensor, "B C H W"] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,8 @@ def _targets_on(device: torch.device | str, targets: tuple[Target, ...]) -> tupl
     )
     known = stacked_states(targets)
     states = [None] * len(targets) if known is None else _copied(known, device)
-    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2], states))
+    unlabelled = [target.some_unlabelled for target in targets]
+    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2], states, unlabelled))
 
 
 def stacked_states(targets: Sequence[Target]) -> Int8[Tensor, "B C"] | None:
@@ -179,6 +187,32 @@ def may_hide(states: Int8[Tensor, "*n C"]) -> Bool[Tensor, "*n C"]:
         tensor([False, False,  True,  True, False])
     """
     return (states == State.SOME) | (states == State.UNKNOWN)
+
+
+def unlabelled_classes(targets: Sequence[Target]) -> Bool[Tensor, "B C"] | None:
+    """The classes that nobody looked for in some images: that they have no box there teaches nothing.
+
+    Args:
+        targets: One per image.
+
+    Returns:
+        True for those; None where all were looked for in all of the images.
+
+    Raises:
+        ValueError: Some targets have states and others have none.
+
+    Example:
+        >>> nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+        >>> states = torch.tensor([State.SOME, State.UNLABELLED], dtype=torch.int8)
+        >>> unlabelled_classes([Target(*nothing, *nothing, states)])
+        tensor([[False,  True]])
+    """
+    states = stacked_states(targets)
+    if states is None or all(target.some_unlabelled is False for target in targets):
+        return None
+    unlabelled = states == State.UNLABELLED
+    known = any(target.some_unlabelled for target in targets)
+    return unlabelled if known or bool(unlabelled.any()) else None
 
 
 def _copied(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -40,6 +40,7 @@ install_import_hook(
         "siod.data.loading.pixels",
         "siod.dminer.mining.pgcl",
         "siod.dminer.mining.prototypes",
+        "siod.dminer.mining.reject",
         "siod.dminer.mining.splg",
     ],
     "beartype.beartype",

@@ -32,6 +32,7 @@ def penalty_reduced_focal_terms(
     *,
     pseudo: Float[Tensor, "b c h w"] | None = None,
     ignored: Bool[Tensor, "b c h w"] | None = None,
+    unlabelled: Bool[Tensor, "b c"] | None = None,
 ) -> LossTerm:
     """Sum the penalty-reduced focal loss over a batch and count its positives.
 
@@ -43,6 +44,7 @@ def penalty_reduced_focal_terms(
         target: In [0, 1].
         pseudo: In [0, 1], added to ``target``, the sum being clamped to 1.
         ignored: Negatives to leave out; positives stay.
+        unlabelled: Classes of each image that nobody looked for; all their negatives are left out.
 
     Returns:
         The sum, and the number of positives.
@@ -55,6 +57,9 @@ def penalty_reduced_focal_terms(
     for name, other in (("target", target), ("pseudo", pseudo), ("ignored", ignored)):
         if other is not None and other.shape != scores.shape:
             raise ValueError(f"{name} must have the shape of scores {tuple(scores.shape)}, got {tuple(other.shape)}")
+    if unlabelled is not None:
+        of_class = unlabelled[:, :, None, None].expand_as(scores)
+        ignored = of_class if ignored is None else ignored | of_class
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return LossTerm(*_FocalSum.apply(scores, target, pseudo, ignored))
 

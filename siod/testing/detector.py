@@ -19,6 +19,7 @@ from siod.testing.detector_losses import (
     check_half_precision,
     check_hidden_instances_are_not_read,
     check_losses_reach_every_parameter,
+    check_unlabelled_classes_teach_no_negatives,
     check_views_can_be_told_apart,
 )
 from siod.testing.detector_mining import (
@@ -211,6 +212,7 @@ DETECTOR_CHECKS: tuple[Callable[[DetectorSpec], None], ...] = (
     check_detections_are_well_formed,
     check_a_batch_is_detected_as_its_images,
     check_a_batch_has_the_losses_of_its_images,
+    check_unlabelled_classes_teach_no_negatives,
     check_without_miners_the_loss_is_plain,
     check_miners_see_the_annotated_instances,
     check_pseudo_labels_lower_a_loss,

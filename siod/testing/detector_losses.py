@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from siod.errors import UserError
-from siod.testing.networks import eager, fresh, loss_of, miners, noise_for, with_fixed_statistics
+from siod.state import State
+from siod.testing.networks import CLASSES, eager, fresh, loss_of, miners, noise_for, with_fixed_statistics
 from siod.testing.requirement import require
 from siod.testing.scenes import noise, target, two_targets
 from siod.training.phases import Phase
@@ -16,6 +18,8 @@ from siod.training.step import batch_loss
 from siod.types import Mined, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from siod.detectors.detector import Detector, DetectorSpec
@@ -70,6 +74,49 @@ def check_hidden_instances_are_not_read(spec: DetectorSpec) -> None:
             torch.equal(part, with_hidden[name]),
             f"loss {name!r} changes with the hidden instances of the targets; they are there to judge mining alone",
         )
+
+
+def check_unlabelled_classes_teach_no_negatives(spec: DetectorSpec) -> None:
+    """Where nobody looked for a class, its negatives are in no loss; other states change no loss by themselves.
+
+    Args:
+        spec: The settings.
+
+    Raises:
+        AssertionError: A loss teaches that there is nothing of a class that nobody looked for, or annotated instances
+            and other classes lose theirs.
+    """
+    detector, boxes, bare = fresh(spec), two_targets(), [target([], []), target([], [])]
+    plain = _without_miners(detector, boxes)
+    for state in (State.ABSENT, State.COMPLETE, State.SOME, State.UNKNOWN):
+        known = _without_miners(detector, boxes, {(0, label): state for label in range(CLASSES)})
+        for name, total in plain.items():
+            same = torch.equal(known[name], total)
+            require(
+                same, f"loss {name!r} changes where a class is {state.name}; only UNLABELLED may change it by itself"
+            )
+    plain, everywhere = (
+        _without_miners(detector, bare),
+        [(image, label) for image in (0, 1) for label in range(CLASSES)],
+    )
+    nobody = _without_miners(detector, bare, dict.fromkeys(everywhere, State.UNLABELLED))
+    changed = [name for name, total in plain.items() if not torch.equal(nobody[name], total)]
+    advice = "losses must leave out the negatives of siod.types.unlabelled_classes(targets)"
+    require(bool(changed), f"UNLABELLED classes change no loss; {advice}")
+    one = _without_miners(detector, bare, {(0, 0): State.UNLABELLED})
+    positives = _without_miners(detector, boxes, dict.fromkeys([(0, 1), (1, 0), (1, 2)], State.UNLABELLED))
+    for name in changed:
+        without, rest = float(nobody[name]), float(one[name])
+        require(
+            without == 0, f"loss {name!r} is {without:g} where nobody looked for any class, and must be 0; {advice}"
+        )
+        require(
+            0 < rest < float(plain[name]),
+            f"loss {name!r} is {rest:g} with one UNLABELLED class in one of two images and {float(plain[name]):g} "
+            "without; it must lie between 0 and that, because the others teach as ever",
+        )
+        learnt = float(positives[name]) > 0
+        require(learnt, f"loss {name!r} is 0 where all but the annotated classes are UNLABELLED; these must be learnt")
 
 
 def check_a_batch_has_the_losses_of_its_images(spec: DetectorSpec) -> None:
@@ -175,6 +222,22 @@ def check_views_can_be_told_apart(spec: DetectorSpec) -> None:
             torch.allclose(parts[0] + parts[1], term.total, rtol=1e-3),
             f"loss {name!r} of the selected images does not sum to that of all; select must cut every output by image",
         )
+
+
+def _without_miners(
+    detector: Detector, targets: list[Target], states: Mapping[tuple[int, int], State] | None = None
+) -> dict[str, Tensor]:
+    """The sums of the losses with the states of some places (image and class), the others ABSENT."""
+    if states is not None:
+        table = torch.full((len(targets), CLASSES), State.ABSENT, dtype=torch.int8)
+        for place, state in states.items():
+            table[place] = state
+        targets = [replace(one, states=row) for one, row in zip(targets, table, strict=True)]
+    torch.manual_seed(3)
+    outputs = detector(noise_for(detector, len(targets)), targets)
+    levels = detector.levels(outputs, detector.encode(targets, outputs))
+    terms = detector.losses(outputs, detector.encode(targets, outputs), [Mined() for _ in levels])
+    return {name: term.total.detach() for name, term in terms.items()}
 
 
 def _crowded_and_empty(detector: Detector, boxes: int, classes: int) -> tuple[Tensor, list[Target]]:

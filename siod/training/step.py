@@ -15,6 +15,7 @@ from siod.dminer.mining.levels import mine
 from siod.errors import RunError
 from siod.methods.method import Weighted
 from siod.training.distributed import sum_over_workers
+from siod.types import stacked_states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,8 +82,8 @@ class DetectorAndMiners:
         """Encode, mine, compare."""
         encoded = self.detector.encode(targets, outputs)
         levels = self.detector.levels(outputs, encoded)
-        splg, pgcl = self.phase.splg, self.phase.pgcl
-        mining = mine(levels, splg=splg, pgcl=pgcl)
+        splg, pgcl, share = self.phase.splg, self.phase.pgcl, self.phase.rejected_share
+        mining = mine(levels, splg=splg, pgcl=pgcl, rejected_share=share, states=stacked_states(targets))
         self.mined.append((mining, targets))
         # Eq. 2: L = L_splg + lambda_pgcl L_pgcl + lambda_off L_off + lambda_size L_size
         terms = {**self.detector.losses(outputs, encoded, mining.mined), **mining.terms}

@@ -50,7 +50,10 @@ def assert_equal(one: list[Batch], other: list[Batch]) -> None:
         assert torch.equal(a.to_original, b.to_original)
         for s, t in zip(a.targets, b.targets, strict=True):
             for one_part, other_part in zip(vars(s).values(), vars(t).values(), strict=True):
-                assert one_part is other_part is None or torch.equal(one_part, other_part)
+                if isinstance(one_part, torch.Tensor):
+                    assert torch.equal(one_part, other_part)
+                else:
+                    assert one_part is other_part
 
 
 def test_an_epoch_shows_every_image_once_in_another_order_each_time(digits: PreparedData) -> None:

@@ -111,5 +111,5 @@ def test_staged_training_needs_both_miners() -> None:
 
 
 def test_a_dminer_of_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="splg and pgcl are both absent"):
+    with pytest.raises(UserError, match="splg, pgcl and reject are all absent"):
         DMiner().with_changes({"splg": None, "pgcl": None})

@@ -15,7 +15,7 @@ from siod.detectors.zoo import add_family
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.focal import penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
-from siod.types import DenseLevel, Detections, Grid, LossTerm, Mined, Target
+from siod.types import DenseLevel, Detections, Grid, LossTerm, Mined, Target, unlabelled_classes
 
 
 class Toy(DetectorSpec):
@@ -35,6 +35,7 @@ class ToyTargets(NamedTuple):
     heatmap: Tensor
     places: tuple[Tensor, Tensor, Tensor]
     boxes: Tensor
+    unlabelled: Tensor | None
 
 
 class ToyDetector(Detector):
@@ -63,7 +64,8 @@ class ToyDetector(Detector):
         centres, sizes = centres_and_sizes(boxes)
         cells = grid_positions(centres / self.size_divisor, height, width)
         x, y = cells.unbind(1)
-        return ToyTargets(heatmap, (images, y, x), torch.cat([centres - self.middles(cells), sizes], dim=1))
+        places = torch.cat([centres - self.middles(cells), sizes], dim=1)
+        return ToyTargets(heatmap, (images, y, x), places, unlabelled_classes(targets))
 
     def middles(self, cells: Tensor) -> Tensor:
         """The middle of each cell as x, y in pixels of the input."""
@@ -79,7 +81,11 @@ class ToyDetector(Detector):
         (level,) = mined
         return {
             "heatmap": penalty_reduced_focal_terms(
-                outputs.scores, encoded.heatmap, pseudo=level.pseudo, ignored=level.ignored
+                outputs.scores,
+                encoded.heatmap,
+                pseudo=level.pseudo,
+                ignored=level.ignored,
+                unlabelled=encoded.unlabelled,
             ),
             "box": LossTerm(distance, distance.new_tensor(len(images))),
         }

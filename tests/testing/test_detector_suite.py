@@ -13,6 +13,7 @@ from toy_detector import Toy, ToyDetector, ToyOutputs, ToyTargets
 
 from siod.detectors import zoo
 from siod.detectors.detector import DetectorSpec
+from siod.methods.method import silent
 from siod.registry import Kind
 from siod.testing.detector import (
     DETECTOR_CHECKS,
@@ -28,6 +29,7 @@ from siod.testing.detector_losses import (
     check_half_precision,
     check_hidden_instances_are_not_read,
     check_losses_reach_every_parameter,
+    check_unlabelled_classes_teach_no_negatives,
     check_views_can_be_told_apart,
 )
 from siod.testing.detector_mining import (
@@ -37,7 +39,17 @@ from siod.testing.detector_mining import (
     check_pseudo_labels_lower_a_loss,
     check_without_miners_the_loss_is_plain,
 )
-from siod.types import DenseLevel, Detections, Grid, LossTerm, Mined, PaddedDetections, Target
+from siod.types import (
+    DenseLevel,
+    Detections,
+    Grid,
+    LossTerm,
+    Mined,
+    PaddedDetections,
+    Target,
+    may_hide,
+    stacked_states,
+)
 
 TOY = Toy(backbone="tiny_resnet18", base_width=8)
 Losses = dict[str, LossTerm]
@@ -101,6 +113,42 @@ class WithMeansForSums(ToyDetector):
     def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> Losses:
         found = super().losses(outputs, encoded, mined)
         return {**found, "box": LossTerm(found["box"].mean(), torch.tensor(float(len(encoded.heatmap))))}
+
+
+class ThatTeachesUnlabelledClasses(ToyDetector):
+    def encode(self, targets: Sequence[Target], outputs: ToyOutputs) -> ToyTargets:
+        return super().encode(targets, outputs)._replace(unlabelled=None)
+
+
+class ThatDoubtsWhatMayHide(ToyDetector):
+    def encode(self, targets: Sequence[Target], outputs: ToyOutputs) -> ToyTargets:
+        states = stacked_states(targets)
+        doubtful = None if states is None else may_hide(states)
+        return super().encode(targets, outputs)._replace(unlabelled=doubtful)
+
+
+class ThatLeavesOutHalfOfTheNegatives(ToyDetector):
+    def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> Losses:
+        found, plain = (
+            super(ThatLeavesOutHalfOfTheNegatives, self).losses(outputs, each, mined)["heatmap"]
+            for each in (encoded, encoded._replace(unlabelled=None))
+        )
+        half = replace(found, total=(found.total + plain.total) / 2)
+        return {**super().losses(outputs, encoded, mined), "heatmap": half}
+
+
+class ThatLeavesOutWholeImages(ToyDetector):
+    def encode(self, targets: Sequence[Target], outputs: ToyOutputs) -> ToyTargets:
+        encoded = super().encode(targets, outputs)
+        unlabelled = encoded.unlabelled
+        return encoded if unlabelled is None else encoded._replace(unlabelled=torch.ones_like(unlabelled))
+
+
+class ThatForgetsPositives(ToyDetector):
+    def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> Losses:
+        found = super().losses(outputs, encoded, mined)
+        unlabelled = encoded.unlabelled
+        return found if unlabelled is None or not len(encoded.boxes) else {**found, "heatmap": silent(found["heatmap"])}
 
 
 class WithOtherLossesForEmptyMined(ToyDetector):
@@ -207,6 +255,26 @@ BROKEN: list[tuple[Callable[[DetectorSpec], None], Any, Any, str]] = [
     (check_detections_are_well_formed, Toy, WithATableOfItsOwn, "decode_padded must hold the detections of decode"),
     (check_a_batch_is_detected_as_its_images, Toy, OfTheWholeBatch, "otherwise in a batch of two than alone"),
     (check_a_batch_has_the_losses_of_its_images, Toy, WithMeansForSums, "'box' sums to .* must be a sum over images"),
+    (
+        check_unlabelled_classes_teach_no_negatives,
+        Toy,
+        ThatTeachesUnlabelledClasses,
+        "UNLABELLED classes change no loss; losses must leave out the negatives",
+    ),
+    (
+        check_unlabelled_classes_teach_no_negatives,
+        Toy,
+        ThatDoubtsWhatMayHide,
+        "'heatmap' changes where a class is SOME; only UNLABELLED may",
+    ),
+    (
+        check_unlabelled_classes_teach_no_negatives,
+        Toy,
+        ThatLeavesOutHalfOfTheNegatives,
+        "where nobody looked for any class, and must be 0",
+    ),
+    (check_unlabelled_classes_teach_no_negatives, Toy, ThatLeavesOutWholeImages, "the others teach as ever"),
+    (check_unlabelled_classes_teach_no_negatives, Toy, ThatForgetsPositives, "these must be learnt"),
     (check_without_miners_the_loss_is_plain, Toy, WithOtherLossesForEmptyMined, "with empty Mined differs"),
     (check_without_miners_the_loss_is_plain, Toy, WithOtherLossesAtEachCall, "the same call must give the same loss"),
     (check_miners_see_the_annotated_instances, Toy, WithBluntPeaks, "has its peak at 0.9, not at 1"),

@@ -107,15 +107,18 @@ def test_a_copied_batch_has_the_boxes_of_each_image() -> None:
     batch = hot_path.a_batch(3)
     states = torch.arange(15, dtype=torch.int8).view(3, 5) % 5
     targets = (
-        Target(boxes[:1], torch.tensor([4]), boxes[1:], torch.tensor([2, 3]), states[0]),
-        Target(none, torch.tensor([], dtype=torch.long), none, torch.tensor([], dtype=torch.long), states[1]),
-        Target(boxes[1:], torch.tensor([1, 0]), boxes[:1], torch.tensor([4]), states[2]),
+        Target(boxes[:1], torch.tensor([4]), boxes[1:], torch.tensor([2, 3]), states[0], True),
+        Target(none, torch.tensor([], dtype=torch.long), none, torch.tensor([], dtype=torch.long), states[1], False),
+        Target(boxes[1:], torch.tensor([1, 0]), boxes[:1], torch.tensor([4]), states[2], None),
     )
     # Another name of the same device, so that there is something to copy.
     copied = type(batch)(batch.images, targets, batch.image_ids, batch.to_original).to("cpu:0")
     assert len(copied.targets) == 3
     for one, other in zip(copied.targets, targets, strict=True):
-        assert all(torch.equal(value, getattr(other, name)) for name, value in vars(one).items())
+        assert one.some_unlabelled is other.some_unlabelled
+        tensors = {name: value for name, value in vars(one).items() if isinstance(value, torch.Tensor)}
+        assert len(tensors) == 5
+        assert all(torch.equal(value, getattr(other, name)) for name, value in tensors.items())
     assert torch.equal(copied.images, batch.images)
 
 

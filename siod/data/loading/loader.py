@@ -30,6 +30,7 @@ from siod.data.transforms import (
     fit_short_edge,
     warp_boxes,
 )
+from siod.state import State
 from siod.types import Batch, Target
 
 if TYPE_CHECKING:
@@ -97,8 +98,11 @@ class Packed:
         """The batch as the rest of siod knows it."""
         boxes, labels, hidden = map(torch.from_numpy, (self.boxes_xyxy, self.labels, self.hidden))
         parts = (torch.split(column, self.counts) for column in (boxes, labels, hidden))
-        states = [None] * len(self.counts) if self.states is None else torch.from_numpy(self.states)
-        targets = (Target(b[~h], n[~h], b[h], n[h], s) for b, n, h, s in zip(*parts, states, strict=True))
+        nothing, known = [None] * len(self.counts), self.states
+        states = nothing if known is None else torch.from_numpy(known)
+        unlabelled = nothing if known is None else (known == State.UNLABELLED).any(axis=1).tolist()
+        columns = zip(*parts, states, unlabelled, strict=True)
+        targets = (Target(b[~h], n[~h], b[h], n[h], s, u) for b, n, h, s, u in columns)
         to_original = torch.from_numpy(self.to_original).float()
         return Batch(self.images, tuple(targets), self.image_ids, to_original, self.annotated)
 

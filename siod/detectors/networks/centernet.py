@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 
 from siod.detectors.backbones.building import build_backbone, freeze_stages
@@ -25,7 +25,7 @@ from siod.ops.focal import SCORE_MARGIN, penalty_reduced_focal_terms
 from siod.ops.heatmap import draw_heatmap, grid_positions, peaks, top_positions
 from siod.ops.padding import listed
 from siod.ops.ragged import index_of
-from siod.types import DenseLevel, Grid, LossTerm, PaddedDetections
+from siod.types import DenseLevel, Grid, LossTerm, PaddedDetections, unlabelled_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +49,17 @@ class CenterNetOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class CenterNetTargets:
-    """What the outputs are compared with: a heatmap, and size and offset at the centre of each box."""
+    """What the outputs are compared with: a heatmap, and size and offset at the centre of each box.
+
+    ``unlabelled`` are the classes of each image that nobody looked for, if there are any.
+    """
 
     heatmap: Float[Tensor, "b c h w"]
     image_index: Int[Tensor, " n"]
     positions: Int[Tensor, " n"]
     sizes: Float[Tensor, "n 2"]
     offsets: Float[Tensor, "n 2"]
+    unlabelled: Bool[Tensor, "b c"] | None
 
 
 class CenterNetDetector(Detector):
@@ -146,6 +150,7 @@ class CenterNetDetector(Detector):
             positions=cells[:, 1] * width + cells[:, 0],
             sizes=sizes,
             offsets=centres - cells,
+            unlabelled=unlabelled_classes(targets),
         )
 
     def levels(self, outputs: CenterNetOutputs, encoded: CenterNetTargets) -> tuple[DenseLevel, ...]:
@@ -165,7 +170,11 @@ class CenterNetDetector(Detector):
         (level,) = mined
         return {
             "heatmap": penalty_reduced_focal_terms(
-                outputs.scores, encoded.heatmap, pseudo=level.pseudo, ignored=level.ignored
+                outputs.scores,
+                encoded.heatmap,
+                pseudo=level.pseudo,
+                ignored=level.ignored,
+                unlabelled=encoded.unlabelled,
             ),
             "size": _l1(outputs.size, encoded, encoded.sizes),
             "offset": _l1(outputs.offset, encoded, encoded.offsets),

@@ -18,7 +18,14 @@ and a heatmap of C classes. Where the paper is silent on what the mined labels d
   excuses a negative of the branch. Like there a mined label never says that there is an object, only how
   little is known about there being none: a false one costs a missed lesson, not a wrong one. Entries that
   are to be left out count as p = 1.
-- Sampling, the number of sampled anchors that divides the loss, and the region head stay as they are.
+- Sampling and the number of sampled anchors that divides the loss stay as they are, and so does the region head but
+  for reject: a background region whose centre is nearest to a position with a rejected entry of any class neither
+  enters the region head's class loss nor counts in it, as SparseDet (Suri et al., ICCV 2023) leaves such proposals out
+  of its sampler. An object learns its class there as anywhere.
+
+Where nobody looked for a class in an image, its negatives are left out: of the branch's heatmap, and in the region head
+the logit of the class is no part of the softmax of a region that is of another class or background. Objectness has no
+classes and stays as it is, so that instances of such a class still teach that there is nothing to propose.
 """
 
 from __future__ import annotations
@@ -28,7 +35,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
+from jaxtyping import Bool, Float, Int, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
@@ -52,12 +59,13 @@ from siod.detectors.networks.region_proposals import (
     propose,
     sample_anchors,
 )
+from siod.ops.boxes import centres_and_sizes
 from siod.ops.focal import penalty_reduced_focal_terms
-from siod.ops.heatmap import draw_heatmap
+from siod.ops.heatmap import draw_heatmap, grid_positions
 from siod.ops.padding import listed
 from siod.ops.pooling import pool_pseudo_labels
 from siod.ops.ragged import index_of
-from siod.types import DenseLevel, Grid, Mined
+from siod.types import DenseLevel, Grid, Mined, unlabelled_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,11 +107,15 @@ class FasterRCNNOutputs:
 
 
 class FasterRCNNTargets(NamedTuple):
-    """What the outputs are compared with: sampled anchors, sampled regions, the branch's heatmap if there is one."""
+    """What the outputs are compared with: sampled anchors, sampled regions, the branch's heatmap if there is one.
+
+    ``unlabelled`` are the classes of each image that nobody looked for, if there are any.
+    """
 
     anchors: AnchorSample
     regions: RegionTargets
     heatmap: Float[Tensor, "b c h w"] | None
+    unlabelled: Bool[Tensor, "b c"] | None
 
 
 class FasterRCNNC4Detector(Detector):
@@ -172,8 +184,7 @@ class FasterRCNNC4Detector(Detector):
     ) -> tuple[Float[Tensor, "r c1"], Float[Tensor, "r c4"]]:
         """Class logits and box deltas of regions, seen through the last stage."""
         positions = self.spec.head.positions
-        images = index_of([len(of_image) for of_image in regions], features.device).to(regions[0])
-        numbered = torch.cat([images[:, None], torch.cat(list(regions))], dim=1)
+        numbered = torch.cat([_images_of(regions).to(regions[0])[:, None], torch.cat(list(regions))], dim=1)
         seen = roi_align(features, numbered, positions, spatial_scale=1 / self.stride_px, aligned=True)
         pooled = self.backbone.last_stage(seen.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
         class_logits, box_deltas = self.roi_heads.box_predictor(pooled)
@@ -190,7 +201,7 @@ class FasterRCNNC4Detector(Detector):
         known = annotated_boxes(targets)
         anchors = sample_anchors(self.rpn, outputs.proposed.anchors_xyxy, known, outputs.seeds)
         heatmap = None if outputs.branch is None else self._heatmap(known, outputs.grid)
-        return FasterRCNNTargets(anchors, outputs.wanted, heatmap)
+        return FasterRCNNTargets(anchors, outputs.wanted, heatmap, unlabelled_classes(targets))
 
     def _heatmap(self, known: AnnotatedBoxes, grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
         shape = (len(known.present), self.num_classes, *grid)
@@ -207,19 +218,39 @@ class FasterRCNNC4Detector(Detector):
     ) -> dict[str, LossTerm]:
         """Losses of proposal network, region head and, where there is one, mining branch.
 
-        Source: Ren et al., Faster R-CNN, NeurIPS 2015, Eq. 1; Li et al., SIOD, CVPR 2022, Eq. 5 and section 3.4.
+        Source: Ren et al., Faster R-CNN, NeurIPS 2015, Eq. 1; Li et al., SIOD, CVPR 2022, Eq. 5 and section 3.4;
+            Suri et al., SparseDet, ICCV 2023 (what the region head leaves out).
         """
         beta = self.spec.box_beta
         level = mined[0] if mined else Mined()
         terms = proposal_terms(
             outputs.proposed, encoded.anchors, box_beta=beta, background_weight=self._background_weight(level)
         )
-        terms |= region_terms(outputs.class_logits, outputs.box_deltas, encoded.regions, box_beta=beta)
+        terms |= region_terms(
+            outputs.class_logits,
+            outputs.box_deltas,
+            encoded.regions,
+            box_beta=beta,
+            left_out=self._rejected(outputs, encoded.regions, level),
+            unlabelled=None if encoded.unlabelled is None else encoded.unlabelled[_images_of(outputs.regions)],
+        )
         if outputs.branch is not None and encoded.heatmap is not None:
             terms["heatmap"] = penalty_reduced_focal_terms(
-                outputs.branch.scores, encoded.heatmap, pseudo=level.pseudo, ignored=level.ignored
+                outputs.branch.scores,
+                encoded.heatmap,
+                pseudo=level.pseudo,
+                ignored=level.ignored,
+                unlabelled=encoded.unlabelled,
             )
         return terms
+
+    def _rejected(self, outputs: FasterRCNNOutputs, wanted: RegionTargets, mined: Mined) -> Bool[Tensor, " r"] | None:
+        """Which background regions have their centre nearest to a position with a rejected entry."""
+        if mined.rejected is None:
+            return None
+        centres, _ = centres_and_sizes(self.positions.place(torch.cat(list(outputs.regions))))
+        across, down = grid_positions(centres, *outputs.grid).unbind(1)
+        return (wanted.labels == 0) & mined.rejected.any(dim=1)[_images_of(outputs.regions), down, across]
 
     def _background_weight(self, mined: Mined) -> Float[Tensor, "b p"] | None:
         if self.spec.mining_branch is None or (mined.pseudo is None and mined.ignored is None):
@@ -245,6 +276,11 @@ class FasterRCNNC4Detector(Detector):
         return region_detections(
             self.roi_heads, outputs.class_logits, outputs.box_deltas, outputs.regions, outputs.image_size
         )
+
+
+def _images_of(regions: Sequence[Float[Tensor, "_ 4"]]) -> Int[Tensor, " r"]:
+    """The image of each region."""
+    return index_of([len(of_image) for of_image in regions], regions[0].device)
 
 
 def anchor_soft_labels(mined: Mined, kernels: Sequence[int], ratios: int) -> Float[Tensor, "b p"]:

@@ -15,9 +15,13 @@ Where the paper is silent on DMiner, this is decided:
 - On a level without any reference nothing is mined and no contrast is drawn, for that class or, where there is
   none at all, for that image; such images do not count in the mean. That happens with own_level only, to
   instances of P6 and P7.
+- What reject leaves out of the mined levels is left out of the anchors there, as a soft label of 1 would do; the other
+  levels teach as ever.
 - Pseudo labels change the classification loss alone, by Eq. 5 (:func:`siod.ops.focal.sigmoid_focal_terms`).
   Annotated Gaussians do not: these families have hard labels there. An anchor that is given to an annotated
   instance is labelled, whatever was mined at its position.
+
+Where nobody looked for a class in an image, no anchor of any level learns that it is not that class.
 
 B images, C classes, D channels, N annotated boxes of the batch, A anchors at a position, h x w positions of a
 level, P anchors of all levels; those of one position follow each other.
@@ -45,7 +49,7 @@ from siod.ops.heatmap import draw_heatmap
 from siod.ops.matching import IGNORED
 from siod.ops.padding import listed
 from siod.ops.suppression import best_detections
-from siod.types import DenseLevel, Grid
+from siod.types import DenseLevel, Grid, unlabelled_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +80,8 @@ class PyramidTargets:
     """What the outputs are compared with.
 
     ``objects`` are the anchors given to a box, as indices into all B x P, with its label and the box itself;
-    ``ignored`` ones are neither objects nor background. ``heatmaps`` has one map for each mined level.
+    ``ignored`` ones are neither objects nor background. ``heatmaps`` has one map for each mined level. ``unlabelled``
+    are the classes of each image that nobody looked for, if there are any.
     """
 
     objects: Int[Tensor, " n"]
@@ -84,6 +89,7 @@ class PyramidTargets:
     boxes_xyxy: Float[Tensor, "n 4"]
     ignored: Bool[Tensor, "b p"] | None
     heatmaps: tuple[Float[Tensor, "b c _ _"], ...]
+    unlabelled: Bool[Tensor, "b c"] | None
 
 
 class PyramidDetector(Detector):
@@ -174,6 +180,7 @@ class PyramidDetector(Detector):
             boxes_xyxy=known.slots_xyxy.flatten(0, 1)[slots],
             ignored=matches == IGNORED if self.may_ignore else None,
             heatmaps=self._heatmaps(known, outputs),
+            unlabelled=unlabelled_classes(targets),
         )
 
     def _heatmaps(self, known: AnnotatedBoxes, outputs: PyramidOutputs) -> tuple[Tensor, ...]:
@@ -247,6 +254,9 @@ class PyramidDetector(Detector):
         if encoded.ignored is not None:
             certain = (~encoded.ignored)[:, :, None].to(target.dtype)
             kept = certain if kept is None else kept.mul_(certain)
+        if encoded.unlabelled is not None:
+            looked_for = (~encoded.unlabelled)[:, None].to(target.dtype).expand_as(target)
+            kept = looked_for if kept is None else kept * looked_for
         return sigmoid_focal_terms(outputs.class_logits, target, pseudo=pseudo, kept=kept)
 
     def _of_anchors(

@@ -133,6 +133,8 @@ def region_terms(
     targets: RegionTargets,
     *,
     box_beta: float = 0.0,
+    left_out: Bool[Tensor, " r"] | None = None,
+    unlabelled: Bool[Tensor, "r c"] | None = None,
 ) -> dict[str, LossTerm]:
     """Sum the losses of the sampled regions; both are counted by the number of regions.
 
@@ -141,6 +143,9 @@ def region_terms(
         box_deltas: Four for each of those.
         targets: Of :func:`sample_regions`.
         box_beta: Below this difference the box loss is quadratic; 0 is the L1 loss.
+        left_out: Regions that neither enter the class loss nor count in it.
+        unlabelled: The classes that nobody looked for in the image of each region. A region that is not of such a
+            class learns nothing of it: its logit is no part of the softmax.
 
     Returns:
         ``roi_class`` (cross entropy) and ``roi_box`` (smooth L1 of the deltas of an object's own class).
@@ -149,10 +154,25 @@ def region_terms(
     """
     objects = targets.objects
     own = box_deltas.float().view(-1, class_logits.shape[1], 4)[objects, targets.labels[objects]]
-    named = functional.cross_entropy(class_logits.float(), targets.labels, reduction="sum")
     placed = functional.smooth_l1_loss(own, targets.deltas[objects], beta=box_beta, reduction="sum")
-    count = named.new_full((), len(targets.labels))
-    return {"roi_class": LossTerm(named, count), "roi_box": LossTerm(placed, count)}
+    named = _class_term(class_logits.float(), targets.labels, left_out, unlabelled)
+    return {"roi_class": named, "roi_box": LossTerm(placed, placed.new_full((), len(targets.labels)))}
+
+
+def _class_term(
+    logits: Float[Tensor, "r c1"],
+    labels: Int[Tensor, " r"],
+    left_out: Bool[Tensor, " r"] | None,
+    unlabelled: Bool[Tensor, "r c"] | None,
+) -> LossTerm:
+    if unlabelled is not None:
+        other = functional.pad(unlabelled, (1, 0), value=False).scatter(1, labels[:, None], value=False)
+        logits = logits.masked_fill(other, -torch.inf)
+    if left_out is None:
+        named = functional.cross_entropy(logits, labels, reduction="sum")
+        return LossTerm(named, named.new_full((), len(labels)))
+    each = functional.cross_entropy(logits, labels, reduction="none").masked_fill(left_out, 0)
+    return LossTerm(each.sum(), (~left_out).sum().to(each.dtype))
 
 
 def region_detections(

@@ -58,7 +58,7 @@ class MiningCounts:
         """Name the quality figures of a miner.
 
         Args:
-            miner: ``splg`` or ``pgcl``.
+            miner: ``splg``, ``pgcl`` or ``reject``.
 
         Returns:
             ``mining/<miner>_per_image`` (entries), ``_precision`` (share of the entries that lie on a hidden

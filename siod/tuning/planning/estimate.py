@@ -94,7 +94,7 @@ def shape_of(experiment: Experiment) -> str:
 
 def _shape(settings: Mapping[str, Any]) -> str:
     recipe, dminer, method = settings["recipe"], settings["dminer"] or {}, settings.get("method") or {}
-    miners = [name for name in ("splg", "pgcl") if dminer.get(name) is not None]
+    miners = [name for name in ("splg", "pgcl", "reject") if dminer.get(name) is not None]
     parts = {name: settings[name] for name in ("data", "detector", "augmentation")}
     # How often a run is judged is known of what is planned; what a judgement takes is measured.
     judged = {name: setting for name, setting in settings["evaluation"].items() if name != "every_epochs"}
