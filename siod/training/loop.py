@@ -141,7 +141,7 @@ def _run(
 ) -> Trained:
     method = build_method(experiment.method, detector)
     if teacher is not None:
-        method.receive_teacher(checkpoint.load(require(teacher))["model"])
+        method.receive_teacher(checkpoint.judged_weights(checkpoint.load(require(teacher))))
     folder = checkpoint.CheckpointFolder(context.run_dir / "checkpoints")
     resumed = last_state(folder, context)
     history: list[dict[str, float]] = []

@@ -16,7 +16,7 @@ from siod.methods.pseudo import PseudoBoxes
 from siod.methods.teacher_student import TeacherStudent
 from siod.tracking.mlflow import Store
 from siod.training.experiment import Experiment
-from siod.tuning.planning.jobs import in_stages, prepare_jobs, teachers_of
+from siod.tuning.planning.jobs import in_stages, prepare_jobs, teacher_stages
 from siod.tuning.planning.plan import plan
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
@@ -69,7 +69,7 @@ def test_an_arm_that_is_the_teacher_comes_first_and_is_trained_once(
 
 def test_a_finished_teacher_is_not_trained_again(taught: Study, tmp_path: Path, cache_dir: Path) -> None:
     jobs = jobs_of(taught, tmp_path, cache_dir)
-    (first, second) = teachers_of(jobs)
+    ((first, second),) = teacher_stages(jobs)
     first.run_dir.mkdir(parents=True)
     write_json(first.run_dir / "result.json", {"ap_s": 0.1})
     assert in_stages(jobs)[0] == (second,)
