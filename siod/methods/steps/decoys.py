@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BINS = 100
 """A bin is a hundredth of the range of scores."""
 LEAST_BOXES = 30
-"""A category of which fewer have been found is judged by all categories together."""
+"""Of fewer boxes no rate is estimated: by chance some would lie where they may be true, and no decoy above them."""
 DECOYS, OPEN = 0, 1
 
 
@@ -96,8 +96,9 @@ def false_discovery_rates(finds: Finds) -> Float[Tensor, "C S"]:
 
     Returns:
         In [0, 1], never larger for a higher score. Categories of which fewer than ``LEAST_BOXES`` were found, or that
-        no image surely lacks, have the rates of all categories together. 1 until ``LEAST_IMAGES`` images have been
-        looked at and ``LEAST_BOXES`` boxes found, and where no image surely lacks any category.
+        no image surely lacks, have the rates of all categories together. A rate is made of at least ``LEAST_BOXES``
+        boxes; above the scores of these it is that of lower ones. 1 where they are too few, until ``LEAST_IMAGES``
+        images have been looked at, and where no image surely lacks any category.
 
     Source: Elias and Gygi, Target-decoy search strategy, Nature Methods 2007, with one added to the decoys.
 
@@ -114,14 +115,13 @@ def false_discovery_rates(finds: Finds) -> Float[Tensor, "C S"]:
     images_per_decoy = torch.where(known, open_ / lacking, 0)
     own = (decoys + 1) * images_per_decoy[:, None] / found
     one_more = (open_ * known).sum() / lacking.sum()
-    false = (decoys * images_per_decoy[:, None]).sum(dim=0) + one_more
-    found_in_all = (found * known[:, None]).sum(dim=0)
-    together = (false / found_in_all).expand_as(own)
-    enough = known & (found[:, 0] >= LEAST_BOXES)
-    rates = torch.where(enough[:, None], own, together)
-    warm = (finds.seen >= LEAST_IMAGES) & (found_in_all[0] >= LEAST_BOXES)
-    # Where nothing was found nothing is estimated: NaN and infinity count as 1.
-    rates = torch.where(warm & (rates <= 1), rates, 1.0)
+    in_all = (found * known[:, None]).sum(dim=0)
+    together = ((decoys * images_per_decoy[:, None]).sum(dim=0) + one_more) / in_all
+    alone = (known & (found[:, 0] >= LEAST_BOXES))[:, None]
+    rates, boxes = torch.where(alone, own, together), torch.where(alone, found, in_all)
+    # Of nothing rates are NaN or infinite.
+    estimated = (boxes >= LEAST_BOXES) & (finds.seen >= LEAST_IMAGES) & (rates <= 1)
+    rates = torch.where(estimated, rates, 1.0)
     return rates.cummin(dim=1).values
 
 
