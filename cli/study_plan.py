@@ -153,11 +153,10 @@ def _trial_lines(
 ) -> Iterator[str]:
     """The table of the arms, then what the trials that are left take."""
     from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
-    from siod.tuning.planning.jobs import in_stages  # noqa: PLC0415
+    from siod.tuning.planning.jobs import teacher_stages  # noqa: PLC0415
 
-    teachers = [
-        teacher for teacher in in_stages([job for job in jobs if job.result() is None])[0] if teacher not in jobs
-    ]
+    stages = teacher_stages([job for job in jobs if job.result() is None])
+    teachers = [teacher for stage in stages for teacher in stage if teacher not in jobs]
     arms = [*(arm.name for arm in study.arms), *dict.fromkeys(teacher.arm for teacher in teachers)]
     yield from _table(arms, [*jobs, *teachers], measured)
     yield ""
@@ -227,7 +226,7 @@ def _search_lines(
     trials: Sequence[Trial],
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
-    from siod.training.teachers import teacher_of  # noqa: PLC0415
+    from siod.training.teachers import teachers_of  # noqa: PLC0415
     from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
     from siod.tuning.searching.search import search_of  # noqa: PLC0415
     from siod.tuning.showing.board import duration  # noqa: PLC0415
@@ -240,8 +239,10 @@ def _search_lines(
         yield f"search of {name}: {search.trials} {how}, {count} left; {', '.join(paths)}"
     bases = {job.arm: job for job in reversed(jobs)}
     for name, count in left.items():
-        if count and teacher_of(bases[name].experiment) is not None:
-            yield f"search of {name}: a teacher is trained first, with the seed of the search"
+        teachers = len(teachers_of(bases[name].experiment)) if count else 0
+        if teachers:
+            which = "a teacher is" if teachers == 1 else f"{teachers} teachers, each the next one's, are"
+            yield f"search of {name}: {which} trained first, with the seed of the search"
     # What they will be called is not known yet: no folder has their results.
     nowhere = jobs[0].run_dir.parent / "none"
     asked = [replace(bases[name], number=place, run_dir=nowhere) for name in left for place in range(left[name])]

@@ -15,7 +15,7 @@ CO_STUDENT_VIEW = StrongView(cutouts=(1, 5), cutout_share=0.2)
 
 
 class CoStudent(AveragedTeaching):
-    """Labels for each of two views from the averaged teacher (``pseudo``) and from the other view (``student``)."""
+    """Labels for each of two views from the other one (``student``), revised by the averaged teacher (``pseudo``)."""
 
     kind: Literal["co_student"] = "co_student"
     weight: Annotated[float, Field(ge=0)] = 1.0

@@ -50,6 +50,7 @@ class Moment:
         step: Within the epoch, from 0.
         steps: In an epoch.
         epochs: Of the whole run.
+        workers: That share the batch of each step.
     """
 
     seed: int
@@ -57,6 +58,7 @@ class Moment:
     step: int
     steps: int
     epochs: int
+    workers: int = 1
 
     def share_done(self) -> float:
         """How much of the run lies behind, in [0, 1).

@@ -25,5 +25,5 @@ class MethodSpec(Value):
         )
 
     def needs_teacher(self) -> bool:
-        """Whether a detector has to be trained on the annotated images before this run starts."""
+        """Whether another detector has to be trained before this run starts."""
         return False

@@ -68,6 +68,22 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     return state
 
 
+def judged_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of the detector that was judged.
+
+    Args:
+        state: Of :func:`load`, as a run leaves it.
+
+    Returns:
+        Those of the averaged teacher where the run's method is judged by it, of what learnt everywhere else.
+    """
+    method = state.get("experiment", {}).get("method") or {}
+    weights: dict[str, torch.Tensor] = (
+        state["method"]["teacher"] if method.get("judged") == "teacher" else state["model"]
+    )
+    return weights
+
+
 class CheckpointFolder:
     """The checkpoints of one run: the last few epochs, and the best.
 

@@ -141,7 +141,7 @@ def _run(
 ) -> Trained:
     method = build_method(experiment.method, detector)
     if teacher is not None:
-        method.receive_teacher(checkpoint.load(require(teacher))["model"])
+        method.receive_teacher(checkpoint.judged_weights(checkpoint.load(require(teacher))))
     folder = checkpoint.CheckpointFolder(context.run_dir / "checkpoints")
     resumed = last_state(folder, context)
     history: list[dict[str, float]] = []
@@ -254,7 +254,7 @@ def _train_epoch(
     last_good = str(folder.latest() or "none yet")
     batches, epochs = _batches(experiment, data, context, epoch=epoch), total_epochs(experiment)
     for step, batch in enumerate(batches):
-        moment = Moment(experiment.seed, epoch, step, len(batches), epochs)
+        moment = Moment(experiment.seed, epoch, step, len(batches), epochs, context.world_size)
         numbers = train_step(
             learner,
             batch.to(context.device),

@@ -284,6 +284,5 @@ def _record(number: int, file: Path) -> ImageRecord:
 def _detector(state: dict[str, Any], experiment: Experiment, *, num_classes: int) -> Detector:
     """The detector that was judged: the trained one, or the teacher of a method that keeps one."""
     detector = build(experiment.detector, num_classes=num_classes)
-    judged = getattr(experiment.method, "judged", "")
-    detector.load_state_dict(state["method"]["teacher"] if judged == "teacher" else state["model"])
+    detector.load_state_dict(checkpoint.judged_weights(state))
     return detector.eval()

@@ -16,11 +16,11 @@ from siod.training.fitness import refuse_unfit
 from siod.training.machine import this_machine
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import locked
-from siod.training.teachers import teacher_of
+from siod.training.teachers import teachers_of
 from siod.training.work import run_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from siod.data.source import PreparedData
@@ -112,7 +112,7 @@ def _run_carrier(
 def ensure_teacher(
     experiment: Experiment, data: PreparedData, cache_dir: Path, *, run_dir: Path, teachers_dir: Path
 ) -> Path | None:
-    """Train the teacher that a method needs before its own run can start.
+    """Train the teacher that a method needs before its own run can start, and before it the teachers it needs itself.
 
     Once per seed, for all methods that ask. One of several processes that ask at once trains it, from its last
     checkpoint if it was interrupted; the others wait.
@@ -131,20 +131,33 @@ def ensure_teacher(
     Raises:
         Stopped: A stop was requested; the teacher continues when asked for again.
     """
-    teacher = teacher_of(experiment)
-    if teacher is None:
+    teachers = teachers_of(experiment)
+    if not teachers:
         return None
-    folder = teachers_dir / teacher.identity(data.fingerprint)
 
     def wait() -> None:
         if stop_requested(run_dir):
             raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
 
-    train(teacher, data, folder, cache_dir=cache_dir, listener=partial(_pass_on_stop, run_dir, folder), wait=wait)
+    folder = run_dir
+    for teacher in _still_needed(teachers, teachers_dir, data.fingerprint):
+        folder = teachers_dir / teacher.identity(data.fingerprint)
+        listener = partial(_pass_on_stop, run_dir, folder)
+        train(teacher, data, folder, cache_dir=cache_dir, listener=listener, teachers_dir=teachers_dir, wait=wait)
     latest = CheckpointFolder(folder / "checkpoints").latest()
     if latest is None:
         raise UserError(f"{folder}: holds a result but no checkpoint; delete the folder to train the teacher again")
     return latest
+
+
+def _still_needed(teachers: Sequence[Experiment], teachers_dir: Path, fingerprint: str) -> Iterator[Experiment]:
+    """Teachers in the order in which they train; one that has a result comes first, and its own teachers are left."""
+    needed = []
+    for teacher in teachers:
+        needed.append(teacher)
+        if results.read_result(teachers_dir / teacher.identity(fingerprint)) is not None:
+            break
+    return reversed(needed)
 
 
 def _pass_on_stop(asked: Path, training: Path, epoch: int, metrics: Mapping[str, float]) -> None:

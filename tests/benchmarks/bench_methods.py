@@ -28,8 +28,10 @@ from siod.methods.comining import CoMining
 from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
 from siod.methods.method import Moment
+from siod.methods.pseudo import PseudoBoxes
 from siod.methods.teacher_student import TeacherStudent
 from siod.methods.zoo import build_method
+from siod.state import State
 from siod.training.phases import Phase
 from siod.training.step import DetectorAndMiners, normalised
 from siod.types import Batch, Target
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from siod.methods.spec import MethodSpec
 
 CLASSES, SIDE_PX, PER_IMAGE = 80, 512, 3
+LOW = PseudoBoxes(min_score=0.05)
 METHODS: dict[str, MethodSpec | None] = {
     "none": None,
     "csd": CSD(),
@@ -47,6 +50,9 @@ METHODS: dict[str, MethodSpec | None] = {
     "teacher_student": TeacherStudent(),
     "mean_teacher": MeanTeacher(start_epoch=0),
     "co_student": CoStudent(start_epoch=0),
+    # The same detections with a fixed threshold, and with one from decoys.
+    "teacher_0.05": TeacherStudent(pseudo=LOW),
+    "teacher_decoys": TeacherStudent(pseudo=LOW.with_changes({"clean": True, "max_fdr": 0.1})),
 }
 
 
@@ -56,7 +62,9 @@ def a_batch(images: int) -> Batch:
     for _ in range(images):
         corners = torch.rand(PER_IMAGE, 2) * 300
         boxes = torch.cat([corners, corners + 40 + torch.rand(PER_IMAGE, 2) * 160], dim=1)
-        targets.append(Target(boxes, torch.randperm(CLASSES)[:PER_IMAGE], boxes[:0], torch.zeros(0, dtype=torch.long)))
+        labels = torch.randperm(CLASSES)[:PER_IMAGE]
+        states = torch.zeros(CLASSES, dtype=torch.int8).index_fill_(0, labels, int(State.SOME))
+        targets.append(Target(boxes, labels, boxes[:0], labels[:0], states))
     pixels = torch.randint(0, 256, (images, 3, SIDE_PX, SIDE_PX), dtype=torch.uint8)
     return Batch(pixels, tuple(targets), tuple(range(images)), torch.zeros(images, 2, 3))
 

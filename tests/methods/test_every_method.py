@@ -212,6 +212,36 @@ def test_several_workers_have_the_losses_of_one(
             assert together[key] == pytest.approx(alone[key], rel=1e-4, abs=1e-7), (name, key)
 
 
+DECOYS = PseudoBoxes(min_score=0.2, clean=True, max_fdr=0.5)
+
+
+@pytest.mark.slow
+def test_several_workers_count_the_finds_of_one(
+    ssod_run: Experiment, prepared: Prepare, eager: Eager, tmp_path: Path
+) -> None:
+    """A worker's share may be of bare images alone; all wait for each other as often."""
+    detector = per_image(CENTERNET_TINY)
+    experiment = ssod_run.with_changes({"recipe.epochs": 1, "recipe.batch_size": 2, "detector": detector})
+    start = start_file(experiment, tmp_path, eager)
+    data, runs = prepared(experiment), {}
+    for spec in (
+        CoMining(pseudo=DECOYS),
+        TeacherStudent(pseudo=DECOYS),
+        MeanTeacher(pseudo=DECOYS, start_epoch=0, decay=0.5),
+        CoStudent(pseudo=DECOYS, student=DECOYS, start_epoch=0, decay=0.5),
+    ):
+        changes = {"method": spec, "weights": FromCheckpoint(file=start), "recipe.learning_rate": 1e-9}
+        runs[spec.kind] = (experiment.with_changes(changes), data, start)
+    run_ranks(_train, args=(2, runs, tmp_path / "several"), nprocs=2)
+    for name, (one, _, _) in runs.items():
+        run(one, data, InProcess(tmp_path / "one" / name, device=CPU), start)
+        alone, together = (final(tmp_path / many / name)["method"]["labeller"] for many in ("one", "several"))
+        assert float(alone["seen"]) > 7
+        assert float(alone["boxes"][1, :, 0].sum()) > 20
+        for counted in ("boxes", "images", "seen"):
+            torch.testing.assert_close(together[counted], alone[counted], atol=2, rtol=0.02)
+
+
 def test_dminer_is_an_experiment_s_other_half(siod_run: Experiment) -> None:
     both = siod_run.with_changes({"dminer": DMiner(pgcl=PGCL(top_m=8)), "method": CoMining()})
     assert both.dminer is not None

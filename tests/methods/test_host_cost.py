@@ -29,6 +29,7 @@ from siod.methods.steps.strong import strong_view
 from siod.methods.teacher_student import STAC_VIEW, TeacherStudent
 from siod.methods.zoo import METHODS, build_method
 from siod.ops.padding import listed
+from siod.state import State
 from siod.training.phases import Phase
 from siod.training.step import DetectorAndMiners, normalised
 from siod.types import Batch, Target
@@ -70,7 +71,7 @@ def half_bare(images: int) -> Batch:
     return replace(batch, targets=targets, annotated=tuple(row % 2 == 0 for row in range(images)))
 
 
-def of_a_step(spec: MethodSpec | None, detector: Detector, batch: Batch) -> Any:
+def of_a_step(spec: MethodSpec | None, detector: Detector, batch: Batch, *, at_work: bool = True) -> Any:
     """What views, losses, gradients and what follows the update cost."""
     method = build_method(spec, detector)
     if spec is not None and spec.needs_teacher():
@@ -81,7 +82,7 @@ def of_a_step(spec: MethodSpec | None, detector: Detector, batch: Batch) -> Any:
         objective = method.objective(views, outputs, DetectorAndMiners(detector, Phase(1, 2)))
         torch.stack(list(normalised(objective.parts, 1).values())).sum().backward()
         method.after_update(FIRST)
-    if hasattr(spec, "pseudo"):
+    if at_work and hasattr(spec, "pseudo"):
         assert objective.figures["pseudo_per_image"].mean() > 0
     return cost
 
@@ -101,6 +102,31 @@ def test_waits_and_nearly_all_operations_are_those_of_a_small_batch(
     small, larger, large = (of_a_step(spec, detector, batch_of(images)) for images in (2, 8, 16))
     assert small.waits == larger.waits == large.waits
     assert large.operations - larger.operations <= 8 * 4
+
+
+def with_states(batch: Batch) -> Batch:
+    """Categories with boxes have more of them, the others are absent."""
+    targets = []
+    for target in batch.targets:
+        states = torch.zeros(CLASSES, dtype=torch.int8).index_fill_(0, target.labels, int(State.SOME))
+        targets.append(replace(target, states=states))
+    return replace(batch, targets=tuple(targets))
+
+
+@pytest.mark.parametrize("spec", ASKED[2:], ids=lambda spec: spec.kind)
+def test_thresholds_from_decoys_ask_for_no_further_wait_and_for_few_operations_of_the_whole_batch(
+    spec: MethodSpec, eager: Eager
+) -> None:
+    """Up to 112 for the images that a method labels, twice in Co-mining, thrice in Co-Student."""
+    decoys = EAGER.with_changes({"clean": True, "max_fdr": 0.2})
+    changes = {name: decoys for name in ("pseudo", "student") if name in type(spec).model_fields}
+    detector = eager(CENTERNET_TINY)
+    of_a_step(None, detector, a_batch(2), at_work=False)  # fills caches
+    for images in (2, 8):
+        given = of_a_step(spec, detector, with_states(a_batch(images)))
+        estimated = of_a_step(spec.with_changes(changes), detector, with_states(a_batch(images)), at_work=False)
+        assert estimated.waits == given.waits
+        assert estimated.operations - given.operations <= 112 * {"comining": 2, "co_student": 3}.get(spec.kind, 1)
 
 
 def test_pseudo_boxes_and_strong_views_are_at_most_40_operations_an_image(eager: Eager) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from siod.data.source import PreparedData
 from siod.detectors.detector import Detector
 from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, build
+from siod.dminer.dminer import DMiner
+from siod.dminer.pgcl import PGCL
 from siod.errors import UserError
 from siod.json_file import read_json
+from siod.methods.annotated import AnnotatedOnly
+from siod.methods.csd import CSD
 from siod.methods.mean_teacher import MeanTeacher
 from siod.methods.method import Moment
 from siod.methods.pseudo import PseudoBoxes
@@ -28,11 +33,11 @@ from siod.methods.strong import StrongView
 from siod.methods.teacher_student import TeacherStudent
 from siod.ops.padding import listed
 from siod.training import loop
-from siod.training.checkpoint import CheckpointFolder, load
+from siod.training.checkpoint import CheckpointFolder, judged_weights, load
 from siod.training.context import request_stop, stop_requested
 from siod.training.experiment import Experiment
 from siod.training.run import ensure_teacher, train
-from siod.training.teachers import teacher_of
+from siod.training.teachers import teacher_of, teachers_of
 from siod.types import Batch
 
 Prepare = Callable[[Experiment], PreparedData]
@@ -249,3 +254,81 @@ def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
     assert load(file)["epoch"] == 2
     (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
     assert len(CheckpointFolder(folder / "checkpoints").epochs()) == 2
+
+
+# Teachers of teachers.
+
+
+@pytest.fixture
+def in_rounds(siod_run: Experiment) -> Experiment:
+    """Two rounds, the first one taught by a run with PGCL."""
+    mining = {"dminer": DMiner(splg=None, pgcl=PGCL(top_m=8))}
+    method = TeacherStudent(pseudo=PseudoBoxes(min_score=0.05), teacher=mining, rounds=2)
+    return siod_run.with_changes({"method": method, "recipe.epochs": 1})
+
+
+def test_the_teacher_is_the_experiment_with_its_changes_and_without_its_method(in_rounds: Experiment) -> None:
+    last, first = teachers_of(in_rounds)
+    assert last == in_rounds.with_changes({"method.rounds": 1})
+    assert first == in_rounds.with_changes({"method": None, "dminer": DMiner(splg=None, pgcl=PGCL(top_m=8))})
+    assert Experiment.model_validate_json(in_rounds.model_dump_json()) == in_rounds
+    assert teachers_of(in_rounds.with_changes({"method.weight": 0.0})) == ()
+
+
+def test_with_bare_images_a_teacher_learns_from_the_annotated_ones_unless_it_says_otherwise(
+    ssod_run: Experiment,
+) -> None:
+    slow = TeacherStudent(teacher={"recipe.learning_rate": 1e-5})
+    teacher = teacher_of(ssod_run.with_changes({"method": slow}))
+    assert teacher == ssod_run.with_changes({"method": AnnotatedOnly(), "recipe.learning_rate": 1e-5})
+    averaged = TeacherStudent(teacher={"method": MeanTeacher()})
+    assert teacher_of(ssod_run.with_changes({"method": averaged})) == ssod_run.with_changes({"method": MeanTeacher()})
+
+
+def test_a_teacher_of_its_own_and_rounds_are_not_said_by_default() -> None:
+    assert not {"teacher", "rounds"} & TeacherStudent().model_dump(mode="json").keys()
+
+
+@pytest.mark.parametrize("path", ["detector.norm", "seed", "annotations", "data", "compute.workers"])
+def test_a_teacher_has_what_its_student_s_images_and_weights_ask_for(path: str) -> None:
+    with pytest.raises(ValueError, match=f"teacher changes '{path}', but a teacher has the .* of its student"):
+        TeacherStudent(teacher={path: 1})
+
+
+def test_a_chain_is_trained_once_each_where_the_students_teachers_are_kept(
+    in_rounds: Experiment, prepared: Prepare, tmp_path: Path
+) -> None:
+    data, kept = prepared(in_rounds), tmp_path / "teachers"
+    folders = [kept / teacher.identity(data.fingerprint) for teacher in teachers_of(in_rounds)]
+    file = ensure_teacher(in_rounds, data, tmp_path, run_dir=tmp_path / "run", teachers_dir=kept)
+    assert file is not None
+    assert file.parents[1] == folders[0]
+    assert sorted(kept.iterdir()) == sorted(folders)
+    assert not (tmp_path / "teachers" / "teachers").exists()
+    (history,) = read_json(folders[0] / "history.json")
+    assert "train/strong_heatmap" in history
+    (history,) = read_json(folders[1] / "history.json")
+    assert "train/pgcl" in history
+    shutil.rmtree(folders[1])
+    assert ensure_teacher(in_rounds, data, tmp_path, run_dir=tmp_path / "run", teachers_dir=kept) == file
+    assert not folders[1].exists()
+
+
+def test_a_stop_of_the_student_stops_the_first_teacher_of_the_chain(
+    in_rounds: Experiment, prepared: Prepare, tmp_path: Path
+) -> None:
+    experiment, run_dir = in_rounds.with_changes({"recipe.epochs": 2}), tmp_path / "run"
+    data = prepared(experiment)
+    request_stop(run_dir)
+    with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
+        ensure_teacher(experiment, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
+    (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
+    assert folder.name == teachers_of(experiment)[1].identity(data.fingerprint)
+
+
+def test_a_mean_teacher_teaches_with_the_average_that_is_judged() -> None:
+    state = {"model": {"w": 1}, "method": {"teacher": {"w": 2}}}
+    for method, expected in ((None, 1), (MeanTeacher(), 2), (MeanTeacher(judged="student"), 1), (CSD(), 1)):
+        plain = None if method is None else method.model_dump(mode="json")
+        assert judged_weights({**state, "experiment": {"method": plain}}) == {"w": expected}
+    assert judged_weights(state) == {"w": 1}

@@ -10,13 +10,16 @@ from typer.testing import CliRunner
 
 from siod.cli.main import app
 from siod.data.annotation_sets import WholeImages
+from siod.dminer.dminer import DMiner
+from siod.dminer.pgcl import PGCL
+from siod.errors import UserError
 from siod.json_file import write_json
 from siod.methods.annotated import AnnotatedOnly
 from siod.methods.pseudo import PseudoBoxes
 from siod.methods.teacher_student import TeacherStudent
 from siod.tracking.mlflow import Store
 from siod.training.experiment import Experiment
-from siod.tuning.planning.jobs import in_stages, prepare_jobs, teachers_of
+from siod.tuning.planning.jobs import in_stages, prepare_jobs, teacher_stages
 from siod.tuning.planning.plan import plan
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
@@ -69,10 +72,77 @@ def test_an_arm_that_is_the_teacher_comes_first_and_is_trained_once(
 
 def test_a_finished_teacher_is_not_trained_again(taught: Study, tmp_path: Path, cache_dir: Path) -> None:
     jobs = jobs_of(taught, tmp_path, cache_dir)
-    (first, second) = teachers_of(jobs)
+    ((first, second),) = teacher_stages(jobs)
     first.run_dir.mkdir(parents=True)
     write_json(first.run_dir / "result.json", {"ap_s": 0.1})
     assert in_stages(jobs)[0] == (second,)
+
+
+@pytest.fixture(scope="module")
+def chained(small: Experiment) -> Study:
+    """On one box per category: a DMiner arm that teaches, and students of one and of three rounds."""
+    base = small.with_changes({"recipe.epochs": 1, "dminer": None})
+    mining = {"dminer": DMiner(splg=None, pgcl=PGCL(top_m=8))}
+    taught = TAUGHT.with_changes({"teacher": mining})
+    arms = (
+        Arm(name="base"),
+        Arm(name="once", changes={"method": taught}),
+        Arm(name="thrice", changes={"method": taught.with_changes({"rounds": 3})}),
+        Arm(name="dminer", changes=mining),
+    )
+    return Study(name="chained", question="Do rounds help?", base=base, arms=arms, baseline="base", seeds=(0, 1))
+
+
+def test_a_chain_of_teachers_comes_in_stages_each_once(chained: Study, tmp_path: Path, cache_dir: Path) -> None:
+    """The DMiner arm teaches ``once``, which is the first round of ``thrice``; the second round is no arm."""
+    jobs = jobs_of(chained, tmp_path, cache_dir)
+    stages = [[job.name for job in stage] for stage in in_stages(jobs)]
+    assert stages == [
+        ["dminer/0", "dminer/1"],
+        ["once/0", "once/1"],
+        ["teacher:thrice/0", "teacher:thrice/1"],
+        ["base/0", "thrice/0", "base/1", "thrice/1"],
+    ]
+
+
+def test_teachers_of_teachers_are_named_after_the_arm_they_serve(
+    chained: Study, tmp_path: Path, cache_dir: Path
+) -> None:
+    alone = chained.model_copy(update={"arms": (chained.arms[0], chained.arms[2]), "seeds": (0,)})
+    stages = in_stages(jobs_of(alone, tmp_path, cache_dir))
+    names = ["teacher:teacher:teacher:thrice/0", "teacher:teacher:thrice/0", "teacher:thrice/0"]
+    assert [[job.name for job in stage] for stage in stages] == [*([name] for name in names), ["base/0", "thrice/0"]]
+    first, second, third = (stage[0].experiment for stage in stages[:3])
+    assert (first.method, first.dminer) == (None, chained.base.with_changes(chained.arms[3].changes).dminer)
+    assert [getattr(one.method, "rounds", None) for one in (second, third)] == [1, 2]
+
+
+def test_a_finished_teacher_needs_its_own_teachers_no_more(chained: Study, tmp_path: Path, cache_dir: Path) -> None:
+    alone = chained.model_copy(update={"arms": (chained.arms[0], chained.arms[2]), "seeds": (0,)})
+    jobs = jobs_of(alone, tmp_path, cache_dir)
+    ((_,), (second,), (third,)) = teacher_stages(jobs)
+    second.run_dir.mkdir(parents=True)
+    write_json(second.run_dir / "result.json", {"ap_s": 0.1})
+    assert teacher_stages(jobs) == ((third,),)
+
+
+def test_a_plan_counts_and_names_a_chain_of_teachers(chained: Study, tmp_path: Path, cache_dir: Path) -> None:
+    alone = chained.model_copy(update={"arms": (chained.arms[0], chained.arms[2]), "seeds": (0,)})
+    file = tmp_path / "chained.json"
+    file.write_text(alone.model_dump_json())
+    words = ["study", "plan", str(file), "--runs", str(tmp_path / "runs"), "--cache", str(cache_dir)]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert "teacher:teacher:teacher:thrice      0/1" in said
+    assert "5 trials, 0 finished, 5 to train" in said
+
+
+def test_a_teacher_that_cannot_be_is_refused_when_it_is_planned(
+    chained: Study, tmp_path: Path, cache_dir: Path
+) -> None:
+    wrong = TAUGHT.with_changes({"teacher": {"dmner": None}})
+    study = chained.model_copy(update={"arms": (chained.arms[0], Arm(name="wrong", changes={"method": wrong}))})
+    with pytest.raises(UserError, match=r"^wrong: method\.teacher: unknown setting 'dmner'; did you mean 'dminer'"):
+        jobs_of(study, tmp_path, cache_dir)
 
 
 def test_a_plan_counts_teachers(taught: Study, tmp_path: Path, cache_dir: Path) -> None:

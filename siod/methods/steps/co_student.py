@@ -1,26 +1,45 @@
-"""Co-Student: an averaged teacher labels for two views of an image, and these label for each other."""
+"""Co-Student: two views of an image label for each other, after an averaged teacher has revised what they found.
+
+B images, K detections of an image by a student, M by the teacher.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torchvision.ops import box_iou
 
-from siod.methods.method import Objective, Views
+from siod.methods.method import Objective, View, Views
+from siod.methods.steps.labelling import Chosen, Labeller
 from siod.methods.steps.mean_teacher import MeanTeacherMethod
-from siod.methods.steps.pseudo import choose_boxes, merge_boxes, quality
+from siod.methods.steps.pseudo import merge_boxes, quality
+from siod.methods.steps.strong import strong_view
+from siod.types import PaddedDetections
 
 if TYPE_CHECKING:
     from siod.detectors.detector import Detector
     from siod.methods.co_student import CoStudent
-    from siod.methods.method import Criterion
-    from siod.types import Target
+    from siod.methods.method import Criterion, Moment
+    from siod.types import Batch
+
+REVISED_IOU = 0.5
+"""Boxes of student and teacher that overlap by more are of one object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtViews(Views):
+    """The views of the two students, and what the teacher is sure of in these images."""
+
+    taught: Chosen
 
 
 class CoStudentMethod(MeanTeacherMethod):
-    """A mean teacher whose students also learn from each other.
+    """Two students that learn from each other what the teacher has revised.
 
-    In sets with bare images each image has one view, so that nothing can be exchanged: there it is a mean teacher.
+    The batch's images are the weak student's view, and the raw one of the teacher. In sets with bare images each image
+    has one view, so that nothing can be exchanged: there it is a mean teacher.
 
     Args:
         spec: Thresholds, weight, decay and strong view.
@@ -30,24 +49,86 @@ class CoStudentMethod(MeanTeacherMethod):
         ECCV 2024.
     """
 
+    spec: CoStudent
+
     def __init__(self, spec: CoStudent, detector: Detector) -> None:
         super().__init__(spec, detector)
-        self.student = spec.student
+        self.student_labeller = Labeller(spec.student, detector)
+
+    def views(self, batch: Batch, moment: Moment) -> Views:
+        """The batch and its strong view, with their annotations alone, beside the teacher's boxes."""
+        teacher = None if self.spec.weight == 0 else self.teacher_at(moment)
+        if teacher is None or batch.annotated is not None:
+            return super().views(batch, moment)
+        weak = View(batch.images, batch.targets)
+        strong = strong_view(weak, batch.image_ids, self.spec.strong, moment)
+        height, width = batch.images.shape[2:]
+        taught = self.labeller.choose(teacher.look(batch.images), batch.targets, (height, width), moment)
+        return TaughtViews((weak, strong), batch, moment, taught=taught)
 
     def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:
-        """Find labels in each view for the other, beside the teacher's, then compare both."""
-        if len(views.views) == 1 or views.batch.annotated is not None:
+        """Give each view what the other one found and the teacher revised, then compare both."""
+        if not isinstance(views, TaughtViews):
             return super().objective(views, outputs, criterion)
-        weak, strong = (self._joined(views, index, outputs) for index in range(2))
+        from_weak, from_strong = (self._found(views, index, outputs) for index in range(2))
+        targets = views.batch.targets
+        weak, strong = (merge_boxes(self.spec.student, targets, found.boxes) for found in (from_strong, from_weak))
         parts = {
             **self.judge(views, 0, outputs, criterion, targets=weak),
             **self.judge(views, 1, outputs, criterion, targets=strong, prefix="strong_", weight=self.spec.weight),
         }
-        return Objective(parts, quality(views.batch.targets, weak, device=views.batch.images.device))
+        judged = quality(targets, weak, device=views.batch.images.device)
+        return Objective(parts, {**judged, **from_strong.figures, **views.taught.figures})
 
     @torch.no_grad()
-    def _joined(self, views: Views, index: int, outputs: Any) -> tuple[Target, ...]:
-        """The targets of a view, the teacher's boxes among them, with what the other view finds beyond."""
+    def _found(self, views: TaughtViews, index: int, outputs: Any) -> Chosen:
+        """What a student is sure of in its view, as the teacher revised it."""
         height, width = views.batch.images.shape[2:]
-        found = self.detector.decode_padded(self.detector.select(outputs, views.rows(1 - index)))
-        return merge_boxes(self.student, views.views[index].targets, choose_boxes(self.student, found, (height, width)))
+        found = self.detector.decode_padded(self.detector.select(outputs, views.rows(index)))
+        own = self.student_labeller.choose(found, views.batch.targets, (height, width), views.moment)
+        return Chosen(revised(own.boxes, views.taught.boxes), own.figures)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The teacher's weights, and what both thresholds are estimated of."""
+        return {**super().state_dict(), **self.student_labeller.state_dict("student_labeller")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore all of it."""
+        super().load_state_dict(state)
+        self.student_labeller.load_state_dict(state, "student_labeller")
+
+
+def revised(found: PaddedDetections, taught: PaddedDetections) -> PaddedDetections:
+    """Let a teacher's boxes correct a student's.
+
+    A student's box takes box, class and score of the teacher's box that overlaps it most, among those that overlap it
+    by more than half, whatever their class, and whose score is not lower. The teacher's boxes that overlap no student's
+    by half or more are added.
+
+    Args:
+        found: Of the student.
+        taught: Of the teacher, for the same images in the same frame.
+
+    Returns:
+        The teacher's additions first, ``[B, M + K]``.
+
+    Source: Wu et al., Co-Student, ECCV 2024, as its official code has it (``Revision_PRED``).
+    """
+    if taught.valid.shape[1] == 0:
+        return found
+    overlaps = box_iou(found.boxes_xyxy, taught.boxes_xyxy)
+    overlaps = overlaps.masked_fill(~(found.valid[:, :, None] & taught.valid[:, None]), 0)
+    added = taught.valid & (overlaps < REVISED_IOU).all(dim=1)
+    surer = taught.scores[:, None] >= found.scores[:, :, None]
+    overlap, best = overlaps.masked_fill(~surer, 0).max(dim=2)
+    taken = overlap > REVISED_IOU
+    theirs = taught.boxes_xyxy.take_along_dim(best[..., None], dim=1)
+    boxes = torch.where(taken[..., None], theirs, found.boxes_xyxy)
+    scores = torch.where(taken, taught.scores.gather(1, best), found.scores)
+    labels = torch.where(taken, taught.labels.gather(1, best), found.labels)
+    return PaddedDetections(
+        torch.cat([taught.boxes_xyxy, boxes], dim=1),
+        torch.cat([taught.scores, scores], dim=1),
+        torch.cat([taught.labels, labels], dim=1),
+        torch.cat([added, found.valid], dim=1),
+    )

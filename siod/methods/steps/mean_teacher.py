@@ -42,9 +42,10 @@ class MeanTeacherMethod(TeachingMethod):
         return self.teacher.detector if self.spec.judged == "teacher" else self.detector
 
     def state_dict(self) -> dict[str, Any]:
-        """The teacher's weights."""
-        return {"teacher": self.teacher.detector.state_dict()}
+        """The teacher's weights, and what thresholds are estimated of."""
+        return {"teacher": self.teacher.detector.state_dict(), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the teacher."""
+        """Restore both."""
         self.teacher.detector.load_state_dict(state["teacher"])
+        super().load_state_dict(state)

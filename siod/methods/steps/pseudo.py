@@ -61,15 +61,38 @@ def merge_boxes(pseudo: PseudoBoxes, targets: Sequence[Target], chosen: PaddedDe
 
     Source: Wang et al., Co-mining, AAAI 2021, section 3.2.
     """
-    annotated = _Table(*pad([each.boxes_xyxy for each in targets], [each.labels for each in targets]))
-    boxes = _Table(chosen.valid, chosen.boxes_xyxy.to(annotated.boxes_xyxy), chosen.labels.to(annotated.labels))
-    known = (boxes.alike(annotated) > pseudo.merge_iou).any(dim=2)
-    boxes = boxes._replace(valid=boxes.valid & ~known)
+    annotated = _annotated(targets)
+    boxes = _like(annotated, chosen)
+    boxes = boxes._replace(valid=boxes.valid & ~boxes.on(annotated, pseudo.merge_iou))
     joined = unpad(*(torch.cat(pair, dim=1) for pair in zip(annotated, boxes, strict=True)))
     return tuple(
         replace(target, boxes_xyxy=joint, labels=labels)
         for target, (joint, labels) in zip(targets, joined, strict=True)
     )
+
+
+def on_annotated(pseudo: PseudoBoxes, targets: Sequence[Target], found: PaddedDetections) -> Bool[Tensor, "b k"]:
+    """Tell which detections lie on an annotated box of their class.
+
+    Args:
+        pseudo: From which overlap on they do.
+        targets: One per image.
+        found: In the frame of the targets.
+
+    Returns:
+        False for places that are not taken.
+    """
+    annotated = _annotated(targets)
+    return _like(annotated, found).on(annotated, pseudo.merge_iou)
+
+
+def _annotated(targets: Sequence[Target]) -> _Table:
+    return _Table(*pad([each.boxes_xyxy for each in targets], [each.labels for each in targets]))
+
+
+def _like(table: _Table, found: PaddedDetections) -> _Table:
+    """Detections as a table whose numbers are of the types of another one's."""
+    return _Table(found.valid, found.boxes_xyxy.to(table.boxes_xyxy), found.labels.to(table.labels))
 
 
 def _ranked(found: PaddedDetections) -> PaddedDetections:
@@ -143,6 +166,10 @@ class _Table(NamedTuple):
         same = (self.labels[:, :, None] == other.labels[:, None]) & self.valid[:, :, None] & other.valid[:, None]
         overlaps: Tensor = box_iou(self.boxes_xyxy.float(), other.boxes_xyxy.float())
         return overlaps.masked_fill(~same, 0)
+
+    def on(self, other: _Table, iou: float) -> Bool[Tensor, "b n"]:
+        """Which boxes overlap one of the same class and image by more than ``iou``."""
+        return (self.alike(other) > iou).any(dim=2)
 
 
 def _hits(pseudo: _Table, hidden: _Table) -> tuple[Tensor, Tensor]:

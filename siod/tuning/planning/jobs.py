@@ -15,7 +15,7 @@ from siod.tuning.trials.gallery import choose_images
 from siod.tuning.trials.trial import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from siod.data.source import Check, PreparedData
@@ -95,17 +95,29 @@ def _prepare_arms(
     return data_of
 
 
-def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """The teachers that the methods of some jobs label with, as jobs of their own.
+def teacher_stages(jobs: Sequence[Job]) -> tuple[tuple[Job, ...], ...]:
+    """The teachers that the methods of some jobs label with, and those that these need, as jobs of their own.
 
     Args:
         jobs: Of a study, or the bases of a search.
 
     Returns:
-        Each teacher once, named ``teacher:ARM`` after the first arm that needs it; one that is among the jobs is that
-        job.
+        Those that have no result yet, each once, in stages: the first need no other, each later stage needs the one
+        before it. They are named ``teacher:ARM`` after the first arm that needs them; one that is among the jobs is
+        that job.
     """
     known = {job.identity: job for job in jobs}
+    stages: list[tuple[Job, ...]] = []
+    taught = tuple(jobs)
+    while taught := tuple(job for job in _teachers_of(taught, known).values() if job.result() is None):
+        # One that is also the teacher of a teacher has to be trained before that.
+        earlier = {job.identity for job in taught}
+        stages = [taught, *(tuple(job for job in stage if job.identity not in earlier) for stage in stages)]
+    return tuple(stage for stage in stages if stage)
+
+
+def _teachers_of(jobs: Sequence[Job], known: Mapping[str, Job]) -> dict[str, Job]:
+    """The teacher of each job that needs one, by identity."""
     found: dict[str, Job] = {}
     arms: dict[str, str] = {}
     for job in jobs:
@@ -118,21 +130,22 @@ def teachers_of(jobs: Sequence[Job]) -> tuple[Job, ...]:
         made = replace(job, arm=f"{TEACHER}:{arm}", experiment=teacher, identity=identity, gallery_ids=(), number=None)
         made = replace(made, run_dir=(job.run_dir.parent / identity))
         found.setdefault(identity, known.get(identity, made))
-    return tuple(found.values())
+    return found
 
 
-def in_stages(jobs: Sequence[Job]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
-    """Split jobs into those that others wait for, and the others.
+def in_stages(jobs: Sequence[Job]) -> tuple[tuple[Job, ...], ...]:
+    """Split jobs into stages, each of which waits for the one before it.
 
     Args:
         jobs: To be trained.
 
     Returns:
-        Teachers that have no result yet, those that are none of the jobs among them; then the other jobs.
+        Teachers that have no result yet, those that are none of the jobs among them, by stage; last the other jobs.
     """
-    teachers = tuple(teacher for teacher in teachers_of(jobs) if teacher.result() is None)
-    first = {teacher.identity for teacher in teachers}
-    return teachers, tuple(job for job in jobs if job.identity not in first)
+    stages = teacher_stages(jobs)
+    first = {teacher.identity for stage in stages for teacher in stage}
+    rest = tuple(job for job in jobs if job.identity not in first)
+    return (*stages, rest)
 
 
 def _data_key(trial: Trial) -> str:

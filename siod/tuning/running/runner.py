@@ -93,9 +93,10 @@ def _train_all(study: Study, run: RunContext, trials: Sequence[Trial]) -> StudyO
             if pending:
                 names = {job.name for job in pending}
                 stages = in_stages(pending)
-                for teacher in stages[0]:  # a teacher may be none of the trials
-                    board.add(teacher.name, total_epochs(teacher.experiment))
-                with run.engine([t for t in trials if t.name in names], [*stages[0], *stages[1]], watch) as engine:
+                in_order = [job for stage in stages for job in stage]
+                for job in in_order:  # a teacher may be none of the trials
+                    board.add(job.name, total_epochs(job.experiment))
+                with run.engine([t for t in trials if t.name in names], in_order, watch) as engine:
                     run_jobs(stages, watch, engine)
             board.set_activity("")
             recorder.status = _status(board)

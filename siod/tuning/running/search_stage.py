@@ -82,12 +82,13 @@ def _show_past(search: StudySearch, board: Board) -> None:
 def _train(search: StudySearch, trials: Sequence[Trial], run: RunContext, watch: Watch) -> None:
     board = watch.board
     bases = [arm.base for arm in search.arms.values()]
-    teachers = [teacher for teacher in search.teachers() if teacher.result() is None]
+    stages = search.teacher_stages()
+    teachers = [teacher for stage in stages for teacher in stage]
     for teacher in teachers:
         board.add(teacher.name, total_epochs(teacher.experiment))
     waiting = max(1, board.count("waiting"))
     with run.engine(trials, [*bases, *teachers], watch, count=waiting) as engine:
-        run_jobs([teachers], watch, engine)
+        run_jobs(stages, watch, engine)
         run_proposals(search, watch, engine)
     if search.exhausted:
         board.drop([name for name, row in board.rows.items() if row.state == "waiting"])

@@ -19,7 +19,7 @@ from siod.errors import UserError
 from siod.tracking.connection import sqlite_uri
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement
-from siod.tuning.planning.jobs import teachers_of
+from siod.tuning.planning.jobs import teacher_stages
 from siod.tuning.space import Choice, Float, Search, applicable, combinations, own_settings
 
 if TYPE_CHECKING:
@@ -136,11 +136,9 @@ class StudySearch:
         """True when trials are left to train within the budgets."""
         return any(arm.unfinished or (arm.asked() < arm.budget and not self._spent(arm)) for arm in self.arms.values())
 
-    def teachers(self) -> tuple[Job, ...]:
-        """The teachers that are the same for all trials of an arm; others are trained by the trial that asks."""
-        return teachers_of(
-            [arm.base for arm in self.arms.values() if all(path.startswith("method.") for path in arm.space)]
-        )
+    def teacher_stages(self) -> tuple[tuple[Job, ...], ...]:
+        """Teachers still to train that are the same for all trials of an arm; the trial that asks trains others."""
+        return teacher_stages([_in_one_round(arm.base) for arm in self.arms.values() if _share_a_teacher(arm.space)])
 
     def past(self) -> Iterator[tuple[str, str, float | None]]:
         """Name, state (``complete``, ``pruned``, ``fail``) and objective of the trials that ended before."""
@@ -231,6 +229,19 @@ class StudySearch:
         self._trials[job.name].set_user_attr(GPU_HOURS, hours * placement.workers * placement.gpus)
         for each in (job, *self._duplicates.pop(job.name, ())):
             self.arms[each.arm].study.tell(self._trials.pop(each.name), values, state=state)
+
+
+def _share_a_teacher(space: Mapping[str, Distribution]) -> bool:
+    """True when what is searched changes the method alone, and not its teacher."""
+    own = ("method.teacher", "method.rounds")
+    return all(path.startswith("method.") and not path.startswith(own) for path in space)
+
+
+def _in_one_round(job: Job) -> Job:
+    """A job whose teacher is the first one of a chain: the later ones have what is searched in their own settings."""
+    if getattr(job.experiment.method, "rounds", 1) == 1:
+        return job
+    return replace(job, experiment=job.experiment.with_changes({"method.rounds": 1}))
 
 
 def as_search_study(study: Study) -> Study:

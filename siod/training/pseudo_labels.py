@@ -1,0 +1,44 @@
+"""Whether annotations say enough for the pseudo boxes that a method is to find, asked before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siod.data import coco
+from siod.data.category_states import category_states
+from siod.errors import UserError
+from siod.methods.pseudo import PseudoBoxes
+from siod.state import State
+
+if TYPE_CHECKING:
+    from siod.data.source import PreparedData
+    from siod.training.experiment import Experiment
+
+
+def refuse_pseudo_labels(experiment: Experiment, data: PreparedData) -> None:
+    """Refuse clean pseudo boxes where nothing can be labelled, and estimates of false ones that nothing can be told by.
+
+    Args:
+        experiment: Its method may find pseudo boxes.
+        data: Its prepared files.
+
+    Raises:
+        UserError: All instances are annotated, or no image surely lacks a category.
+    """
+    found = {name: value for name, value in experiment.method or () if isinstance(value, PseudoBoxes) and value.clean}
+    if not found:
+        return
+    full = coco.read(data.train_full)
+    learnt = full if data.train == data.train_full else coco.read(data.train)
+    states = category_states(learnt, full, data.declared)
+    for name, pseudo in found.items():
+        if states is None:
+            raise UserError(
+                f"method.{name}.clean: {data.train} has every instance of every category annotated, so that nothing is "
+                "left to label; set method to null, or annotations to a policy that leaves boxes out"
+            )
+        if pseudo.max_fdr is not None and not (states == State.ABSENT).any():
+            raise UserError(
+                f"method.{name}.max_fdr: {data.train} has no image that surely lacks a category, so that nothing tells "
+                f"how many labels are false; set method.{name}.max_fdr to null and choose method.{name}.min_score"
+            )
