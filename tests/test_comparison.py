@@ -115,6 +115,52 @@ def test_wilcoxon_of_five_agreeing_seeds() -> None:
     assert compare([1.0, 2.0, 3.0, 4.0, 5.0]).p_wilcoxon == 0.0625
 
 
+def test_wilcoxon_with_equal_differences_and_a_zero_is_counted_by_hand() -> None:
+    """Without the zero 1, 1 and -2 have the ranks 1.5, 1.5 and 3, of which the positive ones add up to 3.
+
+    The sums of the 8 patterns are 0, 1.5, 1.5, 3, 3, 4.5, 4.5, 6: 5 of them are at most 3, and 5 at least.
+    """
+    assert compare([1.0, 0.0, 1.0, -2.0]).p_wilcoxon == 1.0
+    # All positive: 1 of 8 patterns on either side.
+    assert compare([1.0, 0.0, 1.0, 2.0]).p_wilcoxon == 0.25
+
+
+def _counted_wilcoxon(differences: list[float]) -> float:
+    """Two-sided p over all sign patterns of the ranks of what differs."""
+    differing = [value for value in differences if value]
+    ranks = stats.rankdata(np.abs(differing))
+    found = sum(rank for rank, value in zip(ranks, differing, strict=True) if value > 0)
+    sums = [float(np.dot(ranks, signs)) for signs in itertools.product((0, 1), repeat=len(ranks))]
+    least, greatest = sum(each <= found for each in sums), sum(each >= found for each in sums)
+    return min(1.0, 2 * min(least, greatest) / len(sums))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=9).filter(any))
+def test_wilcoxon_counts_all_patterns_also_with_equal_differences_and_zeros(differences: list[float]) -> None:
+    assert compare(differences).p_wilcoxon == pytest.approx(_counted_wilcoxon(differences))
+
+
+@pytest.mark.parametrize("pairs", [2, 5, 13, 14, 16, 17, 30, 50])
+def test_wilcoxon_without_equal_differences_is_scipy_s_exact_one(pairs: int) -> None:
+    differences = np.random.default_rng(pairs).normal(0.3, 1.0, pairs)
+    expected = stats.wilcoxon(differences, method="exact").pvalue
+    assert compare(differences.tolist()).p_wilcoxon == pytest.approx(expected, rel=1e-9)
+
+
+def test_wilcoxon_of_more_seeds_than_are_counted_is_scipy_s_approximation() -> None:
+    differences = np.random.default_rng(0).normal(0.3, 1.0, 60)
+    assert compare(differences.tolist()).p_wilcoxon == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+def test_wilcoxon_s_p_falls_with_every_seed_that_agrees() -> None:
+    """Two differences of .01, then .02, .03, ...: the least of 2^n patterns, 2 / 2^13 = 0.000244 with 13 seeds."""
+    p_values = [compare([0.01, *(0.01 * step for step in range(1, seeds))]).p_wilcoxon for seeds in range(2, 21)]
+    assert p_values == [2 / 2**seeds for seeds in range(2, 21)]
+    # Thirteen different differences and a zero are thirteen seeds.
+    assert compare([0.0, *(0.01 * step for step in range(1, 14))]).p_wilcoxon == 2 / 2**13
+
+
 def test_one_seed_has_a_difference_and_nothing_else() -> None:
     found = compare([0.5])
     assert found.mean == 0.5
