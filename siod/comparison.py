@@ -135,6 +135,24 @@ def smallest_p(n: int) -> float:
     return 2.0 ** (1 - n)
 
 
+def fewest_pairs(comparisons: int) -> int:
+    """The fewest pairs with which the sign-flip test can reach 5% when several comparisons are tested together.
+
+    Args:
+        comparisons: Number of them, corrected after Holm, at least 1.
+
+    Raises:
+        ValueError: ``comparisons`` is below 1.
+
+    Example:
+        >>> fewest_pairs(1), fewest_pairs(3), fewest_pairs(4)
+        (6, 7, 8)
+    """
+    if comparisons < 1:
+        raise ValueError(f"comparisons must be at least 1, got {comparisons}")
+    return math.floor(1 - math.log2(SIGNIFICANCE / comparisons)) + 1
+
+
 def pairs_needed(effect: float, *, significance: float = SIGNIFICANCE, power: float = POWER) -> int:
     """Estimate how many seeds show an effect of this size.
 

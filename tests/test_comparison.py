@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from siod.comparison import compare, holm, pairs_needed, sign_flip_p, smallest_p
+from siod.comparison import compare, fewest_pairs, holm, pairs_needed, sign_flip_p, smallest_p
 
 DIFFERENCES = st.lists(st.integers(-50, 50).map(lambda value: value / 10), min_size=2, max_size=8)
 
@@ -185,6 +185,18 @@ def test_what_is_no_difference_is_refused(differences: list[float]) -> None:
 def test_the_smallest_p_halves_with_every_seed(n: int, p: float) -> None:
     assert smallest_p(n) == p
     assert compare([1.0] * n).p_sign_flip in {p, None}
+
+
+@pytest.mark.parametrize(("comparisons", "pairs"), [(1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9)])
+def test_so_many_pairs_reach_the_level_after_the_correction_and_one_fewer_cannot(comparisons: int, pairs: int) -> None:
+    """Three comparisons: 3 * 2 / 2^7 = 0.047 with 7 seeds, 0.094 with 6."""
+    assert fewest_pairs(comparisons) == pairs
+    assert comparisons * smallest_p(pairs) < 0.05 < comparisons * smallest_p(pairs - 1)
+
+
+def test_no_comparison_needs_no_pairs() -> None:
+    with pytest.raises(ValueError, match="comparisons must be at least 1, got 0"):
+        fewest_pairs(0)
 
 
 def test_the_sign_flip_test_alone_is_silent_where_it_cannot_reach_the_level() -> None:
