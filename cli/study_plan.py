@@ -98,6 +98,7 @@ def plan(
         *(_search_lines(loaded, left, jobs, measured, capacity=capacity, trials=trials) if loaded.search else ()),
         *_trial_lines(loaded, jobs, measured, capacity=capacity, trials=trials),
         *_warnings(loaded, trials, asks=device != "cpu", here=address is None),
+        *_too_few_seeds(loaded),
         *_about_files(jobs),
     ]
     typer.echo("\n".join(lines))
@@ -128,10 +129,13 @@ def _calibrate(
     address: str | None,
     confirm: Callable[[str], bool] | None,
 ) -> None:
-    """Train one epoch for each shape that is unknown; it is kept as a run of its own, and found again.
+    """Train one epoch for each shape that is unknown, or as few as its schedule allows.
+
+    That is kept as a run of its own, and found again.
 
     It ends in an evaluation, as every run does: a shape that is evaluated every few epochs takes a little less.
     """
+    from siod.training.fitness import fewest_epochs, training_images  # noqa: PLC0415
     from siod.tuning.planning.estimate import measure_runs, shape_of  # noqa: PLC0415
     from siod.tuning.running.single import train_one  # noqa: PLC0415
 
@@ -139,7 +143,8 @@ def _calibrate(
     unknown = {shape_of(job.experiment): job for job in reversed(jobs) if job.result() is None}
     for shape, job in unknown.items():
         if shape not in measured:
-            once = job.experiment.with_changes({"recipe.epochs": 1})
+            fewest = fewest_epochs(job.experiment, images=training_images(job.data))
+            once = job.experiment.with_changes({"recipe.epochs": fewest})
             train_one(once, name=job.arm, runs_dir=runs_dir, cache_dir=cache_dir, address=address, confirm=confirm)
 
 
@@ -285,3 +290,16 @@ def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool, here: bool) 
         yield f"refused here: {error}"
     for arm, paths in confounded(study).items():
         yield f"confounded: arm {arm!r} also changes {', '.join(paths)}, which is none of the study's factors"
+
+
+def _too_few_seeds(study: Study) -> Iterator[str]:
+    """Say how many seeds the primary comparisons need, if the study has fewer."""
+    from siod.comparison import fewest_pairs  # noqa: PLC0415  (loads scipy)
+
+    count, seeds = len(study.primary), len(study.seeds)
+    needed = fewest_pairs(count) if count else 0
+    if seeds < needed:
+        yield (
+            f"primary: {seeds} seed{'s' * (seeds != 1)} cannot show a difference at 5% in {count} "
+            f"comparison{'s' * (count != 1)} corrected after Holm, whatever they find; {needed} seeds can"
+        )

@@ -22,6 +22,8 @@ SIGNIFICANCE = 0.05
 POWER = 0.8
 # All sign patterns of up to 16 seeds; beyond that as many random ones.
 PATTERNS = 2**16
+# Differences whose signed ranks are counted; beyond that their sum is close to normal.
+MOST_RANKED = 50
 RESAMPLES = 10_000
 # More seeds than anybody trains.
 MOST_SEEDS = 10_000
@@ -38,7 +40,8 @@ class Comparison:
         stderr: Of the mean; None for one pair.
         interval: Bootstrap confidence interval of the mean, 95%; None for one pair.
         p_sign_flip: Two-sided exact p of the sign-flip permutation test; None for one pair.
-        p_wilcoxon: Two-sided p of Wilcoxon's signed-rank test; None for one pair or when no seed differs.
+        p_wilcoxon: Two-sided p of Wilcoxon's signed-rank test, without the seeds that do not differ, exact for up to 50
+            others; None for one pair or when no seed differs.
         effect: Mean over standard deviation (Cohen's d for pairs); None for one pair, infinite when all
             differences are equal and not zero.
     """
@@ -70,7 +73,8 @@ def compare(differences: Sequence[float]) -> Comparison:
     Raises:
         ValueError: There is no difference, or one is not finite.
 
-    Source: sign-flip test: Fisher, The Design of Experiments, 1935, section 21; intervals: Efron, 1979.
+    Source: sign-flip test: Fisher, The Design of Experiments, 1935, section 21; signed ranks: Wilcoxon,
+    Individual comparisons by ranking methods, 1945; intervals: Efron, 1979.
 
     Example:
         >>> compare([0.02, 0.03, 0.01]).p_sign_flip
@@ -129,6 +133,24 @@ def smallest_p(n: int) -> float:
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     return 2.0 ** (1 - n)
+
+
+def fewest_pairs(comparisons: int) -> int:
+    """The fewest pairs with which the sign-flip test can reach 5% when several comparisons are tested together.
+
+    Args:
+        comparisons: Number of them, corrected after Holm, at least 1.
+
+    Raises:
+        ValueError: ``comparisons`` is below 1.
+
+    Example:
+        >>> fewest_pairs(1), fewest_pairs(3), fewest_pairs(4)
+        (6, 7, 8)
+    """
+    if comparisons < 1:
+        raise ValueError(f"comparisons must be at least 1, got {comparisons}")
+    return math.floor(1 - math.log2(SIGNIFICANCE / comparisons)) + 1
 
 
 def pairs_needed(effect: float, *, significance: float = SIGNIFICANCE, power: float = POWER) -> int:
@@ -212,7 +234,20 @@ def _sampled_sign_flip(values: np.ndarray) -> float:
 
 
 def _wilcoxon(values: list[float]) -> float | None:
-    return float(stats.wilcoxon(values).pvalue) if any(values) else None
+    """Wilcoxon's p: of all sign patterns, also with equal differences, where scipy takes the normal approximation."""
+    differing = np.array([value for value in values if value])
+    if not len(differing):
+        return None
+    if len(differing) > MOST_RANKED:
+        return float(stats.wilcoxon(differing).pvalue)
+    # Equal differences share the mean of their ranks, which is a whole or a half.
+    doubled = (2 * stats.rankdata(np.abs(differing))).astype(int)
+    chances = np.ones(1)
+    for rank in doubled:
+        # The rank joins the sum of the positive ones in half of the patterns.
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    found = doubled[differing > 0].sum()
+    return min(1.0, 2 * float(min(chances[: found + 1].sum(), chances[found:].sum())))
 
 
 def _interval(values: list[float]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from siod.comparison import compare, holm, pairs_needed, sign_flip_p, smallest_p
+from siod.comparison import compare, fewest_pairs, holm, pairs_needed, sign_flip_p, smallest_p
 
 DIFFERENCES = st.lists(st.integers(-50, 50).map(lambda value: value / 10), min_size=2, max_size=8)
 
@@ -115,6 +115,52 @@ def test_wilcoxon_of_five_agreeing_seeds() -> None:
     assert compare([1.0, 2.0, 3.0, 4.0, 5.0]).p_wilcoxon == 0.0625
 
 
+def test_wilcoxon_with_equal_differences_and_a_zero_is_counted_by_hand() -> None:
+    """Without the zero 1, 1 and -2 have the ranks 1.5, 1.5 and 3, of which the positive ones add up to 3.
+
+    The sums of the 8 patterns are 0, 1.5, 1.5, 3, 3, 4.5, 4.5, 6: 5 of them are at most 3, and 5 at least.
+    """
+    assert compare([1.0, 0.0, 1.0, -2.0]).p_wilcoxon == 1.0
+    # All positive: 1 of 8 patterns on either side.
+    assert compare([1.0, 0.0, 1.0, 2.0]).p_wilcoxon == 0.25
+
+
+def _counted_wilcoxon(differences: list[float]) -> float:
+    """Two-sided p over all sign patterns of the ranks of what differs."""
+    differing = [value for value in differences if value]
+    ranks = stats.rankdata(np.abs(differing))
+    found = sum(rank for rank, value in zip(ranks, differing, strict=True) if value > 0)
+    sums = [float(np.dot(ranks, signs)) for signs in itertools.product((0, 1), repeat=len(ranks))]
+    least, greatest = sum(each <= found for each in sums), sum(each >= found for each in sums)
+    return min(1.0, 2 * min(least, greatest) / len(sums))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=9).filter(any))
+def test_wilcoxon_counts_all_patterns_also_with_equal_differences_and_zeros(differences: list[float]) -> None:
+    assert compare(differences).p_wilcoxon == pytest.approx(_counted_wilcoxon(differences))
+
+
+@pytest.mark.parametrize("pairs", [2, 5, 13, 14, 16, 17, 30, 50])
+def test_wilcoxon_without_equal_differences_is_scipy_s_exact_one(pairs: int) -> None:
+    differences = np.random.default_rng(pairs).normal(0.3, 1.0, pairs)
+    expected = stats.wilcoxon(differences, method="exact").pvalue
+    assert compare(differences.tolist()).p_wilcoxon == pytest.approx(expected, rel=1e-9)
+
+
+def test_wilcoxon_of_more_seeds_than_are_counted_is_scipy_s_approximation() -> None:
+    differences = np.random.default_rng(0).normal(0.3, 1.0, 60)
+    assert compare(differences.tolist()).p_wilcoxon == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+def test_wilcoxon_s_p_falls_with_every_seed_that_agrees() -> None:
+    """Two differences of .01, then .02, .03, ...: the least of 2^n patterns, 2 / 2^13 = 0.000244 with 13 seeds."""
+    p_values = [compare([0.01, *(0.01 * step for step in range(1, seeds))]).p_wilcoxon for seeds in range(2, 21)]
+    assert p_values == [2 / 2**seeds for seeds in range(2, 21)]
+    # Thirteen different differences and a zero are thirteen seeds.
+    assert compare([0.0, *(0.01 * step for step in range(1, 14))]).p_wilcoxon == 2 / 2**13
+
+
 def test_one_seed_has_a_difference_and_nothing_else() -> None:
     found = compare([0.5])
     assert found.mean == 0.5
@@ -139,6 +185,18 @@ def test_what_is_no_difference_is_refused(differences: list[float]) -> None:
 def test_the_smallest_p_halves_with_every_seed(n: int, p: float) -> None:
     assert smallest_p(n) == p
     assert compare([1.0] * n).p_sign_flip in {p, None}
+
+
+@pytest.mark.parametrize(("comparisons", "pairs"), [(1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9)])
+def test_so_many_pairs_reach_the_level_after_the_correction_and_one_fewer_cannot(comparisons: int, pairs: int) -> None:
+    """Three comparisons: 3 * 2 / 2^7 = 0.047 with 7 seeds, 0.094 with 6."""
+    assert fewest_pairs(comparisons) == pairs
+    assert comparisons * smallest_p(pairs) < 0.05 < comparisons * smallest_p(pairs - 1)
+
+
+def test_no_comparison_needs_no_pairs() -> None:
+    with pytest.raises(ValueError, match="comparisons must be at least 1, got 0"):
+        fewest_pairs(0)
 
 
 def test_the_sign_flip_test_alone_is_silent_where_it_cannot_reach_the_level() -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from siod.comparison import SIGNIFICANCE
 from siod.reports.analysis.aggregate import Spread, aggregate, by_group
 from siod.reports.analysis.annotations import fully_annotated, same_annotations
-from siod.reports.analysis.differences import differences, p_text, paired
+from siod.reports.analysis.differences import differences, p_text, paired, to_baseline
 from siod.reports.analysis.numbers import heading, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from siod.reports.analysis.aggregate import ArmRow
-    from siod.reports.analysis.differences import Difference
+    from siod.reports.analysis.differences import Difference, Pair
     from siod.tracking.records import StudyRecord
 
 # An AP@S0 below one point is what chance finds.
@@ -31,16 +31,48 @@ def answers(study: StudyRecord) -> tuple[str, ...]:
         study: Finished or not.
 
     Returns:
-        A sentence or two, or as many for each group of arms; what cannot be said yet says why. For a search one for
-        each arm with its best trial.
+        A sentence or two, or as many for each group of arms; what cannot be said yet says why. Then one for each
+        primary comparison of arms that was not told of. For a search one for each arm with its best trial.
     """
     if study.is_search:
         return tuple(sentence for row in aggregate(study) if (sentence := _found(row, study.objective)))
-    found = {one.arm: one for one in differences(study)}
-    sentences = []
+    found = to_baseline(study)
+    sentences, told = [], set()
     for name, group in by_group(study).items():
-        sentences += [*nothing_learnt(group, name), _sentence(group, name, found, study)]
-    return tuple(sentences)
+        best = _best(group, found)
+        told |= set() if best is None else {(best.arm.name, group.baseline)}
+        sentences += [*nothing_learnt(group, name), _sentence(group, name, best, found, study)]
+    return (*sentences, *_primary(study, told))
+
+
+def _primary(study: StudyRecord, told: Collection[Pair]) -> tuple[str, ...]:
+    """What the primary comparisons say that were not told of."""
+    titles = {arm.name: arm.title for arm in study.arms}
+    compared = [one for one in differences(study) if study.primary and one.tested and (one.arm, one.over) not in told]
+    return tuple(
+        f"{titles[one.arm]} {_verb(one)} {titles[one.over]} by {_size(abs(one.comparison.mean), one, study)} "
+        f"({_significance(one)})."
+        for one in compared
+    )
+
+
+def _verb(one: Difference) -> str:
+    if one.comparison.mean > 0:
+        return "beats" if one.significant() else "is ahead of"
+    return "is beaten by" if one.significant() else "is behind"
+
+
+def _size(mean: float, one: Difference, study: StudyRecord) -> str:
+    found = one.comparison
+    return f"{_points(mean, found.std)} {heading(study.objective)} over {_seeds(found.n)}"
+
+
+def _best(group: StudyRecord, found: Mapping[str, Difference]) -> ArmRow | None:
+    """The arm that is furthest ahead of the baseline, of those with its annotations if there are any."""
+    rows = {row.arm.name: row for row in aggregate(group)}
+    compared = [row for row in rows.values() if row.arm.name in found]
+    rivals = [row for row in compared if same_annotations(row.arm, rows[group.baseline].arm)] or compared
+    return max(rivals, key=lambda row: found[row.arm.name].comparison.mean, default=None)
 
 
 def nothing_learnt(group: StudyRecord, name: str) -> tuple[str, ...]:
@@ -75,20 +107,19 @@ def _found(row: ArmRow, metric: str) -> str:
     return f"{row.arm.title}: trial {number} is the best of {counted} with {percent(value)} {heading(metric)}."
 
 
-def _sentence(group: StudyRecord, name: str, found: dict[str, Difference], whole: StudyRecord) -> str:
+def _sentence(
+    group: StudyRecord, name: str, best: ArmRow | None, found: Mapping[str, Difference], whole: StudyRecord
+) -> str:
     lead = f"{name}: " if name else ""
     rows = {row.arm.name: row for row in aggregate(group)}
     baseline = rows[group.baseline]
-    rivals = [row for row in rows.values() if row.arm.name in found and same_annotations(row.arm, baseline.arm)]
-    rivals = rivals or [row for row in rows.values() if row.arm.name in found]
-    if not rivals:
+    if best is None:
         done = sum(len(row.finished()) for row in rows.values())
         total = len(group.arms) * len(group.seeds)
         if done and len(group.arms) == 1:
             return f"{lead}{_only_arm(baseline, whole)}"
         why = f"{done} of {total} trials are finished, and no arm shares a finished seed with {baseline.arm.label}"
         return f"{lead}There is no answer yet: {why}."
-    best = max(rivals, key=lambda row: found[row.arm.name].comparison.mean)
     parts = [_difference(best, baseline, found[best.arm.name], whole)]
     full = [row for row in rows.values() if fully_annotated(group, row.arm)]
     gap = _gap(best, baseline, full, group.objective)
@@ -107,15 +138,15 @@ def _only_arm(row: ArmRow, study: StudyRecord) -> str:
 
 
 def _difference(best: ArmRow, baseline: ArmRow, one: Difference, study: StudyRecord) -> str:
-    comparison = one.comparison
-    size = f"{_points(comparison.mean, comparison.std)} {heading(study.objective)} over {_seeds(comparison.n)}"
-    if comparison.mean > 0:
-        verb = "beats" if one.significant() else "is ahead of"
-        return f"{best.arm.label} {verb} {baseline.arm.label} by {size} ({_significance(one)})"
+    size = _size(one.comparison.mean, one, study)
+    if one.comparison.mean > 0:
+        return f"{best.arm.label} {_verb(one)} {baseline.arm.label} by {size} ({_significance(one)})"
     return f"No arm beats {baseline.arm.label}: the closest, {best.arm.label}, differs by {size} ({_significance(one)})"
 
 
 def _significance(one: Difference) -> str:
+    if not one.tested:
+        return "not a primary comparison, so not tested"
     if one.p_holm is None:
         return "one seed cannot be tested"
     p = f"p {_is(one.comparison.p_sign_flip)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from siod.reports.analysis.aggregate import baseline_label, by_group, of_status
 from siod.reports.analysis.annotations import about_files
-from siod.reports.analysis.differences import differences
+from siod.reports.analysis.differences import to_baseline
 from siod.reports.analysis.numbers import heading
 from siod.reports.sentences.answer import nothing_learnt
 from siod.reports.tables.table import MISSING
@@ -167,8 +167,9 @@ def _legend(study: StudyRecord) -> str:
     grouped = any(arm.group for arm in study.arms)
     best = "the highest mean of a column within a group" if grouped else "the highest mean of a column"
     published = "; published figures as printed" if any(arm.published for arm in study.arms) else ""
-    starred = any(one.significant() for one in differences(study))
-    star = f"; * {heading(study.objective)} differs at 5% after Holm's correction" if starred else ""
+    starred = any(one.significant() for one in to_baseline(study).values())
+    over = " over the primary comparisons" if study.primary else ""
+    star = f"; * {heading(study.objective)} differs at 5% after Holm's correction{over}" if starred else ""
     return (
         f"{columns} in percent on the validation images, after the last epoch; mean ± sample standard deviation over "
         f"seeds; in parentheses the difference of the means to {baseline_label(study)}; {best} is "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from siod.reports.analysis.aggregate import Spread, aggregate
 from siod.reports.analysis.annotations import annotations_of
 from siod.reports.analysis.categories import by_category, paired
-from siod.reports.analysis.differences import differences
+from siod.reports.analysis.differences import to_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,10 @@ def arm_rows(study: StudyRecord) -> list[Row]:
         study: Finished or not.
 
     Returns:
-        Fractions; None where there is nothing to say. ``p`` and ``p_holm`` are of the study's objective alone.
+        Fractions; None where there is nothing to say. ``p`` and ``p_holm`` are of the difference to the baseline in the
+        study's objective, where it is tested.
     """
-    found = {one.arm: one for one in differences(study)}
+    found = to_baseline(study)
     rows = []
     for row in aggregate(study):
         tested = found.get(row.arm.name)
@@ -45,7 +46,7 @@ def arm_rows(study: StudyRecord) -> list[Row]:
                     "std": None if spread is None else spread.std,
                     "seeds": 0 if spread is None else spread.n,
                     "gain": row.gains[metric],
-                    "p": None if difference is None else difference.comparison.p_sign_flip,
+                    "p": None if difference is None else difference.p,
                     "p_holm": None if difference is None else difference.p_holm,
                     "published": row.arm.published.get(metric),
                 }

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from siod.reports.analysis.aggregate import aggregate, by_group
-from siod.reports.analysis.differences import differences
+from siod.reports.analysis.differences import to_baseline
 from siod.reports.analysis.numbers import MINUS, heading, percent, signed_percent
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def tabulate(study: StudyRecord) -> Table:
     """
     properties = tuple(dict.fromkeys(name for arm in study.arms for name in (*arm.traits, *arm.modules)))
     properties = tuple(sorted(properties, key=lambda name: not any(name in arm.traits for arm in study.arms)))
-    marks = {one.arm: STAR for one in differences(study) if one.significant()}
+    marks = {arm: STAR for arm, one in to_baseline(study).items() if one.significant()}
     lines = tuple(line for group in by_group(study).values() for line in _lines(group, properties, marks))
     baseline = next(arm.label for arm in study.arms if arm.name == study.baseline)
     counted = "trials" if study.is_search else "seeds"

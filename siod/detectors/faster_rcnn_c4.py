@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from siod.detectors.anchors import LEAST_ANCHOR_STRIDES
 from siod.detectors.backbones.architectures import Norm
 from siod.detectors.backbones.names import BackboneName, stride_px
 from siod.detectors.region_head import RegionHead
@@ -58,6 +59,17 @@ class FasterRCNNC4(DetectorSpec):
             message = (
                 f"mining_branch.pooling_kernels must have one entry for each of the {len(sizes)} "
                 f"proposals.anchor_sizes_px, not {len(branch.pooling_kernels)}"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _the_largest_anchors_cover_the_image(self) -> Self:
+        largest, least = max(self.proposals.anchor_sizes_px), LEAST_ANCHOR_STRIDES * self.size_divisor()
+        if largest < least:
+            message = (
+                f"proposals.anchor_sizes_px: anchors of {largest} px at most leave gaps between positions "
+                f"{self.size_divisor()} px apart; add one of {least} px or more"
             )
             raise ValueError(message)
         return self

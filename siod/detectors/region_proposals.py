@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from siod.detectors.anchors import coinciding_sizes
 from siod.value import Value
 
 Overlap = Annotated[float, Field(ge=0, le=1)]
@@ -32,5 +33,16 @@ class ProposalNetwork(Value):
     def _thresholds_are_in_order(self) -> Self:
         if self.background_iou > self.object_iou:
             message = f"background_iou {self.background_iou} must not be above object_iou {self.object_iou}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _anchors_differ(self) -> Self:
+        alike = coinciding_sizes(self.anchor_sizes_px, self.anchor_ratios)
+        if alike is not None:
+            message = (
+                f"anchor_sizes_px {alike[0]} and {alike[1]} make an anchor that is the same in whole pixels; set them "
+                "further apart, or change anchor_ratios"
+            )
             raise ValueError(message)
         return self

@@ -38,12 +38,14 @@ def match_by_overlap(
         anchors_xyxy: Of each image, or the same for all.
         object_iou: From this overlap on an anchor is its box's.
         background_iou: Below this one it is background; between the two it is ignored.
-        best_of_each: Also the anchors that no other anchor overlaps their own best box more than are objects.
+        best_of_each: Also the anchors that no other anchor overlaps their own best box more than are objects. A box
+            that overlaps no anchor has none; torchvision gives it all of them.
 
     Returns:
         The slot of the box, or BACKGROUND or IGNORED.
 
-    Source: Ren et al., Faster R-CNN, NeurIPS 2015, section 3.1.2, as torchvision does it, to the bit.
+    Source: Ren et al., Faster R-CNN, NeurIPS 2015, section 3.1.2, as torchvision does it, to the bit
+        where boxes overlap anchors.
 
     Example:
         >>> boxes = torch.tensor([[[0.0, 0.0, 4.0, 4.0], [4.0, 0.0, 8.0, 4.0]]])
@@ -78,6 +80,6 @@ def _match(
     match = nearest.masked_fill(overlap < object_iou, IGNORED).masked_fill(overlap < background_iou, BACKGROUND)
     if best_of_each:
         # All that overlap the box equally: ties are anchors of one shape on either side of it.
-        best = (overlaps == overlaps.amax(dim=2, keepdim=True)) & taken
+        best = (overlaps == overlaps.amax(dim=2, keepdim=True)) & (overlaps > 0)
         match = torch.where(best.any(dim=1), nearest, match)
     return match

@@ -179,6 +179,8 @@ class StudyHeader:
         experiment: The base experiment as plain data.
         command: What was typed to run the study.
         baselines: By group of arms, the arm its gains are counted from; ``baseline`` for groups not named here.
+        primary: Comparisons named beforehand, arm over arm, which alone are tested; empty tests every arm against its
+            baseline.
     """
 
     name: str
@@ -191,6 +193,7 @@ class StudyHeader:
     experiment: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     baselines: Mapping[str, str] = field(default_factory=dict)
+    primary: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_search(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.training.input_sizes import refuse_unfit_inputs, refuse_vanishing_images
+from siod.training.phases import phases
 from siod.training.pseudo_labels import refuse_pseudo_labels
 from siod.training.scales import refuse_other_scale
 from siod.training.teachers import teachers_of
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def refuse_unfit(experiment: Experiment, data: PreparedData) -> None:
-    """Refuse what cannot train, or would be judged at another scale; so too of the teachers that it needs.
+    """Refuse what cannot train, is too short for its schedule, or would be judged at another scale.
+
+    The same of the teachers that it needs.
 
     Args:
         experiment: What is about to be trained.
@@ -36,6 +40,7 @@ def refuse_unfit(experiment: Experiment, data: PreparedData) -> None:
 
 def _refuse_alone(experiment: Experiment, data: PreparedData) -> None:
     refuse_unfit_inputs(experiment)
+    refuse_short_schedule(experiment, images=training_images(data))
     refuse_vanishing_images(experiment, data.train_sizes, data.val_sizes + data.test_sizes)
     refuse_other_scale(
         experiment.augmentation,
@@ -46,3 +51,52 @@ def _refuse_alone(experiment: Experiment, data: PreparedData) -> None:
         can_shrink=experiment.data.kind != "digits",
     )
     refuse_pseudo_labels(experiment, data)
+
+
+def training_images(data: PreparedData) -> int:
+    """How many images there are to train on; 0 where their sizes were not recorded."""
+    return sum(count for _, _, count in data.train_sizes)
+
+
+def refuse_short_schedule(experiment: Experiment, *, images: int) -> None:
+    """Refuse a one-cycle schedule whose training ends before its learning rate could rise.
+
+    The rate reaches its peak after ``rising * steps - 1`` steps: with 0 torch divides by zero, with less it begins
+    past the peak.
+
+    Args:
+        experiment: Its recipe and phases.
+        images: It trains on, or more than these; 0 where that is not known, and nothing is refused.
+
+    Raises:
+        UserError: A phase has too few steps; says how many epochs would do.
+    """
+    schedule, recipe = experiment.recipe.schedule, experiment.recipe
+    if schedule.kind != "one_cycle":
+        return
+    fewest = fewest_epochs(experiment, images=images)
+    for phase in phases(experiment):
+        if phase.epochs < fewest:
+            field = "recipe.epochs" if phase.first_epoch == 1 else "dminer.staged.second_epochs"
+            steps = phase.epochs * (images // recipe.batch_size)
+            raise UserError(
+                f"{field} {phase.epochs}: {images} images in batches of {recipe.batch_size} make {steps} steps, and "
+                f"with recipe.schedule.rising {schedule.rising:g} the learning rate has none to rise in; set {field} "
+                f"to {fewest} or more"
+            )
+
+
+def fewest_epochs(experiment: Experiment, *, images: int) -> int:
+    """The fewest epochs that the schedule of an experiment needs: with one cycle those that rise for more than a step.
+
+    Args:
+        experiment: Its recipe.
+        images: It trains on; 0 where that is not known.
+
+    Returns:
+        1 or more.
+    """
+    schedule, steps_per_epoch = experiment.recipe.schedule, images // experiment.recipe.batch_size
+    if schedule.kind != "one_cycle" or steps_per_epoch == 0:
+        return 1
+    return math.floor(1 / (schedule.rising * steps_per_epoch)) + 1

@@ -24,6 +24,7 @@ from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import average_statistics, broadcast_bool, running_statistics
 from siod.training.epoch_log import EpochLog, Numbers
 from siod.training.evaluate import detect, score_aware_metrics
+from siod.training.fitness import refuse_short_schedule
 from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import Phase, phases, total_epochs
 from siod.training.resume import last_state, require
@@ -211,6 +212,7 @@ def _learner(experiment: Experiment, method: Method, data: PreparedData, context
             f"{data.train_images}: fewer usable images than recipe.batch_size {experiment.recipe.batch_size}; "
             "make it smaller"
         )
+    refuse_short_schedule(experiment, images=steps * experiment.recipe.batch_size)
     schedule = build_schedule(optimiser, experiment.recipe, steps_per_epoch=steps, epochs=phase.epochs)
     scaler = torch.amp.GradScaler(context.device.type, enabled=experiment.recipe.precision == "fp16")
     return Learner(detector, method, model, optimiser, schedule, scaler)

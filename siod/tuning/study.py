@@ -69,6 +69,8 @@ class Study(Value):
         seeds: Each arm is trained once with each.
         baseline: Name of the arm that gains are counted from.
         baselines: By group of arms, the arm of that group that its gains are counted from instead.
+        primary: Comparisons named beforehand, arm over arm, such as ``(("dminer", "base"), ("best", "dminer"))``: the
+            report tests these alone and describes the others. Empty tests every arm against its baseline.
         factors: Settings the arms are about, by dotted path; an arm that differs from the baseline in any other
             is pointed out as confounded. Empty leaves it unchecked.
         columns: Metrics in the order of the table's columns.
@@ -85,6 +87,7 @@ class Study(Value):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     baseline: str
     baselines: dict[str, str] = Field(default_factory=dict)
+    primary: tuple[tuple[str, str], ...] = ()
     factors: tuple[str, ...] = ()
     columns: Annotated[tuple[Metric, ...], Field(min_length=1)] = COLUMNS
     objective: Metric = "ap_s"
@@ -120,6 +123,7 @@ class Study(Value):
         _refuse_repeats("seed", [str(seed) for seed in self.seeds])
         self.arm(self.baseline)
         self._groups_are_sound()
+        self._primary_is_sound()
         _refuse_unknown_factors(self.factors)
         seen: dict[str, str] = {}
         for arm in self.arms:
@@ -174,6 +178,25 @@ class Study(Value):
             if self.baseline_of(arm).group != arm.group:
                 message = f"group {arm.group!r} has no baseline among its arms; name one in baselines"
                 raise ValueError(message)
+
+    def _primary_is_sound(self) -> None:
+        names = [arm.name for arm in self.arms]
+        seen: set[frozenset[str]] = set()
+        for one, other in self.primary:
+            for name in (one, other):
+                if name not in names:
+                    message = f"primary: the study has no arm {name!r}{closest(name, names)}"
+                    raise ValueError(message)
+            if one == other:
+                message = f"primary: arm {one!r} is compared with itself; name another arm"
+                raise ValueError(message)
+            if frozenset((one, other)) in seen:
+                message = f"primary: arms {one!r} and {other!r} are compared twice; remove one of the pairs"
+                raise ValueError(message)
+            if self.baseline_of(self.arm(other)).name == one:
+                message = f"primary: {one!r} is the baseline of {other!r}; write ({other!r}, {one!r})"
+                raise ValueError(message)
+            seen.add(frozenset((one, other)))
 
 
 def _refuse_unknown_factors(factors: tuple[str, ...]) -> None:

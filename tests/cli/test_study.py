@@ -235,6 +235,21 @@ def test_the_schema_of_a_study_holds_what_a_study_has(siod: Siod) -> None:
     assert set(experiment["properties"]) == set(Experiment.model_fields)
 
 
+def test_a_plan_says_how_many_seeds_primary_comparisons_need(siod: Siod, tmp_path: Path) -> None:
+    """One comparison reaches 2 / 2^6 = 0.031 with six seeds, and 2 / 2^5 = 0.0625 with five."""
+    declared = MINE.replace('baseline="base",', 'baseline="base", primary=(("slow", "base"),), seeds=range(%d),')
+    told = {}
+    for seeds in (5, 6):
+        (tmp_path / f"with_{seeds}.py").write_text(declared % seeds)
+        done = siod("study", "plan", f"with_{seeds}.py", "--set", "data.train_images=16", "--set", "data.val_images=2")
+        assert done.code == 0, done.err
+        told[seeds] = [line for line in done.out.splitlines() if line.startswith("primary")]
+    assert told[6] == []
+    (line,) = told[5]
+    assert line.startswith("primary: 5 seeds cannot show a difference at 5% in 1 comparison corrected after Holm")
+    assert line.endswith("; 6 seeds can")
+
+
 def test_a_plan_measures_each_shape_once_and_knows_it_from_then_on(siod: Siod, tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(SMALL)
     measured = siod("study", "plan", "small.py", "--measure")

@@ -351,3 +351,16 @@ def test_settings_that_do_not_fit_together_are_refused() -> None:
         FASTER_RCNN_TINY_MINING.with_changes({"mining_branch.pooling_kernels": (1, 3, 3, 4, 5)})
     with pytest.raises(UserError, match=r"background_iou 0\.8 must not be above object_iou 0\.7"):
         ProposalNetwork.parse({"background_iou": 0.8}, source="proposals")
+
+
+@pytest.mark.parametrize("sizes", [(32, 32), (8, 9), (12, 20, 21)])
+def test_anchors_that_are_the_same_in_whole_pixels_are_refused(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=rf"anchor_sizes_px {sizes[-2]} and {sizes[-1]} make an anchor"):
+        ProposalNetwork.parse({"anchor_sizes_px": sizes}, source="proposals")
+
+
+def test_anchors_that_leave_gaps_between_positions_are_refused() -> None:
+    """The stride is 8 px: the tiny preset's smallest anchors, of 12 px, have larger ones beside them."""
+    with pytest.raises(UserError, match=r"15 px at most leave gaps between positions 8 px apart; add one of 16"):
+        FASTER_RCNN_TINY.with_changes({"proposals.anchor_sizes_px": (4, 15)})
+    assert FASTER_RCNN_TINY.with_changes({"proposals.anchor_sizes_px": (4, 16)}).proposals.anchor_sizes_px == (4, 16)

@@ -154,3 +154,32 @@ def test_settings_that_do_not_fit_together_are_refused() -> None:
         RETINANET_TINY.with_changes({"pooling_kernels": (1, 2, 3)})
     with pytest.raises(UserError, match=r"background_iou 0\.6 must not be above object_iou 0\.5"):
         RETINANET_TINY.with_changes({"background_iou": 0.6})
+
+
+@pytest.mark.parametrize("strides", [0.1, 1.5, 1.99])
+def test_anchors_below_two_strides_are_refused(strides: float) -> None:
+    with pytest.raises(UserError, match=rf"anchor_strides {strides} leaves gaps between anchors; set it to 2 or more"):
+        RETINANET_TINY.with_changes({"anchor_strides": strides})
+
+
+def test_anchors_that_are_the_same_in_whole_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finest level of a backbone whose last stride is 8 px has stride 2: widths of 4, 5 and 6 px."""
+    monkeypatch.setattr(RetinaNet, "strides_px", lambda _: (2, 4, 8))
+    with pytest.raises(UserError, match=r"anchor_strides 2 makes anchors of \(4, 5, 6\) px at the finest level"):
+        RETINANET_TINY.with_changes({"anchor_strides": 2.0})
+
+
+@pytest.mark.parametrize("strides", [2.0, 2.5, 3.0, 8.0])
+def test_all_nine_anchors_of_a_position_differ(strides: float) -> None:
+    detector = detector_of(SPEC.with_changes({"anchor_strides": strides}))
+    anchors = outputs_of(detector).anchors_xyxy
+    for level, side in enumerate((24, 12, 6)):
+        first = sum(9 * other**2 for other in (24, 12, 6)[:level])
+        assert len(set(map(tuple, anchors[first : first + 9].tolist()))) == 9, side
+
+
+def test_a_box_in_the_lower_right_corner_is_one_anchor_s() -> None:
+    """With 0.75 strides it met none and had all of the image."""
+    detector = detector_of(SPEC.with_changes({"anchor_strides": 2.0}))
+    outputs = outputs_of(detector)
+    assert 1 <= len(detector.encode([target([[94.0, 94.0, 96.0, 96.0]], [0])], outputs).objects) <= 9

@@ -28,17 +28,29 @@ def test_each_image_is_matched_as_torchvision_matches_it(
     monkeypatch.setattr(matching, "PAIRS_AT_ONCE", pairs_at_once)
     counts = [0, 3, 9, 1, 0, 5]
     boxes = random_boxes(len(counts), max(counts), seed=1)
-    boxes[3, 0] = torch.tensor([-90.0, -90.0, -80.0, -80.0])  # meets no anchor
+    boxes[3, 0] = torch.tensor([-90.0, -90.0, -80.0, -80.0])  # the only box of its image, and it meets no anchor
     present = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
     anchors = random_boxes(1 if shared else len(counts), 200, seed=2)
     found = match_by_overlap(boxes, present, anchors, object_iou=0.5, background_iou=0.3, best_of_each=best_of_each)
     matcher = Matcher(0.5, 0.3, allow_low_quality_matches=best_of_each)
     for index, count in enumerate(counts):
-        expected = torch.full((200,), BACKGROUND)
-        if count:
-            expected = matcher(box_iou(boxes[index, :count], anchors[0 if shared else index]))
+        overlaps = box_iou(boxes[index, :count], anchors[0 if shared else index])
+        expected = matcher(overlaps) if overlaps.any() else torch.full((200,), BACKGROUND)
         assert torch.equal(found[index], expected)
     assert {BACKGROUND, IGNORED, 1} <= set(found.flatten().tolist())
+
+
+def test_a_box_that_meets_no_anchor_has_none_where_torchvision_gives_it_all() -> None:
+    """The first box is the first anchor; the second meets neither and leaves both as they are without it."""
+    boxes = torch.tensor([[[0.0, 0.0, 4.0, 4.0], [50.0, 50.0, 52.0, 52.0]]])
+    anchors = torch.tensor([[[0.0, 0.0, 4.0, 4.0], [10.0, 10.0, 14.0, 14.0]]])
+    rule = {"object_iou": 0.7, "background_iou": 0.3}
+    found = match_by_overlap(boxes, torch.tensor([[True, True]]), anchors, **rule, best_of_each=True)
+    assert found.tolist() == [[0, BACKGROUND]]
+    found = match_by_overlap(boxes[:, 1:], torch.tensor([[True]]), anchors, **rule, best_of_each=True)
+    assert found.tolist() == [[BACKGROUND, BACKGROUND]]
+    everything = Matcher(0.7, 0.3, allow_low_quality_matches=True)(box_iou(boxes[0, 1:], anchors[0]))
+    assert everything.tolist() == [0, 0]
 
 
 def test_no_image_is_too_large_to_be_matched_by_itself() -> None:

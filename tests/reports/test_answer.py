@@ -152,3 +152,26 @@ def test_where_no_arm_learnt_anything_that_is_said_before_arms_are_compared(stud
     assert caveats(study)[0] == first
     # Detections of any score are something: the rest is their scores.
     assert len(answers(change(study, "fsod", 0, metrics={"ap_s": 0.001, "ap_s0": 0.09}))) == 1
+
+
+def test_primary_comparisons_are_answered_and_others_are_not_tested(study: StudyRecord, change: Change) -> None:
+    """DMiner gains 3.1 on the baseline, which is not tested; SPLG gains 1.0 on PGCL, and PGCL -2.1 on DMiner."""
+    values = {"fsod": (0.10, 0.11, 0.12), "base": (0.10, 0.11, 0.12), "dminer": (0.13, 0.14, 0.153)}
+    values |= {"splg": (0.12, 0.13, 0.14), "pgcl": (0.11, 0.12, 0.13)}
+    primary = (("splg", "pgcl"), ("pgcl", "dminer"))
+    study = replace(with_values(study, change, values), primary=primary)
+    p = "(p = 0.25, 0.5 after Holm's correction: not significant at 5%; so few seeds cannot show it)."
+    untested = "(not a primary comparison, so not tested)."
+    assert answers(study) == (
+        f"SIOD (DMiner) is ahead of SIOD (base) by 3.1 ± 0.2 AP@S over 3 seeds {untested}",
+        f"SIOD + SPLG is ahead of SIOD + PGCL by 1.0 ± 0.0 AP@S over 3 seeds {p}",
+        f"SIOD + PGCL is behind SIOD (DMiner) by 2.1 ± 0.2 AP@S over 3 seeds {p}",
+    )
+
+
+def test_a_primary_comparison_that_is_the_answer_is_told_once(study: StudyRecord, change: Change) -> None:
+    values = {"fsod": (0.10, 0.11, 0.12), "base": (0.10, 0.11, 0.12), "dminer": (0.13, 0.14, 0.153)}
+    values |= {"splg": (0.12, 0.13, 0.14), "pgcl": (0.11, 0.12, 0.13)}
+    study = replace(with_values(study, change, values), primary=(("dminer", "base"),))
+    (told,) = answers(study)
+    assert "over 3 seeds (p = 0.25: not significant at 5%; so few seeds cannot show it)" in told

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from siod.reports.analysis.differences import differences, reading
+from siod.reports.analysis.differences import differences, reading, to_baseline
 from siod.tracking.records import StudyRecord
 
 Change = Callable[..., StudyRecord]
@@ -82,3 +82,81 @@ def test_a_study_of_one_arm_has_no_differences(study: StudyRecord) -> None:
     alone = replace(study, arms=study.arms[1:2])
     assert differences(alone) == ()
     assert reading(alone, ()) == ()
+
+
+def with_seeds(study: StudyRecord, seeds: int) -> StudyRecord:
+    """The same arms, each trained with so many seeds."""
+    trials = (replace(trial, seed=seed) for trial in study.trials if trial.seed == 0 for seed in range(seeds))
+    return replace(study, seeds=tuple(range(seeds)), trials=tuple(trials))
+
+
+PRIMARY = (("dminer", "base"), ("dminer", "splg"))
+VALUES = {
+    "fsod": (0.4,) * 7,
+    "base": (0.1,) * 7,
+    "splg": (0.15, 0.16, 0.15, 0.16, 0.15, 0.16, 0.15),
+    "dminer": (0.2, 0.21, 0.22, 0.2, 0.2, 0.2, 0.2),
+}
+
+
+def test_primary_comparisons_alone_are_tested_and_the_others_described(study: StudyRecord, change: Change) -> None:
+    """Seven agreeing seeds: p 2 / 2^7, times two comparisons; the two others would have made it four."""
+    declared = replace(with_values(with_seeds(study, 7), change, VALUES), primary=PRIMARY)
+    found = differences(declared)
+    assert [(one.arm, one.over, one.tested) for one in found] == [
+        ("dminer", "base", True),
+        ("dminer", "splg", True),
+        ("fsod", "base", False),
+        ("splg", "base", False),
+    ]
+    assert [one.p for one in found] == [2 / 2**7, 2 / 2**7, None, None]
+    assert [one.p_holm for one in found] == [2 * 2 / 2**7, 2 * 2 / 2**7, None, None]
+    assert [one.significant() for one in found] == [True, True, False, False]
+    assert [one.label for one in found] == [
+        "SIOD (DMiner) over SIOD (base)",
+        "SIOD (DMiner) over SIOD + SPLG",
+        "FSOD over SIOD (base)",
+        "SIOD + SPLG over SIOD (base)",
+    ]
+    # Points and interval are there, the three p are not.
+    assert found[2].cells() == ("+30.0", "+30.0 to +30.0", "", "", "", "∞", "7", "6")
+    assert found[0].cells()[2:5] == ("0.0156", "0.0312", "0.0156")
+    assert to_baseline(declared) == {"dminer": found[0], "fsod": found[2], "splg": found[3]}
+
+
+def test_the_report_says_which_comparisons_are_tested(study: StudyRecord, change: Change) -> None:
+    declared = replace(with_values(with_seeds(study, 7), change, VALUES), primary=PRIMARY)
+    (told,) = reading(declared, differences(declared))
+    assert told.startswith(
+        "Differences in AP@S, paired by seed; only the 2 comparisons named beforehand (SIOD (DMiner) over SIOD (base), "
+        "SIOD (DMiner) over SIOD + SPLG) are tested, p of the exact two-sided sign-flip test, corrected over these 2 "
+        "after Holm; the other 2 are described and not tested, without p or stars; bootstrap interval of the mean;"
+    )
+    one = replace(declared, primary=PRIMARY[:1])
+    (told,) = reading(one, differences(one))
+    assert "only the comparison named beforehand (SIOD (DMiner) over SIOD (base)) is tested, p of the exact" in told
+    assert "Holm" not in told
+
+
+def test_a_primary_comparison_that_has_no_trials_yet_counts_in_the_correction(
+    study: StudyRecord, change: Change
+) -> None:
+    """It was named beforehand, so what is finished is corrected over both all the same."""
+    values = {name: row for name, row in VALUES.items() if name != "splg"}
+    begun = with_values(with_seeds(study, 7), change, values)
+    splg = next(arm for arm in study.arms if arm.name == "splg")
+    begun = replace(begun, arms=(*begun.arms, splg), primary=PRIMARY)
+    begun = replace(begun, trials=tuple(trial for trial in begun.trials if trial.arm != "splg"))
+    found = differences(begun)
+    assert [(one.over, one.p_holm) for one in found if one.tested] == [("base", 2 * 2 / 2**7)]
+
+
+def test_six_seeds_are_told_that_they_cannot_show_two_primary_comparisons(study: StudyRecord, change: Change) -> None:
+    """2 * 2 / 2^6 = 0.0625, and 2 * 2 / 2^7 = 0.031."""
+    six = {name: row[:6] for name, row in VALUES.items()}
+    declared = replace(with_values(with_seeds(study, 6), change, six), primary=PRIMARY)
+    _, limit = reading(declared, differences(declared))
+    assert limit == (
+        "6 seeds cannot go below p = 0.0312, and after the correction not below 0.0625: no difference can be "
+        "significant at 5% here; 7 seeds can reach it."
+    )

@@ -88,6 +88,13 @@ def test_a_page_is_well_formed_and_needs_nothing_else(whole: str) -> None:
     assert re.findall(r"url\((?!#)|@import", whole) == []
 
 
+def test_a_page_says_which_comparisons_were_named_beforehand(study: StudyRecord) -> None:
+    text = Outline(page(without_epochs(replace(study, primary=(("dminer", "splg"), ("dminer", "base")))))).text
+    assert "only the 2 comparisons named beforehand (SIOD (DMiner) over SIOD + SPLG, SIOD (DMiner) over" in text
+    assert "the other 3 are described and not tested, without p or stars" in text
+    assert "SIOD (DMiner) is ahead of SIOD + SPLG by" in text
+
+
 def test_a_page_says_on_what_and_in_what_precision_a_study_was_trained(study: StudyRecord) -> None:
     cpu, gpu = {"device": "cpu", "precision": "bf16"}, {"device": "NVIDIA H100", "precision": "bf16"}
     moved = replace(study, environment={**study.environment, "arithmetic": [cpu, gpu | {"workers": 2}, gpu]})

@@ -24,6 +24,19 @@ def test_arms_have_a_row_for_each_metric_of_the_table(study: StudyRecord) -> Non
     assert {row["p"] for row in rows if row["metric"] != "ap_s"} == {None}
 
 
+def test_arms_whose_difference_is_not_tested_have_no_p(study: StudyRecord) -> None:
+    """Two comparisons: 0.25 times two; the one of two other arms is in no arm's row."""
+    primary = (("dminer", "base"), ("splg", "pgcl"))
+    rows = [row for row in arm_rows(replace(study, primary=primary)) if row["metric"] == "ap_s"]
+    assert {row["arm"]: (row["p"], row["p_holm"]) for row in rows} == {
+        "fsod": (None, None),
+        "base": (None, None),
+        "splg": (None, None),
+        "pgcl": (None, None),
+        "dminer": (0.25, 0.5),
+    }
+
+
 def test_trials_have_a_row_each_with_all_their_metrics(unfinished: StudyRecord) -> None:
     rows = trial_rows(unfinished)
     assert [(row["arm"], row["seed"], row["status"]) for row in rows][3:5] == [

@@ -203,3 +203,34 @@ def test_the_latex_compiles_untouched_and_fits_the_page(
     assert "Output written on paper.pdf" in said
     if case in {"study", "unfinished"}:
         assert "Overfull" not in said
+
+
+def test_only_a_primary_difference_to_the_baseline_has_a_star(study: StudyRecord, change: Change) -> None:
+    """Seven seeds, all of which gain; the star stands beside the difference to the baseline, so it is of that alone."""
+    trials = (replace(one, seed=seed) for one in study.trials if one.seed == 0 for seed in range(7))
+    seven = replace(study, seeds=tuple(range(7)), trials=tuple(trials), columns=("ap_s",))
+    for arm, value in {"base": 0.1, "splg": 0.2, "pgcl": 0.3, "dminer": 0.4, "fsod": 0.5}.items():
+        for seed in range(7):
+            seven = change(seven, arm, seed, metrics={"ap_s": value + seed / 1000})
+
+    def starred(primary: tuple[tuple[str, str], ...]) -> list[str]:
+        lines = tabulate(replace(seven, primary=primary)).lines
+        return [line.label for line in lines if line.cells[0].mark]
+
+    assert starred(()) == []  # 4 * 2 / 2^7 is 0.0625
+    assert starred((("dminer", "base"), ("splg", "base"))) == ["SIOD + SPLG", "SIOD (DMiner)"]
+    assert starred((("dminer", "pgcl"), ("splg", "base"))) == ["SIOD + SPLG"]
+    legend = caveats(replace(seven, primary=(("splg", "base"),)))[-1]
+    assert "* AP@S differs at 5% after Holm's correction over the primary comparisons" in legend
+    assert "differs at 5%" not in caveats(replace(seven, primary=(("dminer", "pgcl"),)))[-1]
+
+
+def test_a_table_of_differences_names_both_arms_of_primary_comparisons(study: StudyRecord) -> None:
+    declared = replace(study, primary=(("dminer", "splg"),))
+    found = differences(declared)
+    told = markdown_report(tabulate(declared), caveats(declared), found, reading(declared, found))
+    rows = [line for line in told.splitlines() if " over SIOD" in line and line.startswith("|")]
+    assert rows[0].startswith("| SIOD (DMiner) over SIOD + SPLG | ")
+    assert [row.split(" | ")[3:6] for row in rows] == [["0.25"] * 3, *[[""] * 3] * 4]
+    assert "- Differences in AP@S, paired by seed; only the comparison named beforehand" in told
+    assert "the other 4 are described and not tested, without p or stars" in printed(declared, 300)

@@ -47,8 +47,15 @@ def test_a_header_survives_its_json() -> None:
         baseline="a",
         seeds=(0, 4),
         experiment={"recipe": {"epochs": 2}},
+        primary=(("a", "b"), ("c", "a")),
     )
     assert msgspec.json.decode(msgspec.json.encode(asdict(header)), type=StudyHeader) == header
+
+
+def test_a_header_of_before_there_were_primary_comparisons_has_none() -> None:
+    header = StudyHeader(name="demo", question="Does it?", arms=(ArmRecord("a", "A"),), baseline="a")
+    old = {name: value for name, value in asdict(header).items() if name != "primary"}
+    assert msgspec.json.decode(msgspec.json.encode(old), type=StudyHeader) == header
 
 
 def test_a_gallery_is_stored_as_lists_of_numbers() -> None:

@@ -59,6 +59,13 @@ def test_an_arm_that_changes_more_than_the_factor_is_named_with_what_it_changes(
     assert notes == ["", "", "as in the appendix; confounded: it also changes recipe.epochs"]
 
 
+def test_what_a_run_records_of_a_study_has_its_primary_comparisons(small: Experiment) -> None:
+    arms = (Arm(name="base"), Arm(name="dminer", changes={"dminer": DIGITS_DMINER}))
+    study = declared(small, arms, ())
+    assert header_of(study, "").primary == ()
+    assert header_of(study.model_copy(update={"primary": (("dminer", "base"),)}), "").primary == (("dminer", "base"),)
+
+
 def test_where_a_run_is_carried_out_confounds_nothing(small: Experiment) -> None:
     arms = (Arm(name="base"), Arm(name="two", changes={"compute.workers": 2, "recipe.epochs": 3}))
     assert confounded(declared(small, arms, ("recipe.epochs",))) == {}

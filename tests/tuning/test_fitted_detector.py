@@ -71,6 +71,18 @@ def test_anchors_stand_in_the_middle_of_equal_parts() -> None:
     assert getattr(zoo, found.mining_from).mining_branch is not None
 
 
+def test_small_boxes_and_equal_ones_have_anchors_that_their_families_take() -> None:
+    """Squares of 3 px: two strides, not one; five sizes 3 px apart, of which the last is two strides of 8 px."""
+    small = np.full((20, 2), 3.0)
+    assert fit_detector("retinanet", "tiny_resnet18", small).spec().model_dump()["anchor_strides"] == 2.0
+    found = fit_detector("faster_rcnn", "tiny_resnet18", small)
+    assert found.changes == {"proposals.anchor_sizes_px": (3, 6, 9, 12, 16)}
+    assert found.spec().family == "faster_rcnn_c4"
+    equal = fit_detector("faster_rcnn", "tiny_resnet18", np.full((20, 2), 50.0))
+    assert equal.changes == {"proposals.anchor_sizes_px": (50, 53, 56, 59, 62)}
+    assert equal.spec().family == "faster_rcnn_c4"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -19,7 +19,7 @@ from siod.tuning.study import Arm, Study
     [
         ({"augmentation.input_size": (40, 40)}, r"^changed: augmentation\.input_size \[40, 40\]: .* to \[48, 48\]"),
         (
-            {"data": Digits(train_images=4, val_images=2, image_size_px=256)},
+            {"data": Digits(train_images=16, val_images=2, image_size_px=256)},
             r"^changed: .* at 0\.375 of their size and judging at 1, .* set evaluation\.input_size to \[96, 96\]",
         ),
     ],

@@ -175,3 +175,27 @@ def test_groups_that_cannot_be_compared_are_refused(
 ) -> None:
     with pytest.raises((ValidationError, UserError), match=sentence):
         grouped(small, *groups, **settings)
+
+
+def test_primary_comparisons_are_arm_over_arm_across_groups_too(small: Experiment) -> None:
+    primary = (("a1", "a0"), ("a2", "a1"), ("a3", "a1"))
+    assert grouped(small, "x", "x", "y", "y", baselines={"y": "a3"}, primary=primary).primary == primary
+    assert grouped(small, "", "").primary == ()
+
+
+@pytest.mark.parametrize(
+    ("primary", "sentence"),
+    [
+        ((("a7", "a0"),), "primary: the study has no arm 'a7'"),
+        ((("a1", "a_0"),), "primary: the study has no arm 'a_0'; did you mean 'a0'"),
+        ((("a1", "a1"),), "primary: arm 'a1' is compared with itself; name another arm"),
+        ((("a1", "a0"), ("a1", "a0")), "primary: arms 'a1' and 'a0' are compared twice; remove one of the pairs"),
+        ((("a2", "a1"), ("a1", "a2")), "primary: arms 'a1' and 'a2' are compared twice"),
+        ((("a0", "a1"),), r"primary: 'a0' is the baseline of 'a1'; write \('a1', 'a0'\)"),
+    ],
+)
+def test_primary_comparisons_that_cannot_be_are_refused(
+    small: Experiment, primary: tuple[tuple[str, str], ...], sentence: str
+) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        grouped(small, "", "", "", primary=primary)

@@ -19,6 +19,7 @@ from torchvision.ops import box_iou
 
 from siod.detectors.networks.float32 import in_float32
 from siod.detectors.networks.fpn import PyramidDetector, PyramidOutputs, PyramidTargets, anchor_counts
+from siod.detectors.retinanet import OCTAVE_SCALES, RATIOS
 from siod.ops.boxes import decode_deltas, encode_deltas
 from siod.ops.matching import images_at_once, match_by_overlap
 from siod.ops.pooling import pool_pseudo_labels
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from siod.detectors.networks.annotated import AnnotatedBoxes
     from siod.detectors.retinanet import RetinaNet
     from siod.types import Mined
-
-OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-RATIOS = (0.5, 1.0, 2.0)
 
 
 class RetinaNetDetector(PyramidDetector):
@@ -48,11 +46,8 @@ class RetinaNetDetector(PyramidDetector):
     may_ignore = True
 
     def __init__(self, spec: RetinaNet, num_classes: int) -> None:
-        # Whole pixels, as in torchvision.
-        widths = [
-            [int(spec.anchor_strides * stride * scale) for scale in OCTAVE_SCALES] for stride in spec.strides_px()
-        ]
-        anchors = AnchorGenerator(tuple(map(tuple, widths)), (RATIOS,) * len(widths))
+        sizes_px = spec.anchor_sizes_px()
+        anchors = AnchorGenerator(sizes_px, (RATIOS,) * len(sizes_px))
         super().__init__(spec, num_classes, _head(spec, num_classes), anchors)
         self.spec = spec
         self.loss_weights = {"class": 1.0, "box": spec.box_weight}

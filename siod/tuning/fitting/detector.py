@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siod.detectors import zoo
+from siod.detectors.anchors import LEAST_ANCHOR_STRIDES
 from siod.detectors.backbones.names import stride_px
 from siod.detectors.centernet import OUTPUT_STRIDE_PX, CenterNet
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4
@@ -41,6 +42,8 @@ SMALL_HEAD: Mapping[str, Any] = {"pyramid_channels": 64, "tower_convolutions": 2
 """A quarter of the width and half of the depth that a pyramid on ResNet-50 has: as small as the backbones it is for."""
 
 LEAST_STRIDES, MOST_STRIDES = 1.0, 8.0
+SIZES_APART_PX = 3
+"""Anchors whose sizes differ by less may be the same in whole pixels."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,22 @@ def _fitted(spec: DetectorSpec, boxes_px: NDArray[np.float64]) -> tuple[dict[str
         return {"range_strides": strides}, {"range_strides": f"a third of the boxes reach {reach:.0f} px or less"}
     if isinstance(spec, RetinaNet):
         side = float(np.quantile(sides, 0.1))
-        strides = _strides(side / spec.strides_px()[0])
+        strides = max(_strides(side / spec.strides_px()[0]), float(LEAST_ANCHOR_STRIDES))
         return {"anchor_strides": strides}, {"anchor_strides": f"a tenth of the boxes are {side:.0f} px wide or less"}
     if isinstance(spec, FasterRCNNC4):
         count = len(spec.proposals.anchor_sizes_px)
         anchors = np.quantile(sides, (np.arange(count) + 0.5) / count).round()
-        path = "proposals.anchor_sizes_px"
-        return {path: tuple(max(1, int(anchor)) for anchor in anchors)}, {path: f"in the middle of {count} equal parts"}
+        path, largest = "proposals.anchor_sizes_px", LEAST_ANCHOR_STRIDES * spec.size_divisor()
+        return {path: _apart(anchors, largest)}, {path: f"in the middle of {count} equal parts"}
     return {}, {}
+
+
+def _apart(anchors: NDArray[np.float64], least_largest: int) -> tuple[int, ...]:
+    """Ascending sizes in whole pixels that differ as anchors must, the last as large as it must be."""
+    sizes: list[int] = []
+    for anchor in anchors:
+        sizes.append(max(int(anchor), sizes[-1] + SIZES_APART_PX if sizes else 1))
+    return (*sizes[:-1], max(sizes[-1], least_largest))
 
 
 def _thawed(spec: DetectorSpec) -> dict[str, Any]:

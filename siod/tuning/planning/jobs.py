@@ -11,6 +11,7 @@ from siod.data.source import prepare
 from siod.errors import UserError
 from siod.training.fitness import refuse_unfit
 from siod.training.teachers import teacher_of
+from siod.tuning.planning.plan import refuse_short_schedules
 from siod.tuning.trials.gallery import choose_images
 from siod.tuning.trials.trial import Job
 
@@ -77,7 +78,9 @@ def _prepare_arms(
     """Prepare the data of each arm, by its name; arms with equal data share it, and so do the seeds of an arm."""
     prepared: dict[str, PreparedData] = {}
     data_of = {}
-    for trial in {trial.arm.name: trial for trial in trials}.values():
+    of_arms = {trial.arm.name: trial for trial in trials}.values()
+    refuse_short_schedules(of_arms)
+    for trial in of_arms:
         key = _data_key(trial)
         if key not in prepared:
             prepared[key] = prepare(

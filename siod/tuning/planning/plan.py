@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siod.data.image_count import count_training_images
 from siod.errors import UserError
+from siod.training.fitness import refuse_short_schedule
 from siod.training.placement import (
     DEVICE_REMEDY,
     Placement,
@@ -19,8 +20,9 @@ from siod.training.placement import (
 from siod.training.precision import CPU_PRECISIONS, refuse_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from siod.data.source import Source
     from siod.training.experiment import Experiment
     from siod.training.placement import Node
     from siod.tuning.study import Arm, Study
@@ -201,6 +203,28 @@ def refuse_hours_without_gpus(study: Study, trials: Sequence[Trial]) -> None:
                 f"search.gpu_hours: arm {trial.arm.name!r} is given no GPU here; run it where one is, or set "
                 "search.hours instead"
             )
+
+
+def refuse_short_schedules(trials: Iterable[Trial]) -> None:
+    """Refuse trials that are too short for their one-cycle schedules, before their data is prepared.
+
+    Args:
+        trials: Of different arms.
+
+    Raises:
+        UserError: A trial is too short, or a data set that has to be counted for that is missing.
+    """
+    images: dict[Source, int] = {}
+    for trial in trials:
+        data = trial.experiment.data
+        if trial.experiment.recipe.schedule.kind != "one_cycle":
+            continue
+        if data not in images:
+            images[data] = count_training_images(data)
+        try:
+            refuse_short_schedule(trial.experiment, images=images[data])
+        except UserError as error:
+            raise UserError(f"{trial.arm.name}: {error}") from error
 
 
 def long_trials_on_cpu(trials: Sequence[Trial]) -> str | None:

@@ -199,6 +199,7 @@ def header_of(study: Study, command: str) -> StudyHeader:
         experiment=declared["base"],
         command=command,
         baselines=study.baselines,
+        primary=study.primary,
     )
 
 
