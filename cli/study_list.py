@@ -13,7 +13,9 @@ def list_() -> None:
     width = max((len(study.name) for study in studies), default=0)
     for study in studies:
         arms, seeds = len(study.arms), len(study.seeds)
-        size = f"{_count(arms, 'arm')} x {_count(seeds, 'seed')} = {_count(arms * seeds, 'trial')}"
+        trials = sum(len(study.seeds_of(arm)) for arm in study.arms)
+        times = " x " if trials == arms * seeds else ", at most "
+        size = f"{_count(arms, 'arm')}{times}{_count(seeds, 'seed')} = {_count(trials, 'trial')}"
         typer.echo(f"{study.name:<{width}}  {size}")
         typer.echo(f"{'':<{width}}  {study.question}")
 

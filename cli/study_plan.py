@@ -296,7 +296,8 @@ def _too_few_seeds(study: Study) -> Iterator[str]:
     """Say how many seeds the primary comparisons need, if the study has fewer."""
     from siod.comparison import fewest_pairs  # noqa: PLC0415  (loads scipy)
 
-    count, seeds = len(study.primary), len(study.seeds)
+    count = len(study.primary)
+    seeds = min((len(study.seeds_of(study.arm(name))) for pair in study.primary for name in pair), default=0)
     needed = fewest_pairs(count) if count else 0
     if seeds < needed:
         yield (

@@ -62,7 +62,7 @@ def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[st
     from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 
     known = {(trial.arm, trial.seed): trial for trial in record.trials}
-    names = {(arm.name, seed): f"{arm.name}/{seed}" for seed in record.seeds for arm in record.arms}
+    names = {(arm, seed): f"{arm}/{seed}" for arm, seed in record.declared()}
     width = max(map(len, names.values()))
     written = [f"{'trial':<{width}}  {'state':<11}  {'epoch':>5}  {metric_label(record.objective):>6}"]
     for place, name in names.items():

@@ -164,7 +164,7 @@ def status_counts(study: StudyRecord) -> dict[str, int]:
         status: len(of_status(declared, status))
         for status in ("finished", "running", "interrupted", "pruned", "failed")
     }
-    counts["not started"] = len(study.arms) * len(study.seeds) - len(declared)
+    counts["not started"] = len(study.declared()) - len(declared)
     return {state: count for state, count in counts.items() if count}
 
 

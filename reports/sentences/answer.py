@@ -115,7 +115,7 @@ def _sentence(
     baseline = rows[group.baseline]
     if best is None:
         done = sum(len(row.finished()) for row in rows.values())
-        total = len(group.arms) * len(group.seeds)
+        total = len(group.declared())
         if done and len(group.arms) == 1:
             return f"{lead}{_only_arm(baseline, whole)}"
         why = f"{done} of {total} trials are finished, and no arm shares a finished seed with {baseline.arm.label}"

@@ -77,9 +77,9 @@ def _unfinished(study: StudyRecord) -> Iterator[str]:
         names = [f"{_name(trial)} (epoch {trial.epoch})" for trial in declared if trial.status == status]
         if names:
             yield f"Left out because {verb}: {', '.join(names)}."
-    waiting = len(study.arms) * len(study.seeds) - len(declared)
+    waiting = len(study.declared()) - len(declared)
     if waiting:
-        yield f"{waiting} of {len(study.arms) * len(study.seeds)} trials have not started."
+        yield f"{waiting} of {len(study.declared())} trials have not started."
 
 
 def _seeds(study: StudyRecord) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _versions(study: StudyRecord) -> Iterator[str]:
 
 
 def _undeclared(study: StudyRecord) -> Iterator[str]:
-    declared = {(arm.name, seed) for arm in study.arms for seed in study.seeds}
+    declared = set(study.declared())
     others = [trial for trial in study.trials if (trial.arm, trial.seed) not in declared]
     teachers = [_name(trial) for trial in others if trial.arm.startswith(TEACHER)]
     if teachers:

@@ -143,7 +143,7 @@ def _lines(study: StudyRecord, properties: Sequence[str], marks: Mapping[str, st
         label = arm.label
         for trait in arm.traits.values():  # it has a column of its own
             label = label.removesuffix(f" ({trait})")
-        yield Line(label, len(row.finished()), len(study.seeds), cells, arm.group, properties=traits)
+        yield Line(label, len(row.finished()), len(study.seeds[: arm.seeds]), cells, arm.group, properties=traits)
         if arm.published:
             beside = {} if arm.name == study.baseline else reference
             figures = tuple(_published(arm.published.get(name), beside.get(name)) for name in study.columns)

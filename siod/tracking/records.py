@@ -146,6 +146,7 @@ class ArmRecord:
         group: Heading of the table's rows it stands among; empty when the table has no groups.
         published: Figures that a paper reports for it, fractions by metric.
         traits: What tells it apart in words, by heading of the table's column.
+        seeds: It is trained with so many of the study's seeds, the first ones; None stands for all.
         modules: Names of the parts it uses, which a table marks in columns of their own.
     """
 
@@ -157,6 +158,7 @@ class ArmRecord:
     published: Mapping[str, float] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     traits: Mapping[str, str] = field(default_factory=dict)
+    seeds: int | None = None
 
     @property
     def title(self) -> str:
@@ -199,6 +201,10 @@ class StudyHeader:
     def is_search(self) -> bool:
         """Whether its trials differ in their settings, and their seeds are numbers of trials."""
         return self.name.endswith(SEARCH)
+
+    def declared(self) -> tuple[tuple[str, int], ...]:
+        """Arm and seed of every trial, all arms with the first seed, then all that have it with the next."""
+        return tuple((arm.name, seed) for seed in self.seeds for arm in self.arms if seed in self.seeds[: arm.seeds])
 
     def baseline_of(self, group: str) -> str:
         """Name of the arm that the gains of a group are counted from."""
@@ -281,8 +287,9 @@ class StudyRecord(StudyHeader):
     @cached_property
     def _by_arm(self) -> dict[str, tuple[TrialRecord, ...]]:
         found: dict[str, list[TrialRecord]] = {}
+        declared = set(self.declared())
         for trial in self.trials:
-            if trial.seed in self.seeds:
+            if (trial.arm, trial.seed) in declared:
                 found.setdefault(trial.arm, []).append(trial)
         return {arm: tuple(trials) for arm, trials in found.items()}
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from siod.errors import UserError, closest
 from siod.outside import hiding, load_study_file
@@ -41,6 +41,8 @@ class Arm(Value):
         traits: What tells it apart in words, by column heading, such as ``{"Type": "SSOD"}``; reports give each a
             column of its own, where the label loses a `` (SSOD)`` at its end.
         modules: Names of the parts it uses, such as ``("SPLG",)``; reports mark them in columns of their own.
+        seeds: It is trained with so many of the study's seeds, the first ones; None takes all. For arms that are
+            described beside those that a study is about.
     """
 
     name: Name
@@ -51,6 +53,7 @@ class Arm(Value):
     published: dict[Metric, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     traits: dict[Annotated[str, Field(min_length=1)], str] = Field(default_factory=dict)
     modules: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    seeds: PositiveInt | None = None
 
     @property
     def title(self) -> str:
@@ -110,6 +113,10 @@ class Study(Value):
         """The arm that the gains of this one are counted from."""
         return self.arm(self.baselines.get(arm.group, self.baseline))
 
+    def seeds_of(self, arm: Arm) -> tuple[int, ...]:
+        """The seeds that an arm is trained with."""
+        return self.seeds[: arm.seeds]
+
     def experiment(self, arm: Arm, seed: int) -> Experiment:
         """The experiment of one arm with one seed."""
         try:
@@ -127,6 +134,9 @@ class Study(Value):
         _refuse_unknown_factors(self.factors)
         seen: dict[str, str] = {}
         for arm in self.arms:
+            if arm.seeds is not None and arm.seeds > len(self.seeds):
+                message = f"arm {arm.name!r}: seeds is {arm.seeds}, but the study has {len(self.seeds)}; leave it out"
+                raise ValueError(message)
             if "seed" in arm.changes:
                 message = f"arm {arm.name!r} changes 'seed', which the study's seeds set; remove it from changes"
                 raise ValueError(message)

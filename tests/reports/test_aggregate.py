@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siod.reports.analysis.aggregate import Spread, aggregate, curve
+from siod.reports.sentences.caveats import caveats
+from siod.reports.tables.table import tabulate
 from siod.tracking.records import ArmRecord, StudyRecord, TrialRecord
 
 Change = Callable[..., StudyRecord]
@@ -104,3 +106,13 @@ def test_every_arm_of_a_study_in_the_middle_has_a_row(unfinished: StudyRecord) -
     rows = aggregate(unfinished)
     assert [row.arm.name for row in rows] == ["fsod", "base", "splg", "pgcl", "dminer"]
     assert [len(row.finished()) for row in rows] == [3, 2, 2, 2, 0]
+
+
+def test_an_arm_that_was_declared_with_fewer_seeds_lacks_none() -> None:
+    made = study(trial("base", 0, 0.1), trial("base", 1, 0.2), trial("dminer", 0, 0.3), trial("dminer", 1, 0.5))
+    few = replace(made, seeds=(0, 1), arms=(ArmRecord("base", "Base"), ArmRecord("dminer", "DMiner", seeds=1)))
+    assert few.declared() == (("base", 0), ("dminer", 0), ("base", 1))
+    assert [line.seeds for line in tabulate(few).lines] == ["2", "1"]
+    notes = caveats(few)
+    assert not any("have not started" in note for note in notes)
+    assert "Left out because the study no longer declares them: dminer/1." in notes

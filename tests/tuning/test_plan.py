@@ -44,6 +44,12 @@ def test_all_trials_of_a_plan_learn_different_things(a_study: Study) -> None:
     assert len(identities) == 6
 
 
+def test_an_arm_may_have_fewer_seeds_than_the_study(a_study: Study) -> None:
+    arms = tuple(arm.with_changes({"seeds": 1}) if arm.name == "full" else arm for arm in a_study.arms)
+    trials = plan(a_study.with_changes({"arms": arms}))
+    assert [trial.name for trial in trials] == ["full/0", "base/0", "dminer/0", "base/1", "dminer/1"]
+
+
 def test_a_part_of_a_study_keeps_the_order_of_the_whole(a_study: Study) -> None:
     assert [trial.name for trial in plan(a_study, arms=["dminer", "full"], seeds=[1])] == ["full/1", "dminer/1"]
 

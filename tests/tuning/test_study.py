@@ -52,6 +52,10 @@ def test_a_study_survives_a_round_trip_through_json(a_study: Study) -> None:
         ({"arms": (Arm(name="base"), Arm(name="base"))}, "arm 'base' is declared twice; remove one"),
         ({"seeds": (0, 1, 0)}, "seed '0' is declared twice; remove one"),
         (
+            {"arms": (Arm(name="base", seeds=3),), "seeds": (0, 1)},
+            "arm 'base': seeds is 3, but the study has 2; leave it out",
+        ),
+        (
             {"arms": (Arm(name="base"), Arm(name="same", changes={"recipe.epochs": 2}))},
             "arms 'base' and 'same' are the same experiment; remove one",
         ),

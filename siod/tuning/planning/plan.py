@@ -45,7 +45,7 @@ class Trial:
 def plan(
     study: Study, *, arms: Collection[str] | None = None, seeds: Collection[int] | None = None
 ) -> tuple[Trial, ...]:
-    """List the trials of a study: all arms with the first seed, then all with the next.
+    """List the trials of a study: all arms with the first seed, then all that have it with the next.
 
     Args:
         study: What to plan.
@@ -71,7 +71,7 @@ def plan(
         for seed in study.seeds
         if seed in chosen_seeds
         for arm in study.arms
-        if arm.name in chosen_arms
+        if arm.name in chosen_arms and seed in study.seeds_of(arm)
     )
     if not trials:
         raise UserError(f"study {study.name!r}: no trial is left; name at least one arm and one seed")

@@ -19,6 +19,7 @@ from siod.json_file import read_json
 from siod.tracking.mlflow import Store, TrialLog
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
+from siod.training.teachers import teacher_of
 from siod.tuning.arms import confounded
 from siod.tuning.trials.gallery import study_gallery
 from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
@@ -123,6 +124,9 @@ class Recorder:
 
     def _start(self, job: Job) -> TrialLog:
         tags = {"data_fingerprint": job.data.fingerprint, "siod_version": siod.__version__}
+        teacher = teacher_of(job.experiment)
+        if teacher is not None:
+            tags["teacher"] = teacher.identity(job.data.fingerprint)  # a report adds its cost to the trial's
         log = self._store.start_trial(
             self._study_run_id,
             arm=job.arm,
@@ -185,6 +189,7 @@ def header_of(study: Study, command: str) -> StudyHeader:
             published=arm.published,
             modules=arm.modules,
             traits=arm.traits,
+            seeds=arm.seeds,
         )
         for arm, plain in zip(study.arms, declared["arms"], strict=True)
     ]

@@ -247,7 +247,9 @@ def _in_one_round(job: Job) -> Job:
 def as_search_study(study: Study) -> Study:
     """The search as a study of its own, in which a trial's number stands in place of its seed."""
     numbers = tuple(range(search_of(study).trials))
-    return study.model_copy(update={"name": f"{study.name}.search", "seeds": numbers, "space": {}, "search": None})
+    arms = tuple(arm.model_copy(update={"seeds": None}) for arm in study.arms)
+    changed = {"name": f"{study.name}.search", "arms": arms, "seeds": numbers, "space": {}, "search": None}
+    return study.model_copy(update=changed)
 
 
 def job_with_changes(base: Job, changes: Mapping[str, Any], number: int) -> Job:
