@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 
+from siod.comparison import fewest_pairs
 from siod.tuning.arms import confounded
 from siod.tuning.planning.plan import plan
 from siod.tuning.study import list_studies, load_study, study_names
@@ -20,7 +21,9 @@ def test_all_studies_are_found() -> None:
         "chess_modules",
         "demo",
         "digits_comining",
+        "digits_converged",
         "digits_detectors",
+        "digits_fdr",
         "digits_mask",
         "digits_methods",
         "digits_modules",
@@ -40,11 +43,11 @@ def test_all_studies_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_is_named_like_its_module_and_plans_every_arm_with_every_seed(name: str) -> None:
+def test_a_study_is_named_like_its_module_and_plans_every_arm_with_its_seeds(name: str) -> None:
     study = load_study(name)
     assert study.name == name
     trials = plan(study)
-    assert len(trials) == len(study.arms) * len(study.seeds)
+    assert len(trials) == sum(len(study.seeds_of(arm)) for arm in study.arms)
     assert len({trial.experiment.identity("data") for trial in trials}) == len(trials)
 
 
@@ -173,3 +176,9 @@ def test_the_twins_of_tables_4_and_5_share_a_row_with_digits_modules() -> None:
         study = load_study(name)
         shared = modules.experiment(modules.arm(arm), 0).identity("data")
         assert study.experiment(study.arm(study.baseline), 0).identity("data") == shared
+
+
+def test_what_digits_converged_tests_has_the_seeds_to_show_it() -> None:
+    study = load_study("digits_converged")
+    compared = {name for pair in study.primary for name in pair}
+    assert {len(study.seeds_of(study.arm(name))) for name in compared} == {fewest_pairs(len(study.primary))} == {8}
