@@ -4,8 +4,8 @@ Command: siod study run digits_converged
 Cost: 6 trials of a search for each of the 9 arms, then 47 trials and the teachers of 3, of 18 epochs; about 15 minutes
 of one core a trial, twice that under a teacher: a day of two cores in all.
 Not run yet. Six epochs leave every arm undertrained (docs/findings.md); full supervision levels off after fifteen.
-The comparisons that are tested were named before: DMiner over base, reject over base, the best over DMiner; eight seeds
-are the fewest that can show three of them at 5% after correction. The other arms have three seeds and are described.
+The comparisons that are tested were named before: DMiner over base, reject over base, the best over DMiner. Six seeds
+cannot show three of them at 5% after correction, eight can; the other arms have three and are described.
 """
 
 from __future__ import annotations

@@ -181,4 +181,4 @@ def test_the_twins_of_tables_4_and_5_share_a_row_with_digits_modules() -> None:
 def test_what_digits_converged_tests_has_the_seeds_to_show_it() -> None:
     study = load_study("digits_converged")
     compared = {name for pair in study.primary for name in pair}
-    assert {len(study.seeds_of(study.arm(name))) for name in compared} == {fewest_pairs(len(study.primary))} == {8}
+    assert all(len(study.seeds_of(study.arm(name))) >= fewest_pairs(len(study.primary)) for name in compared)
