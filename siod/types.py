@@ -207,8 +207,10 @@ def unlabelled_classes(targets: Sequence[Target]) -> Bool[Tensor, "B C"] | None:
         >>> unlabelled_classes([Target(*nothing, *nothing, states)])
         tensor([[False,  True]])
     """
+    if all(target.some_unlabelled is False for target in targets):
+        return None
     states = stacked_states(targets)
-    if states is None or all(target.some_unlabelled is False for target in targets):
+    if states is None:
         return None
     unlabelled = states == State.UNLABELLED
     known = any(target.some_unlabelled for target in targets)

@@ -47,7 +47,7 @@ def draw_study(
     groups = _groups(study)
     # Families of detectors have losses of their own; only the whole is comparable.
     losses = LOSSES if len(groups) == 1 else LOSSES[:1]
-    mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl", "pseudo") for figure in MINING]
+    mining = [f"mining/{miner}_{figure}" for miner in ("splg", "pgcl", "reject", "pseudo") for figure in MINING]
     drawn: dict[str, tuple[Drawing, ...]] = {}
     with mpl.rc_context(STYLE):
         for name, drawings in {
@@ -113,8 +113,8 @@ def title_of(metric: str) -> str:
     Example:
         >>> title_of("mining/splg_precision"), title_of("train/heatmap"), title_of("ap_s")
         ('SPLG: precision (%)', 'Training loss: heatmap', 'AP@S (%)')
-        >>> title_of("mining/pseudo_per_image")
-        'Pseudo boxes: per image'
+        >>> title_of("mining/pseudo_per_image"), title_of("mining/reject_recall")
+        ('Pseudo boxes: per image', 'Reject: recall (%)')
     """
     group, _, name = metric.partition("/")
     if group == "train":
@@ -123,7 +123,8 @@ def title_of(metric: str) -> str:
         miner, _, figure = name.partition("_")
         if miner == "pseudo":
             return f"Pseudo boxes: {'per image' if figure == 'per_image' else f'{figure} (%)'}"
-        return f"{miner.upper()}: {'positions per image' if figure == 'per_image' else f'{figure} (%)'}"
+        title = "Reject" if miner == "reject" else miner.upper()
+        return f"{title}: {'positions per image' if figure == 'per_image' else f'{figure} (%)'}"
     return f"{heading(metric)} (%)"
 
 

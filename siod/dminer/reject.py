@@ -16,7 +16,7 @@ class Reject(Value):
 
     Shares are of the unlabelled entries (position and class) of the classes that may have instances without a box, for
     each image and level: ``growth`` in the first epoch, ``growth`` more in each later one, ``max_share`` at most. With
-    three such classes the default of 0.01 is 16 entries an image on 24 x 24 positions (CenterNet on digits); with
+    three such classes the default of 0.01 is about 16 entries an image on 24 x 24 positions (CenterNet on digits); with
     COCO's 2.9 classes it is 475 on 128 x 128, about 110 for each of the 4.4 hidden instances.
     """
 

@@ -83,7 +83,8 @@ class DetectorAndMiners:
         encoded = self.detector.encode(targets, outputs)
         levels = self.detector.levels(outputs, encoded)
         splg, pgcl, share = self.phase.splg, self.phase.pgcl, self.phase.rejected_share
-        mining = mine(levels, splg=splg, pgcl=pgcl, rejected_share=share, states=stacked_states(targets))
+        states = stacked_states(targets) if share else None
+        mining = mine(levels, splg=splg, pgcl=pgcl, rejected_share=share, states=states)
         self.mined.append((mining, targets))
         # Eq. 2: L = L_splg + lambda_pgcl L_pgcl + lambda_off L_off + lambda_size L_size
         terms = {**self.detector.losses(outputs, encoded, mining.mined), **mining.terms}

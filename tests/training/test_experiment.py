@@ -13,6 +13,7 @@ from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.zoo import FASTER_RCNN_TINY
 from siod.dminer.dminer import DMiner, Staged
 from siod.dminer.pgcl import PGCL
+from siod.dminer.reject import Reject
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
 from siod.training.experiment import SGD, Evaluation, Experiment
@@ -177,6 +178,23 @@ def test_a_miner_that_starts_later_is_absent_until_then() -> None:
     assert phase.at(2).splg is None
     assert phase.at(3).splg == SPLG(start_epoch=2)
     assert phase.at(1).pgcl == PGCL()
+
+
+def test_reject_grows_over_both_stages_by_the_epochs_of_the_run() -> None:
+    reject = Reject(max_share=0.05, growth=0.01, start_epoch=2)
+    staged = DMiner(reject=reject, staged=Staged(second_epochs=3))
+    first, second = phases(digits_centernet().with_changes({"dminer": staged, "recipe.epochs": 4}))
+    assert [first.at(epoch).rejected_share for epoch in (1, 2, 3, 4)] == pytest.approx([0, 0, 0.01, 0.02])
+    assert [second.at(epoch).rejected_share for epoch in (5, 6, 7)] == pytest.approx([0.03, 0.04, 0.05])
+    assert (first.at(3).splg, second.at(5).pgcl) == (None, None)
+    (joint,) = phases(digits_centernet().with_changes({"dminer": DMiner(reject=reject), "recipe.epochs": 4}))
+    assert joint.at(4).rejected_share == pytest.approx(0.02)
+    assert joint.at(4).splg is not None
+
+
+def test_without_reject_no_share_is_rejected() -> None:
+    (phase,) = phases(digits_centernet().with_changes({"dminer": DMiner()}))
+    assert phase.at(9).rejected_share == 0
 
 
 def test_the_recipes_of_the_pyramid_detectors_are_those_of_their_code() -> None:

@@ -18,10 +18,11 @@ from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.methods.steps.teacher import Teacher
+from siod.state import State
 from siod.training.distributed import average_statistics, running_statistics
 from siod.training.mining_log import MiningLog
 from siod.training.phases import Phase
-from siod.types import DenseLevel, Grid, Target
+from siod.types import DenseLevel, Grid, Target, unlabelled_classes
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,26 @@ def test_the_miners_wait_once_for_all_levels() -> None:
         with HostCost() as cost:
             mine(looked_at, splg=SPLG(), pgcl=PGCL(top_m=4))
         assert cost.waits == Counter({"tolist": 1})
+
+
+def test_reject_waits_no_oftener_alone_or_beside_the_other_miners() -> None:
+    states = torch.tensor([[State.ABSENT, State.SOME, State.ABSENT], [State.UNKNOWN] * 3]).to(torch.int8)
+    for others in ({}, {"splg": SPLG(), "pgcl": PGCL(top_m=4)}):
+        looked_at = levels(3)
+        with HostCost() as cost:
+            mined = mine(looked_at, rejected_share=0.1, states=states, **others).mined
+        assert cost.waits == Counter({"tolist": 1})
+        assert all(one.rejected is not None and bool(one.rejected.any()) for one in mined)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_nothing_waits_for_the_states_of_a_batch_that_was_loaded(*, told: bool) -> None:
+    nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+    states = torch.tensor([State.SOME, State.UNLABELLED if told else State.ABSENT]).to(torch.int8)
+    with HostCost() as cost:
+        unlabelled = unlabelled_classes([Target(*nothing, *nothing, states, told)])
+    assert cost.synchronisations == 0
+    assert (unlabelled is not None) == told
 
 
 def test_judging_what_was_mined_waits_for_nothing_until_the_epoch_ends() -> None:

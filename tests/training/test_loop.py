@@ -10,6 +10,8 @@ import torch
 from forked import run_ranks
 
 from siod.data.source import PreparedData
+from siod.dminer.dminer import DMiner, Staged
+from siod.dminer.reject import Reject
 from siod.errors import RunError, UserError
 from siod.json_file import read_json
 from siod.training import loop
@@ -35,9 +37,14 @@ def without_speed(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in metrics.items() if name not in measured} for metrics in history]
 
 
+REJECT = DMiner(splg=None, pgcl=None, reject=Reject(growth=0.01, max_share=0.02))
+
+
+@pytest.mark.parametrize("dminer", [None, REJECT], ids=["dminer", "reject"])
 def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
-    small: Experiment, small_data: PreparedData, tmp_path: Path
+    small: Experiment, small_data: PreparedData, tmp_path: Path, dminer: DMiner | None
 ) -> None:
+    small = small if dminer is None else small.with_changes({"dminer": dminer})
     unbroken = loop.run(small, small_data, InProcess(tmp_path / "a", device=CPU))
 
     with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
@@ -55,6 +62,22 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
     expected, actual = final_weights(tmp_path / "a"), final_weights(tmp_path / "b")
     assert expected.keys() == actual.keys()
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_reject_begins_in_its_epoch_and_grows_through_both_stages(
+    small: Experiment, small_data: PreparedData, tmp_path: Path
+) -> None:
+    """Epochs 1 and 2 are the first stage's; nothing is rejected in epoch 1."""
+    staged = DMiner(reject=REJECT.reject, staged=Staged(second_epochs=1))
+    history = loop.run(small.with_changes({"dminer": staged}), small_data, InProcess(tmp_path, device=CPU)).history
+    first, second, third = (metrics.get("mining/reject_per_image", 0.0) for metrics in history)
+    assert first == 0
+    assert second > 0
+    # Twice the share, but of fewer entries: SPLG labels some.
+    assert second < third <= 2 * second + 1
+    assert {"mining/reject_precision", "mining/reject_recall", "mining/reject_on_annotated"} <= history[1].keys()
+    assert "mining/pgcl_per_image" in history[1]
+    assert "mining/splg_per_image" in history[2]
 
 
 def test_another_seed_gives_another_model(small: Experiment, small_data: PreparedData, tmp_path: Path) -> None:
@@ -93,7 +116,12 @@ def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch
     small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
     one_step = small.with_changes({"detector.norm": "frozen", "recipe.epochs": 1, "recipe.batch_size": 16})
-    runs = {"dminer": one_step, "plain": one_step.with_changes({"dminer": None})}
+    at_once = REJECT.with_changes({"reject.start_epoch": 0})
+    runs = {
+        "dminer": one_step,
+        "plain": one_step.with_changes({"dminer": None}),
+        "reject": one_step.with_changes({"dminer": at_once}),
+    }
     run_ranks(_one_of_two, args=(runs, small_data, tmp_path / "two"), nprocs=2)
     for name, experiment in runs.items():
         (alone,) = loop.run(experiment, small_data, InProcess(tmp_path / "one" / name, device=CPU)).history
@@ -102,6 +130,7 @@ def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch
         (together,) = load(latest)["history"]
         for term in (key for key in alone if key.startswith("train/") and "per_second" not in key):
             assert together[term] == pytest.approx(alone[term], rel=1e-5)
+        assert ("mining/reject_per_image" in alone) == (name == "reject")
         assert {k: v for k, v in together.items() if "mining" in k} == {k: v for k, v in alone.items() if "mining" in k}
         expected, actual = _gradients(tmp_path / "one" / name), _gradients(tmp_path / "two" / name)
         assert len(expected) == len(actual) > 30
