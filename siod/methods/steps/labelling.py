@@ -18,9 +18,6 @@ from siod.types import LossTerm, stacked_states
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Bool, Float, Int
-    from torch import Tensor
-
     from siod.detectors.detector import Detector
     from siod.methods.method import Moment
     from siod.methods.pseudo import PseudoBoxes
@@ -73,20 +70,18 @@ class Labeller:
             shape = (len(targets), self.num_classes)
             states = torch.full(shape, State.COMPLETE, dtype=torch.int8, device=boxes.labels.device)
         may_be_true = boxes.valid & open_categories(states).gather(1, boxes.labels)
-        if self.decoys is None:
+        max_fdr = self.pseudo.max_fdr
+        if self.decoys is None or max_fdr is None:
             return Chosen(replace(boxes, valid=may_be_true), {})
         annotated = on_annotated(self.pseudo, targets, boxes)
         self.decoys.add(count_finds(boxes, annotated, states), moment.workers)
         rates = false_discovery_rates(self.decoys.finds)
-        chosen = may_be_true & (rates[boxes.labels, bins_of(boxes.scores)] <= self.pseudo.max_fdr)
-        return Chosen(replace(boxes, valid=chosen), self._estimated(rates, boxes.labels, chosen & ~annotated))
-
-    def _estimated(
-        self, rates: Float[Tensor, "C S"], labels: Int[Tensor, "b k"], new: Bool[Tensor, "b k"]
-    ) -> dict[str, LossTerm]:
-        """The share of new labels that is estimated to be false: of each category that of all it lets in."""
-        let_in = rates.masked_fill(rates > self.pseudo.max_fdr, 0).amax(dim=1)
-        return {"pseudo_fdr_estimated": LossTerm((let_in[labels] * new).sum(), new.sum().float())}
+        chosen = may_be_true & (rates[boxes.labels, bins_of(boxes.scores)] <= max_fdr)
+        # Of each category the rate of all that it lets in.
+        let_in = rates.masked_fill(rates > max_fdr, 0).amax(dim=1)
+        new = chosen & ~annotated
+        estimated = LossTerm((let_in[boxes.labels] * new).sum(), new.sum().float())
+        return Chosen(replace(boxes, valid=chosen), {"pseudo_fdr_estimated": estimated})
 
     def state_dict(self, name: str = "labeller") -> dict[str, Any]:
         """What was found, under a name, for a resumed run; nothing where thresholds are given."""
