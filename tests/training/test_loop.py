@@ -92,7 +92,8 @@ def _gradients(run_dir: Path) -> list[torch.Tensor]:
 def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch(
     small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
-    one_step = small.with_changes({"detector.norm": "frozen", "recipe.epochs": 1, "recipe.batch_size": 16})
+    changes = {"recipe.epochs": 1, "recipe.batch_size": 16, "recipe.schedule": {"kind": "step"}}
+    one_step = small.with_changes({"detector.norm": "frozen", **changes})
     runs = {"dminer": one_step, "plain": one_step.with_changes({"dminer": None})}
     run_ranks(_one_of_two, args=(runs, small_data, tmp_path / "two"), nprocs=2)
     for name, experiment in runs.items():
