@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy import optimize, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
+Name = TypeVar("Name", bound="Hashable")
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 POWER = 0.8
@@ -187,7 +188,7 @@ def pairs_needed(effect: float, *, significance: float = SIGNIFICANCE, power: fl
     return math.ceil(root)
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """Adjust p values of several comparisons made together, so that one false finding among them stays rare.
 
     Args:

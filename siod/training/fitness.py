@@ -71,18 +71,18 @@ def refuse_short_schedule(experiment: Experiment, *, images: int) -> None:
     Raises:
         UserError: A phase has too few steps; says how many epochs would do.
     """
-    schedule, recipe = experiment.recipe.schedule, experiment.recipe
+    schedule, batch = experiment.recipe.schedule, experiment.recipe.batch_size
     if schedule.kind != "one_cycle":
         return
     fewest = fewest_epochs(experiment, images=images)
     for phase in phases(experiment):
         if phase.epochs < fewest:
             field = "recipe.epochs" if phase.first_epoch == 1 else "dminer.staged.second_epochs"
-            steps = phase.epochs * (images // recipe.batch_size)
+            steps = phase.epochs * (images // batch)
+            counted = f"{images} images in batches of {batch} make {steps} step{'s' * (steps != 1)}"
             raise UserError(
-                f"{field} {phase.epochs}: {images} images in batches of {recipe.batch_size} make {steps} steps, and "
-                f"with recipe.schedule.rising {schedule.rising:g} the learning rate has none to rise in; set {field} "
-                f"to {fewest} or more"
+                f"{field} {phase.epochs}: {counted}, and with recipe.schedule.rising {schedule.rising:g} the learning "
+                f"rate has none to rise in; set {field} to {fewest} or more"
             )
 
 

@@ -17,7 +17,7 @@ from siod.training.presets import digits_centernet
 from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
 
-TINY = {"data": Digits(train_images=8, val_images=4), "weights": Scratch(), "recipe.epochs": 1, "recipe.batch_size": 4}
+TINY = {"data": Digits(train_images=8, val_images=4), "weights": Scratch(), "recipe.epochs": 1, "recipe.batch_size": 2}
 STUDY = Study(
     name="tiny",
     question="Which rate?",

@@ -30,7 +30,7 @@ def test_mistakes_are_answered_before_anything_is_written(tmp_path: Path) -> Non
 
 def test_a_run_is_drawn_on_its_own_images_and_on_others(tmp_path: Path) -> None:
     changes = {"data": Digits(train_images=8, val_images=3), "weights": Scratch(), "recipe.epochs": 1}
-    tiny: Experiment = digits_centernet().with_changes(changes | {"recipe.batch_size": 4})
+    tiny: Experiment = digits_centernet().with_changes(changes | {"recipe.batch_size": 2})
     cache, run = tmp_path / "cache", tmp_path / "run"
     train(tiny, prepare(tiny.data, tiny.annotations, cache), run, cache_dir=cache)
     words = ["visualize", str(run), "--cache", str(cache), "--count", "2", "--threshold", "0.5"]

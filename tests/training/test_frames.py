@@ -55,6 +55,7 @@ def shrunk(small: Experiment, photos: Path) -> Experiment:
             "data": CocoFolder(root=photos, longest_px=LONGEST_PX),
             "augmentation.input_size": (64, 64),
             "recipe.epochs": 1,
+            "recipe.schedule": {"kind": "step"},
             "evaluation.batch_size": 3,
         }
     )

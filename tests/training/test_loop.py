@@ -115,7 +115,8 @@ def _gradients(run_dir: Path) -> list[torch.Tensor]:
 def test_two_workers_have_the_loss_and_gradients_of_one_on_the_same_global_batch(
     small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
-    one_step = small.with_changes({"detector.norm": "frozen", "recipe.epochs": 1, "recipe.batch_size": 16})
+    changes = {"recipe.epochs": 1, "recipe.batch_size": 16, "recipe.schedule": {"kind": "step"}}
+    one_step = small.with_changes({"detector.norm": "frozen", **changes})
     at_once = REJECT.with_changes({"reject.start_epoch": 0})
     runs = {
         "dminer": one_step,

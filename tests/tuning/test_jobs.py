@@ -29,3 +29,18 @@ def test_an_arm_that_cannot_be_is_named(a_study: Study, tmp_path: Path, changes:
     with pytest.raises(UserError, match=sentence):
         prepare_jobs(plan(study), runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache", baseline="base")
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_arm_that_is_too_short_for_its_schedule_is_named_before_any_data_is_made(
+    a_study: Study, tmp_path: Path
+) -> None:
+    """Twelve images in batches of four: 0.3 of three steps is less than one."""
+    arms = (Arm(name="base"), Arm(name="short", changes={"data.train_images": 12, "recipe.epochs": 1}))
+    with pytest.raises(UserError, match=r"^short: recipe\.epochs 1: 12 images in batches of 4 make 3 steps, "):
+        prepare_jobs(
+            plan(a_study.model_copy(update={"arms": arms})),
+            runs_dir=tmp_path / "runs",
+            cache_dir=tmp_path / "cache",
+            baseline="base",
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -248,7 +248,13 @@ def as_search_study(study: Study) -> Study:
     """The search as a study of its own, in which a trial's number stands in place of its seed."""
     numbers = tuple(range(search_of(study).trials))
     arms = tuple(arm.model_copy(update={"seeds": None}) for arm in study.arms)
-    changed = {"name": f"{study.name}.search", "arms": arms, "seeds": numbers, "space": {}, "search": None}
+    changed: dict[str, Any] = {
+        "name": f"{study.name}.search",
+        "arms": arms,
+        "seeds": numbers,
+        "space": {},
+        "search": None,
+    }
     return study.model_copy(update=changed)
 
 
