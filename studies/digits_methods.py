@@ -32,8 +32,9 @@ from siod.tuning.study import Arm, Study
 SSOD, SAOD = {"annotations": WholeImages()}, {"annotations": Matched()}
 # Below 0.5, or before scores have settled, Co-mining collapses: what one view makes up, the other confirms.
 COMINING = CoMining(pseudo=PseudoBoxes(min_score=0.5), start_epoch=3)
+# As it was measured, before the teacher revised what the students found.
 CO_STUDENT = CoStudent(
-    pseudo=PseudoBoxes(min_score=0.4), student=PseudoBoxes(min_score=0.4), decay=0.998, start_epoch=3
+    pseudo=PseudoBoxes(min_score=0.4), student=PseudoBoxes(min_score=0.4), decay=0.998, start_epoch=3, revision=False
 )
 MEAN_TEACHER = MeanTeacher(pseudo=PseudoBoxes(min_score=0.4), weight=1.0, decay=0.998, start_epoch=3)
 TEACHER_STUDENT = TeacherStudent(pseudo=PseudoBoxes(min_score=0.4))

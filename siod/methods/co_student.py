@@ -15,7 +15,10 @@ CO_STUDENT_VIEW = StrongView(cutouts=(1, 5), cutout_share=0.2)
 
 
 class CoStudent(AveragedTeaching):
-    """Labels for each of two views from the other one (``student``), revised by the averaged teacher (``pseudo``)."""
+    """Labels for each of two views from the other one (``student``), revised by the averaged teacher (``pseudo``).
+
+    Without ``revision`` the teacher's boxes join the annotated ones beside what the other view found, as it found it.
+    """
 
     kind: Literal["co_student"] = "co_student"
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -23,6 +26,7 @@ class CoStudent(AveragedTeaching):
     student: PseudoBoxes = PseudoBoxes(min_score=0.5)
     strong: StrongView = CO_STUDENT_VIEW
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    revision: bool = True
 
     @model_validator(mode="after")
     def _views_lie_on_each_other(self) -> Self:

@@ -27,7 +27,8 @@ class PseudoBoxes(Value):
 
     With ``max_fdr`` the threshold of each category is the least score above which at most this share of the labels is
     estimated to be false; ``min_score`` is then only a floor, best low, such as 0.05. The estimate is made of what was
-    found lately: ``half_life_images`` images later a find counts half. It needs ``clean``.
+    found lately: ``half_life_images`` images later a find counts half. It needs ``clean``, and errs low for teachers
+    that miners trained (docs/methods.md).
     """
 
     unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"clean", "max_fdr", "half_life_images"})

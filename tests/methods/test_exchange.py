@@ -171,10 +171,23 @@ def test_co_student_s_teacher_revises_what_each_view_gives_to_the_other(eager: E
         eager(CENTERNET_TINY),
     )
     near_new = [51.0, 50.0, 71.0, 70.0]
-    taught = table((near_new, 0.8, 2), (NEAR, 0.7, 1), (ELSEWHERE, 0.6, 1))
+    taught = table((near_new, 0.8, 2), (NEAR, 0.7, 1), ([10.0, 60.0, 20.0, 80.0], 0.6, 1))
     method.teacher = Surely(taught)
     weak, strong = exchanged(method, one_image()).asked
     assert weak[0].boxes_xyxy.tolist() == [LABELLED, near_new]
     assert weak[0].labels.tolist() == [1, 2]
     assert strong[0].boxes_xyxy.tolist() == [LABELLED, NEW]
     assert strong[0].labels.tolist() == [1, 1]
+
+
+def test_without_revision_the_teacher_s_boxes_stand_beside_those_of_the_other_view(eager: Eager) -> None:
+    """The teacher's comes first; the other view's new box is of another class, and no double."""
+    spec = CoStudent(
+        pseudo=PseudoBoxes(min_score=0.6), student=PseudoBoxes(min_score=0.5), strong=AS_IT_IS, revision=False
+    )
+    method = CoStudentMethod(spec, eager(CENTERNET_TINY))
+    method.teacher = Surely(table(([51.0, 50.0, 71.0, 70.0], 0.8, 2)))
+    weak, strong = exchanged(method, one_image()).asked
+    for targets in (weak, strong):
+        assert targets[0].boxes_xyxy.tolist() == [LABELLED, [51.0, 50.0, 71.0, 70.0], NEW]
+        assert targets[0].labels.tolist() == [1, 2, 1]

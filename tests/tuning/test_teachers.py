@@ -23,6 +23,7 @@ from siod.tuning.planning.jobs import in_stages, prepare_jobs, teacher_stages
 from siod.tuning.planning.plan import plan
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
+from siod.tuning.searching.search import StudySearch
 from siod.tuning.space import Choice, Search
 from siod.tuning.study import Arm, Study
 from siod.tuning.trials.trial import Job
@@ -152,6 +153,33 @@ def test_a_plan_counts_teachers(taught: Study, tmp_path: Path, cache_dir: Path) 
     said = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert "teacher:strict      0/2" in said
     assert "8 trials, 0 finished, 8 to train" in said
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({"method.weight": Choice(values=(0.5, 1.0))}, [["teacher:thrice/100"]]),
+        ({"method.teacher.dminer.pgcl.top_m": Choice(values=(4, 8))}, []),
+        ({"method.rounds": Choice(values=(1, 2))}, []),
+        ({"recipe.learning_rate": Choice(values=(1e-3, 1e-4))}, []),
+    ],
+    ids=["a weight", "the teacher", "rounds", "what teachers have too"],
+)
+def test_a_search_trains_beforehand_the_teachers_that_all_its_trials_share(
+    chained: Study, tmp_path: Path, cache_dir: Path, space: dict[str, Choice], expected: list[list[str]]
+) -> None:
+    """Later rounds have the searched weight in their own settings, so that each trial has its own."""
+    study = chained.model_copy(
+        update={
+            "arms": (chained.arms[0], chained.arms[2]),
+            "seeds": (100,),
+            "space": space,
+            "search": Search(trials=2, sampler="random"),
+        }
+    )
+    bases = {job.arm: job for job in jobs_of(study, tmp_path, cache_dir)}
+    search = StudySearch.open(study, {"thrice": bases["thrice"]}, tmp_path)
+    assert [[job.name for job in stage] for stage in search.teacher_stages()] == expected
 
 
 @pytest.mark.ray

@@ -32,7 +32,7 @@ REVISED_IOU = 0.5
 class TaughtViews(Views):
     """The views of the two students, and what the teacher is sure of in these images."""
 
-    taught: Chosen
+    taught: PaddedDetections
 
 
 class CoStudentMethod(MeanTeacherMethod):
@@ -57,36 +57,37 @@ class CoStudentMethod(MeanTeacherMethod):
 
     def views(self, batch: Batch, moment: Moment) -> Views:
         """The batch and its strong view, with their annotations alone, beside the teacher's boxes."""
-        teacher = None if self.spec.weight == 0 else self.teacher_at(moment)
+        teacher = self.teacher_at(moment) if self.spec.weight > 0 and self.spec.revision else None
         if teacher is None or batch.annotated is not None:
             return super().views(batch, moment)
         weak = View(batch.images, batch.targets)
         strong = strong_view(weak, batch.image_ids, self.spec.strong, moment)
         height, width = batch.images.shape[2:]
         taught = self.labeller.choose(teacher.look(batch.images), batch.targets, (height, width), moment)
-        return TaughtViews((weak, strong), batch, moment, taught=taught)
+        return TaughtViews((weak, strong), batch, moment, taught.figures, taught=taught.boxes)
 
     def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:
         """Give each view what the other one found and the teacher revised, then compare both."""
-        if not isinstance(views, TaughtViews):
+        if len(views.views) == 1 or views.batch.annotated is not None:
             return super().objective(views, outputs, criterion)
         from_weak, from_strong = (self._found(views, index, outputs) for index in range(2))
-        targets = views.batch.targets
-        weak, strong = (merge_boxes(self.spec.student, targets, found.boxes) for found in (from_strong, from_weak))
+        weak = merge_boxes(self.spec.student, views.views[0].targets, from_strong.boxes)
+        strong = merge_boxes(self.spec.student, views.views[1].targets, from_weak.boxes)
         parts = {
             **self.judge(views, 0, outputs, criterion, targets=weak),
             **self.judge(views, 1, outputs, criterion, targets=strong, prefix="strong_", weight=self.spec.weight),
         }
-        judged = quality(targets, weak, device=views.batch.images.device)
-        return Objective(parts, {**judged, **from_strong.figures, **views.taught.figures})
+        judged = quality(views.batch.targets, weak, device=views.batch.images.device)
+        # Without revision the views have figures of the teacher's boxes alone, in whose place these stand.
+        return Objective(parts, {**judged, **from_strong.figures, **views.figures, **judged})
 
     @torch.no_grad()
-    def _found(self, views: TaughtViews, index: int, outputs: Any) -> Chosen:
-        """What a student is sure of in its view, as the teacher revised it."""
+    def _found(self, views: Views, index: int, outputs: Any) -> Chosen:
+        """What a student is sure of in its view, as the teacher revised it if it does."""
         height, width = views.batch.images.shape[2:]
         found = self.detector.decode_padded(self.detector.select(outputs, views.rows(index)))
         own = self.student_labeller.choose(found, views.batch.targets, (height, width), views.moment)
-        return Chosen(revised(own.boxes, views.taught.boxes), own.figures)
+        return own._replace(boxes=revised(own.boxes, views.taught)) if isinstance(views, TaughtViews) else own
 
     def state_dict(self) -> dict[str, Any]:
         """The teacher's weights, and what both thresholds are estimated of."""

@@ -3,8 +3,8 @@
 What a detector finds of a category in images that surely lack it is false, a *decoy*. Images that may have instances
 without a box hold as many false finds, image for image; what is found there beyond these is true. The estimate errs
 high where an absent category leaves more free room in an image. It sees neither doubles nor parts of an object, which
-lie where the category is present, and it errs low where the detector has learnt that the category is absent from the
-very images that are asked.
+lie where the category is present; of these a detector that miners trained finds more. docs/methods.md has how far the
+estimate errs.
 
 B images, K boxes of an image, C categories, S bins of the score.
 """
