@@ -14,6 +14,7 @@ from siod.dminer.mining.levels import mine
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
 from siod.errors import UserError
+from siod.types import stacked_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +37,8 @@ class Found:
 
     Args:
         title: The setting, in words.
-        positions: By miner (``splg``, ``pgcl``), the cell of each entry found: x, y, width, height in pixels of the
-            image file, and its class.
+        positions: By miner (``splg``, ``pgcl``, ``reject``), the cell of each entry found: x, y, width, height in
+            pixels of the image file, and its class.
         counts: By miner, how much of it is true.
     """
 
@@ -80,7 +81,8 @@ def mined_images(
         similarities: Least similarities that SPLG is shown with, in [-1, 1].
 
     Returns:
-        For each image SPLG at each similarity, PGCL's best positions, and both.
+        For each image SPLG at each similarity, PGCL's best positions, and both; of a run with reject also the entries
+        that it leaves out at its greatest share.
 
     Raises:
         UserError: The detector has no features to mine in, or no training image has an annotation.
@@ -138,7 +140,12 @@ def _mined(trained: Trained, batch: Batch, similarities: Sequence[float]) -> tup
     ]
     top = "/".join(map(str, pgcl.top_m)) if isinstance(pgcl.top_m, tuple) else str(pgcl.top_m)
     asked += [(f"PGCL, the best {top}", None, pgcl), (f"SPLG at {splg.min_similarity:.3g}, and PGCL", splg, pgcl)]
-    return tuple(_found(title, mine(levels, splg=first, pgcl=second), levels, batch) for title, first, second in asked)
+    found = [_found(title, mine(levels, splg=first, pgcl=second), levels, batch) for title, first, second in asked]
+    if dminer.reject is not None:
+        share = dminer.reject.max_share
+        rejected = mine(levels, rejected_share=share, states=stacked_states(batch.targets))
+        found.append(_found(f"Reject, the hardest {100 * share:g}%", rejected, levels, batch))
+    return tuple(found)
 
 
 def _found(title: str, mining: Mining, levels: Sequence[DenseLevel], batch: Batch) -> Found:

@@ -20,6 +20,7 @@ from siod.detectors.zoo import (
     build,
 )
 from siod.dminer.dminer import DMiner
+from siod.dminer.reject import Reject
 from siod.errors import UserError
 from siod.training.experiment import Experiment
 from siod.training.predict import Trained, best_of
@@ -94,6 +95,18 @@ def test_settings_of_the_run_are_shown(small: Experiment, small_data: PreparedDa
     (image,) = mined_images(own, small_data, count=1, similarities=())
     assert [found.title for found in image.found] == ["PGCL, the best 7", "SPLG at 0.25, and PGCL"]
     assert len(image.found[0].positions["pgcl"]) == 7
+
+
+def test_a_run_with_reject_shows_what_it_leaves_out(small: Experiment, small_data: PreparedData) -> None:
+    plain = trained(CENTERNET_TINY, small, small_data)
+    mining = DMiner(splg=None, pgcl=None, reject=Reject(max_share=0.05))
+    own = replace(plain, experiment=plain.experiment.with_changes({"dminer": mining}))
+    (image,) = mined_images(own, small_data, count=1, similarities=())
+    *_, rejected = image.found
+    assert rejected.title == "Reject, the hardest 5%"
+    assert len(rejected.positions["reject"]) == int(rejected.counts["reject"].entries) > 0
+    shown = {label for _, label in image.annotated}
+    assert {label for _, label in rejected.positions["reject"]} <= shown  # the others are surely absent
 
 
 def test_a_runs_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:

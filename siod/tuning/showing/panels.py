@@ -25,9 +25,7 @@ MOST_NAMED = 15
 RIGHT_COLOUR, WRONG_COLOUR = "#009e73", "#d55e00"
 HIDDEN_COLOUR = "#f0f0f0"
 OPAQUE = 150
-LEGEND = (
-    "blue box: annotated. white box: hidden. square: SPLG, dot: PGCL. green: on an instance of its class, orange: not."
-)
+LEGEND = "blue box: annotated. white box: hidden. square: SPLG, dot: PGCL, ring: reject. green: on an instance of its class, orange: not."
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Panel:
     Args:
         title: Above it.
         boxes: x, y, width, height in pixels of the image, what is written beside them, and their colour.
-        marks: Cells (x, y, width, height), their shape (``square`` or ``dot``) and colour.
+        marks: Cells (x, y, width, height), their shape (``square``, ``dot`` or ``ring``) and colour.
     """
 
     title: str
@@ -101,7 +99,7 @@ def _title(found: Found) -> str:
 
 
 def _marks(found: Found, instances: Sequence[tuple[Box, int]]) -> tuple[tuple[Box, str, str], ...]:
-    shapes: Mapping[str, str] = {"splg": "square", "pgcl": "dot"}
+    shapes: Mapping[str, str] = {"splg": "square", "pgcl": "dot", "reject": "ring"}
     return tuple(
         (cell, shapes[miner], RIGHT_COLOUR if is_true(cell, label, instances) else WRONG_COLOUR)
         for miner, cells in found.positions.items()
@@ -165,5 +163,6 @@ def _with_marks(image: Image.Image, panel: Panel, scale: float) -> Image.Image:
         else:
             inset = (corners[2] - corners[0]) / 4
             smaller = [corners[0] + inset, corners[1] + inset, corners[2] - inset, corners[3] - inset]
-            pen.ellipse(smaller, fill=colour, outline="white")
+            filled = {"fill": colour, "outline": "white"} if shape == "dot" else {"outline": colour, "width": 2}
+            pen.ellipse(smaller, **filled)
     return Image.alpha_composite(image.convert("RGBA"), sheer).convert("RGB")
