@@ -17,7 +17,7 @@ from scipy import optimize, stats
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-Name = TypeVar("Name", bound="Hashable")
+Key = TypeVar("Key", bound="Hashable")
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 POWER = 0.8
@@ -188,7 +188,7 @@ def pairs_needed(effect: float, *, significance: float = SIGNIFICANCE, power: fl
     return math.ceil(root)
 
 
-def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """Adjust p values of several comparisons made together, so that one false finding among them stays rare.
 
     Args:
@@ -204,7 +204,8 @@ def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
         {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """
     ordered = sorted(p_values, key=lambda name: p_values[name])
-    adjusted, greatest = {}, 0.0
+    adjusted: dict[Key, float] = {}
+    greatest = 0.0
     for place, name in enumerate(ordered):
         greatest = max(greatest, min(1.0, (len(ordered) - place) * p_values[name]))
         adjusted[name] = greatest

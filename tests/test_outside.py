@@ -72,7 +72,7 @@ STUDY = Study(
             "weights": Scratch(),
             "detector": Peaks(**CENTERNET_TINY.model_dump(exclude={"family"})),
             "recipe.epochs": 1,
-            "recipe.batch_size": 4,
+            "recipe.batch_size": 2,
             "compute": ALONE,
         }
     ),

@@ -44,7 +44,7 @@ def test_shapes_of_kwcoco_are_checked_annotated_trained_on_and_evaluated(siod: S
     assert siod("data", "annotate", toy / "all.json", toy / "keep1.json").code == 0
     files = {"train_annotations": "all.json", "train_images": "", "val_annotations": "all.json", "val_images": ""}
     data = json.dumps({"kind": "coco_files"} | {name: str(toy / file) for name, file in files.items()})
-    settings = ["recipe.epochs=1", "recipe.batch_size=2", 'weights={"kind": "none"}', f"data={data}"]
+    settings = ["recipe.epochs=2", "recipe.batch_size=2", 'weights={"kind": "none"}', f"data={data}"]
     words = [word for setting in settings for word in ("--set", setting)]
     trained = siod("train", "--study", "demo", "--arm", "dminer", *words, "--out", "run")
     assert trained.code == 0

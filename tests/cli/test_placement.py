@@ -31,7 +31,7 @@ from siod.tuning.study import Arm, Study
 STUDY = Study(
     name="small", question="Where does it run?", baseline="base",
     base=digits_centernet().with_changes(
-        {"data": Digits(train_images=8, val_images=4), "weights": Scratch(), "recipe.batch_size": 4}
+        {"data": Digits(train_images=8, val_images=4), "weights": Scratch(), "recipe.batch_size": 2}
     ),
     arms=(Arm(name="base"), Arm(name="slow", changes={"recipe.learning_rate": 1e-4})),
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Siod
 
-SMALL = ("--set", "data.train_images=8", "--set", "data.val_images=3", "--set", "recipe.batch_size=4")
+SMALL = ("--set", "data.train_images=8", "--set", "data.val_images=3", "--set", "recipe.batch_size=2")
 SCRATCH = ("--set", 'weights={"kind": "none"}', "--set", "recipe.epochs=1")
 
 
@@ -79,7 +79,7 @@ def test_images_that_do_not_decode_stop_the_run_before_it_starts_or_are_left_out
     broken = sorted((tmp_path / "digits" / "train").iterdir())[2]
     broken.write_bytes(b"no image")
     source = json.dumps({"kind": "coco_folder", "root": str(tmp_path / "digits")})
-    words = ["train", "--study", "demo", *SCRATCH, "--set", "recipe.batch_size=4", "--set", f"data={source}"]
+    words = ["train", "--study", "demo", *SCRATCH, "--set", "recipe.batch_size=2", "--set", f"data={source}"]
     sentence = siod(*words, "--out", "run").refusal
     assert "1 of 10 images cannot be used" in sentence
     assert broken.name in sentence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from scenes import TINY, TINY_DEFORMABLE, fresh, scene_batch
+from training import kernels
 
 from siod.detectors.networks import faster_rcnn_c4
 from siod.training.arithmetic import HALF as HALVES
@@ -90,7 +91,7 @@ def _on_both(setting: Setting, family: Family, precision: str, *, miners: bool) 
     batch = scene_batch(setting.size(8, 2), 96, 96, classes=5)
     detector = fresh(family.mining if miners else family.plain, classes=5)
     phase = Phase(1, 1, splg=family.dminer.splg, pgcl=family.dminer.pgcl) if miners else Phase(1, 1)
-    with sampled_on_the_cpu() as replay:
+    with sampled_on_the_cpu() as replay, kernels(precision, setting.device):
         ours = _step(copy.deepcopy(detector), batch, phase, precision, "cpu")
         replay(setting.device)
         return ours, _step(detector, batch, phase, precision, setting.device)

@@ -195,6 +195,7 @@ def test_several_workers_have_the_losses_of_one(
             changes = {
                 "method": asked.spec,
                 "recipe.epochs": 1,
+                "recipe.schedule": {"kind": "step"},
                 "recipe.batch_size": sum(images),
                 "detector": asked.detectors[-1],
             }

@@ -173,7 +173,8 @@ def test_a_student_without_its_teacher_is_refused(siod_run: Experiment, prepared
 
 @pytest.fixture
 def taught(ssod_run: Experiment) -> Experiment:
-    return ssod_run.with_changes({"method": TeacherStudent(pseudo=PseudoBoxes(min_score=0.05)), "recipe.epochs": 1})
+    method = TeacherStudent(pseudo=PseudoBoxes(min_score=0.05))
+    return ssod_run.with_changes({"method": method, "recipe.epochs": 1, "recipe.schedule": {"kind": "step"}})
 
 
 def _train(experiment: Experiment, data: PreparedData, run_dir: Path, cache_dir: Path) -> None:

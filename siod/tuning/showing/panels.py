@@ -25,7 +25,10 @@ MOST_NAMED = 15
 RIGHT_COLOUR, WRONG_COLOUR = "#009e73", "#d55e00"
 HIDDEN_COLOUR = "#f0f0f0"
 OPAQUE = 150
-LEGEND = "blue box: annotated. white box: hidden. square: SPLG, dot: PGCL, ring: reject. green: on an instance of its class, orange: not."
+LEGEND = (
+    "blue box: annotated. white box: hidden. square: SPLG, dot: PGCL, ring: reject. "
+    "green: on an instance of its class, orange: not."
+)
 
 
 @dataclass(frozen=True)
