@@ -36,7 +36,7 @@ __all__ = [
     "View",
     "Views",
     "Weighted",
-    "silent",
+    "without_loss",
 ]
 
 
@@ -71,11 +71,11 @@ class Moment:
 
 
 class View(NamedTuple):
-    """Some images with the targets they are compared with; ``mute`` if they stand for none and must not count."""
+    """Some images with the targets they are compared with; ``without_loss`` if they stand for none and do not count."""
 
     images: UInt8[Tensor, "b 3 h w"]
     targets: tuple[Target, ...]
-    mute: bool = False
+    without_loss: bool = False
 
 
 class Weighted(NamedTuple):
@@ -214,18 +214,18 @@ class Method:
             weight: Multiplies the terms' own.
 
         Returns:
-            The terms; those of a mute view count nothing.
+            The terms; those of a view without loss count nothing.
         """
         view = views.views[index]
         # A sole view needs no selection, so that without a method any detector will do.
         own = outputs if len(views.views) == 1 else self.detector.select(outputs, views.rows(index))
         found = criterion(own, view.targets if targets is None else targets)
         return {
-            prefix + name: Weighted(factor * weight, silent(term) if view.mute else term)
+            prefix + name: Weighted(factor * weight, without_loss(term) if view.without_loss else term)
             for name, (factor, term) in found.items()
         }
 
 
-def silent(term: LossTerm) -> LossTerm:
+def without_loss(term: LossTerm) -> LossTerm:
     """The same term worth nothing, which still reaches every parameter that it reached."""
     return replace(term, total=term.total * 0, count=term.count * 0)

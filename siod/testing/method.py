@@ -291,13 +291,13 @@ def _require_all_learn(student: Detector, step: Step, case: str) -> None:
     require(
         not missing,
         f"parameter {', '.join(missing[:3])} takes no part in the losses of {case}; workers would wait for its "
-        "gradient for ever; a view of nothing must be mute, not left out",
+        "gradient for ever; a view of nothing must be one without loss, not left out",
     )
 
 
 def _looked_at(views: Views) -> list[Tensor]:
-    """The images of each view that counts; none for a mute one."""
-    return [view.images[:0] if view.mute else view.images for view in views.views]
+    """The images of each view that counts; none for one without loss."""
+    return [view.images[:0] if view.without_loss else view.images for view in views.views]
 
 
 def _same(one: list[Tensor], other: list[Tensor]) -> bool:

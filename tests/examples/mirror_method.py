@@ -33,7 +33,7 @@ class MirrorTooMethod(Method):
         size = (batch.images.shape[2], batch.images.shape[3])
         geometry = Geometry(size, size, (0, 0), flip=True, input_size=size)
         targets = moved(learnt.targets, [geometry] * len(learnt.targets))
-        return Views((learnt, View(learnt.images.flip(3), targets, learnt.mute)), batch, moment)
+        return Views((learnt, View(learnt.images.flip(3), targets, learnt.without_loss)), batch, moment)
 
     def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:
         if not self.spec.weight:

@@ -13,7 +13,7 @@ from toy_detector import Toy, ToyDetector, ToyOutputs, ToyTargets
 
 from siod.detectors import zoo
 from siod.detectors.detector import DetectorSpec
-from siod.methods.method import silent
+from siod.methods.method import without_loss
 from siod.registry import Kind
 from siod.testing.detector import (
     DETECTOR_CHECKS,
@@ -148,7 +148,11 @@ class ThatForgetsPositives(ToyDetector):
     def losses(self, outputs: ToyOutputs, encoded: ToyTargets, mined: Sequence[Mined]) -> Losses:
         found = super().losses(outputs, encoded, mined)
         unlabelled = encoded.unlabelled
-        return found if unlabelled is None or not len(encoded.boxes) else {**found, "heatmap": silent(found["heatmap"])}
+        return (
+            found
+            if unlabelled is None or not len(encoded.boxes)
+            else {**found, "heatmap": without_loss(found["heatmap"])}
+        )
 
 
 class WithOtherLossesForEmptyMined(ToyDetector):

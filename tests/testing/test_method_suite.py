@@ -72,7 +72,7 @@ class WithLossesOfInfinity(MirrorTooMethod):
 class WithNamesOfTheData(MirrorTooMethod):
     def objective(self, views: Views, outputs: Any, criterion: Criterion) -> Objective:
         found = super().objective(views, outputs, criterion)
-        bare = any(view.mute for view in views.views)
+        bare = any(view.without_loss for view in views.views)
         return Objective(self.judge(views, 0, outputs, criterion)) if bare else found
 
 
@@ -92,7 +92,7 @@ class OfTheGlobalStream(MirrorTooMethod):
         seen = super().views(batch, moment)
         first, second = seen.views
         noise = torch.randint_like(second.images, 8)
-        return replace(seen, views=(first, View(second.images // 2 + noise, second.targets, second.mute)))
+        return replace(seen, views=(first, View(second.images // 2 + noise, second.targets, second.without_loss)))
 
 
 class OfThePlaceInTheBatch(MirrorTooMethod):
@@ -100,7 +100,7 @@ class OfThePlaceInTheBatch(MirrorTooMethod):
         seen = super().views(batch, moment)
         first, second = seen.views
         darker = (torch.arange(len(second.images)) + 1).view(-1, 1, 1, 1)
-        return replace(seen, views=(first, View((second.images // darker).byte(), second.targets, second.mute)))
+        return replace(seen, views=(first, View((second.images // darker).byte(), second.targets, second.without_loss)))
 
 
 class ThatPaintsTheBatch(MirrorTooMethod):

@@ -44,7 +44,7 @@ def annotated_view(batch: Batch) -> View:
         batch: If it does not tell annotated from bare images, all are taken.
 
     Returns:
-        A view of at least one image: if none is annotated a mute one of the first, so that every worker has
+        A view of at least one image: if none is annotated the first one without loss, so that every worker has
         something to pass through its detector.
     """
     if batch.annotated is None or all(batch.annotated):
@@ -60,6 +60,6 @@ def open_rows(batch: Batch) -> list[int]:
 
 
 def pick(batch: Batch, rows: Sequence[int]) -> View:
-    """Some images of a batch; the first one, mute, if none is named."""
+    """Some images of a batch; the first one, without loss, if none is named."""
     chosen = list(rows) or [0]
-    return View(take(batch.images, chosen), tuple(batch.targets[row] for row in chosen), mute=not rows)
+    return View(take(batch.images, chosen), tuple(batch.targets[row] for row in chosen), without_loss=not rows)

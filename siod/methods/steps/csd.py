@@ -49,7 +49,7 @@ class CSDMethod(Method):
         bare = open_rows(batch) if batch.annotated is not None else []
         if bare:
             shown.append(pick(batch, bare))
-        mirrored_views = [View(view.images.flip(3), view.targets, view.mute) for view in shown]
+        mirrored_views = [View(view.images.flip(3), view.targets, view.without_loss) for view in shown]
         return Views((*shown, *mirrored_views), batch, moment)
 
     def objective(self, views: Views, outputs: CenterNetOutputs, criterion: Criterion) -> Objective:

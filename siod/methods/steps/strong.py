@@ -58,7 +58,7 @@ def strong_view(view: View, image_ids: Sequence[int], strong: StrongView, moment
     images = _shifted(view.images, geometries)
     _recolour(images, drawn)
     _cover(images, [each.patches for each in drawn])
-    return View(images, moved(view.targets, geometries), view.mute)
+    return View(images, moved(view.targets, geometries), view.without_loss)
 
 
 class _Drawn(NamedTuple):

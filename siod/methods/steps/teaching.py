@@ -69,7 +69,7 @@ class TeachingMethod(Method):
         # What is found in annotated images tells how much of the rest is false.
         every = self.spec.pseudo.max_fdr is not None
         view = View(batch.images, batch.targets) if every else pick(batch, rows)
-        if view.mute:
+        if view.without_loss:
             return view, {}
         height, width = view.images.shape[2:]
         chosen = self.labeller.choose(teacher.look(view.images), view.targets, (height, width), moment)
@@ -95,8 +95,8 @@ class TeachingMethod(Method):
 
 
 def _with_boxes(view: View, image_ids: list[int]) -> tuple[View, list[int]]:
-    """The images of a view that have boxes; the first one, mute, if none has."""
-    rows = [row for row, target in enumerate(view.targets) if len(target.labels) > 0 and not view.mute]
+    """The images of a view that have boxes; the first one, without loss, if none has."""
+    rows = [row for row, target in enumerate(view.targets) if len(target.labels) > 0 and not view.without_loss]
     chosen = rows or [0]
     targets = tuple(view.targets[row] for row in chosen)
-    return View(take(view.images, chosen), targets, mute=not rows), [image_ids[row] for row in chosen]
+    return View(take(view.images, chosen), targets, without_loss=not rows), [image_ids[row] for row in chosen]
