@@ -31,7 +31,21 @@ Check = Literal["refuse", "skip", "off"]
 LongestSide = Annotated[int, Field(ge=32)] | None
 
 
-class CocoFolder(Value):
+class _OfUsers(Value):
+    """What a user may say of annotations that lack boxes; :class:`CocoFolder` has what it means."""
+
+    complete: tuple[str, ...] | None = None
+    others: Others = "unlabelled"
+
+    @model_validator(mode="after")
+    def _others_are_other_than_something(self) -> Self:
+        if self.complete is None and self.others != "unlabelled":
+            message = "others has no effect without complete; name the categories that are complete, () for none"
+            raise ValueError(message)
+        return self
+
+
+class CocoFolder(_OfUsers):
     """A folder as COCO2017 lays it out, or as ``siod data digits`` does.
 
     ``annotations/instances_{train,val}2017.json`` with ``{train,val}2017/``, perhaps inside ``images/``; or
@@ -54,16 +68,9 @@ class CocoFolder(Value):
     defects: Literal["refuse", "repair"] = "refuse"
     longest_px: LongestSide = None
     test: Literal["if_present", "ignore"] = "if_present"
-    complete: tuple[str, ...] | None = None
-    others: Others = "unlabelled"
-
-    @model_validator(mode="after")
-    def _others_are_other_than_something(self) -> Self:
-        _refuse_others_alone(self.complete, self.others)
-        return self
 
 
-class CocoFiles(Value):
+class CocoFiles(_OfUsers):
     """Any COCO-format data set, by its annotation files and image folders.
 
     ``defects``, ``longest_px``, ``complete`` and ``others`` as in CocoFolder. By ``test_annotations`` a run is judged
@@ -83,13 +90,6 @@ class CocoFiles(Value):
     longest_px: LongestSide = None
     test_annotations: Path | None = None
     test_images: Path | None = None
-    complete: tuple[str, ...] | None = None
-    others: Others = "unlabelled"
-
-    @model_validator(mode="after")
-    def _others_are_other_than_something(self) -> Self:
-        _refuse_others_alone(self.complete, self.others)
-        return self
 
     @model_validator(mode="after")
     def _a_test_split_is_whole(self) -> Self:
@@ -101,12 +101,6 @@ class CocoFiles(Value):
     def splits(self) -> tuple[str, ...]:
         """``train``, ``val`` and, where there is one, ``test``."""
         return ("train", "val") if self.test_annotations is None else ("train", "val", "test")
-
-
-def _refuse_others_alone(complete: tuple[str, ...] | None, others: Others) -> None:
-    if complete is None and others != "unlabelled":
-        message = "others has no effect without complete; name the categories that are complete, () for none"
-        raise ValueError(message)
 
 
 Source = Annotated[Digits | CocoFolder | CocoFiles, Field(discriminator="kind")]
