@@ -163,9 +163,10 @@ def _with_marks(image: Image.Image, panel: Panel, scale: float) -> Image.Image:
         corners = [x * scale, y * scale, (x + width) * scale - 1, (y + height) * scale - 1]
         if shape == "square":
             pen.rectangle(corners, fill=f"{colour}{OPAQUE:02x}")
+        elif shape == "ring":
+            pen.ellipse(corners, outline=colour, width=3)
         else:
             inset = (corners[2] - corners[0]) / 4
             smaller = [corners[0] + inset, corners[1] + inset, corners[2] - inset, corners[3] - inset]
-            filled = {"fill": colour, "outline": "white"} if shape == "dot" else {"outline": colour, "width": 2}
-            pen.ellipse(smaller, **filled)
+            pen.ellipse(smaller, fill=colour, outline="white")
     return Image.alpha_composite(image.convert("RGBA"), sheer).convert("RGB")
