@@ -113,11 +113,11 @@ def category_states(learnt: CocoDataset, full: CocoDataset, declared: Declared |
     states = _of_source(full, counts, declared)
     before = _policy_of(full)
     if before is not None:
-        states = _after(before, states, counts, _flags(full, full))
+        states = _after(before, states, counts, annotated_images(full, full))
     if learnt is not full:
         kept = np.isin(full.annotation_ids, learnt.annotation_ids)
         policy = _policy_of(learnt) or Missing(fraction=0.5)  # of which nothing is known either
-        states = _after(policy, states, _Counts.of(full, kept), _flags(learnt, full))
+        states = _after(policy, states, _Counts.of(full, kept), annotated_images(learnt, full))
     return None if states.max(initial=0) <= State.COMPLETE else states
 
 
@@ -178,8 +178,16 @@ def _policy_of(dataset: CocoDataset) -> Policy | None:
         return None
 
 
-def _flags(learnt: CocoDataset, full: CocoDataset) -> NDArray[np.bool_]:
-    """Which images of ``full`` keep their boxes; all but those with ``keep`` 0."""
+def annotated_images(learnt: CocoDataset, full: CocoDataset) -> NDArray[np.bool_]:
+    """Which images are annotated: all but those with ``keep`` 0 in the file to learn from.
+
+    Args:
+        learnt: Annotations to learn from.
+        full: All annotations of the same images.
+
+    Returns:
+        A truth value for each image, in the order of ``full``.
+    """
     if b'"keep"' not in bytes(learnt.sections["images"]):
         return np.ones(len(full.images), dtype=bool)
     records = zip(learnt.images, learnt.image_records(), strict=True)

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from siod.data.category_states import FEDERATED
 from siod.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def with_source_ids(document: Document, renumbered: Mapping[int, Any] | None = N
 
 
 Unlisted = Literal["absent", "unlabelled"]
-ABSENT, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
+ABSENT, NOT_EXHAUSTIVE = FEDERATED
 
 
 def join(documents: Sequence[Document], *, unlisted: Unlisted = "absent") -> Joined:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from siod.data import coco
-from siod.data.category_states import category_states
+from siod.data.category_states import annotated_images, category_states
 from siod.data.images import BrokenImageError, decode_record
 from siod.data.loading.pixels import as_tensor
 from siod.data.resized import copy_size
@@ -132,9 +132,10 @@ def _train_table(
     if not np.isin(learnt.annotation_ids, full.annotation_ids).all():
         raise UserError(f"{train}: has annotations that {train_full} lacks; derive it from that file")
     hidden = ~np.isin(full.annotation_ids, learnt.annotation_ids)
+    annotated = annotated_images(learnt, full)
     return replace(
         _table(full, folder, small, hidden=hidden),
-        annotated=_annotated(learnt, full),
+        annotated=None if annotated.all() else tuple(annotated.tolist()),
         states=category_states(learnt, full, declared),
     )
 
@@ -143,15 +144,6 @@ def _train_table(
 def _val_table(val: Path, folder: Path, small: Small | None, _fingerprint: str) -> InstanceTable:
     dataset = coco.read(val)
     return _table(dataset, folder, small, hidden=np.zeros(len(dataset.annotation_ids), dtype=bool))
-
-
-def _annotated(learnt: coco.CocoDataset, full: coco.CocoDataset) -> tuple[bool, ...] | None:
-    """Which images of ``full`` are annotated, where the file of annotations has ``keep`` 1 or 0."""
-    if b'"keep"' not in bytes(learnt.sections["images"]):
-        return None
-    records = zip(learnt.images, learnt.image_records(), strict=True)
-    left_out = {image.id for image, record in records if msgspec.json.decode(record).get("keep", 1) == 0}
-    return tuple(image.id not in left_out for image in full.images) if left_out else None
 
 
 def _table(dataset: coco.CocoDataset, folder: Path, small: Small | None, *, hidden: NDArray[np.bool_]) -> InstanceTable:

@@ -69,9 +69,10 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
         raise ValueError(f"iou_threshold must be one of {protocol.iou_thresholds}, got {iou_threshold}")
     if area not in protocol.area_ranges:
         raise ValueError(f"area must be one of {', '.join(protocol.area_ranges)}, got {area!r}")
-    bounds = protocol.area_bounds[[list(protocol.area_ranges).index(area)]]
+    place = list(protocol.area_ranges).index(area)
+    bounds = protocol.area_bounds[[place]]
     passes = protocol.passes(judgement.detections.scores, level)
-    pair = _matching_pairs(judgement, iou_threshold, list(protocol.area_ranges).index(area))
+    pair = _matching_pairs(judgement, iou_threshold, place)
     detection, annotation = ranking.rows[judgement.pairs.detection[pair]], judgement.pairs.annotation[pair]
     kept = passes[detection]
     pair, detection, annotation = pair[kept], detection[kept], annotation[kept]
@@ -80,7 +81,7 @@ def list_matches(judgement: Judgement, *, level: int, iou_threshold: float, area
     detections = judgement.detections
     outcome = np.full(len(detections), Outcome.BEYOND_LIMIT, dtype=np.int64)
     outcome[~judged(truth, detections, protocol)] = Outcome.IGNORED
-    counts = in_range(truth, detections, protocol)[list(protocol.area_ranges).index(area), ranking.rows]
+    counts = in_range(truth, detections, protocol)[place, ranking.rows]
     outcome[ranking.rows] = np.where(counts, Outcome.FALSE_POSITIVE, Outcome.IGNORED)
     found = ~ignored[annotation] & findable(truth, protocol)[annotation]
     outcome[detection[found]] = Outcome.TRUE_POSITIVE
