@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from siod.errors import UserError
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def refuse_unfit(experiment: Experiment, data: PreparedData) -> None:
-    """Refuse what cannot train, is too short for its schedule, or would be judged at another scale.
+    """Refuse what cannot train, has a schedule that cannot be made, or would be judged at another scale.
 
     The same of the teachers that it needs.
 
@@ -59,44 +58,42 @@ def training_images(data: PreparedData) -> int:
 
 
 def refuse_short_schedule(experiment: Experiment, *, images: int) -> None:
-    """Refuse a one-cycle schedule whose training ends before its learning rate could rise.
-
-    The rate reaches its peak after ``rising * steps - 1`` steps: with 0 torch divides by zero, with less it begins
-    past the peak.
+    """Refuse a one-cycle schedule that torch cannot make: where it rises for exactly one step torch divides by zero.
 
     Args:
         experiment: Its recipe and phases.
         images: It trains on, or more than these; 0 where that is not known, and nothing is refused.
 
     Raises:
-        UserError: A phase has too few steps; says how many epochs would do.
+        UserError: A phase has such a number of steps; says how many epochs would do.
     """
     schedule, batch = experiment.recipe.schedule, experiment.recipe.batch_size
-    if schedule.kind != "one_cycle":
-        return
-    fewest = fewest_epochs(experiment, images=images)
     for phase in phases(experiment):
-        if phase.epochs < fewest:
-            field = "recipe.epochs" if phase.first_epoch == 1 else "dminer.staged.second_epochs"
-            steps = phase.epochs * (images // batch)
-            counted = f"{images} images in batches of {batch} make {steps} step{'s' * (steps != 1)}"
-            raise UserError(
-                f"{field} {phase.epochs}: {counted}, and with recipe.schedule.rising {schedule.rising:g} the learning "
-                f"rate has none to rise in; set {field} to {fewest} or more"
-            )
+        if not _is_one_step(experiment, images, phase.epochs):
+            continue
+        field = "recipe.epochs" if phase.first_epoch == 1 else "dminer.staged.second_epochs"
+        steps = phase.epochs * (images // batch)
+        raise UserError(
+            f"{field} {phase.epochs}: {images} images in batches of {batch} make {steps} steps, of which "
+            f"recipe.schedule {schedule.model_dump(mode='json')} rises for one, as no schedule can; set {field} to "
+            f"{phase.epochs + 1}"
+        )
+
+
+def _is_one_step(experiment: Experiment, images: int, epochs: int) -> bool:
+    """Whether the rise of a one-cycle schedule over so many epochs is exactly one step."""
+    schedule, steps = experiment.recipe.schedule, epochs * (images // experiment.recipe.batch_size)
+    return schedule.kind == "one_cycle" and float(schedule.rising * steps) == 1
 
 
 def fewest_epochs(experiment: Experiment, *, images: int) -> int:
-    """The fewest epochs that the schedule of an experiment needs: with one cycle those that rise for more than a step.
+    """The fewest epochs that can be trained: one, or two where the schedule cannot be made for one.
 
     Args:
         experiment: Its recipe.
         images: It trains on; 0 where that is not known.
 
     Returns:
-        1 or more.
+        1 or 2.
     """
-    schedule, steps_per_epoch = experiment.recipe.schedule, images // experiment.recipe.batch_size
-    if schedule.kind != "one_cycle" or steps_per_epoch == 0:
-        return 1
-    return math.floor(1 / (schedule.rising * steps_per_epoch)) + 1
+    return 2 if _is_one_step(experiment, images, 1) else 1

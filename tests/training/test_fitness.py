@@ -1,4 +1,4 @@
-"""A one-cycle schedule that has no step to rise in is refused wherever its length becomes known; no other is."""
+"""A one-cycle schedule that torch cannot make is refused wherever its length becomes known; no other is."""
 
 from __future__ import annotations
 
@@ -33,29 +33,27 @@ def with_rising(small: Experiment, rising: float, epochs: int) -> Experiment:
         (0.5, 2, 4, 3),
         (0.25, 4, 4, 5),
         (0.05, 4, 20, 5),
-        (0.3, 3, 4, 4),  # 0.9: past the peak
-        (0.3, 1, 4, 4),
     ],
 )
 def test_a_schedule_without_a_step_to_rise_in_is_refused_with_what_would_do(
     small: Experiment, rising: float, epochs: int, images: int, fewest: int
 ) -> None:
     experiment = with_rising(small, rising, epochs)
-    with pytest.raises(UserError, match=rf"^recipe\.epochs {epochs}: .*; set recipe\.epochs to {fewest} or more$"):
+    with pytest.raises(UserError, match=rf"^recipe\.epochs {epochs}: .*; set recipe\.epochs to {fewest}$"):
         refuse_short_schedule(experiment, images=images)
     refuse_short_schedule(with_rising(small, rising, fewest), images=images)
-    assert fewest_epochs(experiment, images=images) == fewest
 
 
-@pytest.mark.parametrize("rising", [0.1, 0.3, 0.5, 0.9])
-@pytest.mark.parametrize("steps_per_epoch", [1, 2, 3, 7])
-def test_the_fewest_epochs_begin_below_the_peak(small: Experiment, rising: float, steps_per_epoch: int) -> None:
-    recipe = with_rising(small, rising, 1).recipe
-    fewest = fewest_epochs(with_rising(small, rising, 1), images=4 * steps_per_epoch)
-    optimiser = build_optimiser(nn.Linear(1, 1), recipe)
-    build_schedule(optimiser, recipe, steps_per_epoch=steps_per_epoch, epochs=fewest)
-    assert optimiser.param_groups[0]["lr"] < recipe.learning_rate / 20
-    assert rising * (fewest - 1) * steps_per_epoch <= 1
+@pytest.mark.parametrize("rising", [0.1, 0.25, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("steps_per_epoch", [1, 2, 4, 7, 10])
+def test_what_is_not_refused_is_made_however_short(small: Experiment, rising: float, steps_per_epoch: int) -> None:
+    """Tiny runs to try something out begin past the peak, and train."""
+    experiment = with_rising(small, rising, 1)
+    fewest = fewest_epochs(experiment, images=4 * steps_per_epoch)
+    assert fewest == (2 if rising * steps_per_epoch == 1 else 1)
+    refuse_short_schedule(with_rising(small, rising, fewest), images=4 * steps_per_epoch)
+    optimiser = build_optimiser(nn.Linear(1, 1), experiment.recipe)
+    build_schedule(optimiser, experiment.recipe, steps_per_epoch=steps_per_epoch, epochs=fewest)
 
 
 def test_torch_divides_by_zero_where_it_is_refused() -> None:
@@ -71,8 +69,13 @@ def test_other_schedules_and_unknown_numbers_of_images_are_not_refused(small: Ex
 
 
 def test_the_second_stage_of_staged_training_has_a_schedule_of_its_own(small: Experiment) -> None:
-    staged = small.with_changes({"dminer": DIGITS_DMINER.with_changes({"staged": {"second_epochs": 2}})})
-    with pytest.raises(UserError, match=r"^dminer\.staged\.second_epochs 2: 4 images in batches of 4 make 2 steps, "):
+    staged = small.with_changes(
+        {
+            "recipe.schedule": OneCycle(rising=0.25),
+            "dminer": DIGITS_DMINER.with_changes({"staged": {"second_epochs": 4}}),
+        }
+    )
+    with pytest.raises(UserError, match=r"^dminer\.staged\.second_epochs 4: 4 images in batches of 4 make 4 steps, "):
         refuse_short_schedule(staged.with_changes({"recipe.epochs": 9}), images=4)
 
 

@@ -35,7 +35,10 @@ def test_an_arm_that_is_too_short_for_its_schedule_is_named_before_any_data_is_m
     a_study: Study, tmp_path: Path
 ) -> None:
     """Twelve images in batches of four: 0.3 of three steps is less than one."""
-    arms = (Arm(name="base"), Arm(name="short", changes={"data.train_images": 12, "recipe.epochs": 1}))
+    arms = (
+        Arm(name="base"),
+        Arm(name="short", changes={"data.train_images": 12, "recipe.epochs": 1, "recipe.schedule.rising": 1 / 3}),
+    )
     with pytest.raises(UserError, match=r"^short: recipe\.epochs 1: 12 images in batches of 4 make 3 steps, "):
         prepare_jobs(
             plan(a_study.model_copy(update={"arms": arms})),
