@@ -34,7 +34,7 @@ def test_an_arm_that_cannot_be_is_named(a_study: Study, tmp_path: Path, changes:
 def test_an_arm_that_is_too_short_for_its_schedule_is_named_before_any_data_is_made(
     a_study: Study, tmp_path: Path
 ) -> None:
-    """Twelve images in batches of four: 0.3 of three steps is less than one."""
+    """Twelve images in batches of four: a third of three steps is one."""
     arms = (
         Arm(name="base"),
         Arm(name="short", changes={"data.train_images": 12, "recipe.epochs": 1, "recipe.schedule.rising": 1 / 3}),
