@@ -31,6 +31,7 @@ LIBRARY = {"siod.ops", "siod.data", "siod.detectors", "siod.dminer", "siod.evalu
 MAY_IMPORT = {
     "siod.ops": set(),
     "siod.data": {"siod.ops"},
+    "siod.completion": {"siod.data"},
     "siod.detectors": {"siod.ops"},
     "siod.dminer": {"siod.ops"},
     "siod.evaluation": set(),
@@ -38,10 +39,11 @@ MAY_IMPORT = {
     "siod.training": LIBRARY,
     "siod.testing": LIBRARY | {"siod.training"},
     "siod.tracking": set(),
-    "siod.tuning": LIBRARY | {"siod.training", "siod.tracking"},
+    "siod.tuning": LIBRARY | {"siod.training", "siod.tracking", "siod.completion"},
     "siod.studies": LIBRARY | {"siod.training", "siod.tuning"},
-    "siod.reports": {"siod.tracking.records"},
-    "siod.cli": LIBRARY | {"siod.training", "siod.tracking", "siod.tuning", "siod.studies", "siod.reports"},
+    "siod.reports": {"siod.tracking.records", "siod.completion", "siod.data.coco"},
+    "siod.cli": LIBRARY
+    | {"siod.completion", "siod.training", "siod.tracking", "siod.tuning", "siod.studies", "siod.reports"},
 }
 
 HOMES = {
@@ -55,7 +57,7 @@ HOMES = {
     "mlflow": {"siod.tracking.mlflow", "siod.tracking.database", "siod.tracking.reading", "siod.tracking.connection"},
     "typer": {"siod.cli"},
     "datumaro": {"siod.data.formats.through_datumaro"},
-    "jinja2": {"siod.reports.page"},
+    "jinja2": {"siod.reports.page", "siod.reports.review.page"},
     "matplotlib": {
         "siod.reports.figures.drawing",
         "siod.reports.figures.errors",
