@@ -111,7 +111,12 @@ class Packaged(Value):
 
 
 class DigitClassifier(Value):
-    """Backbone weights learnt by classifying crops of the training digits; trained once, cached by identity."""
+    """Backbone weights learnt by classifying crops of the training digits; trained once, cached by identity.
+
+    ``digits`` says whose digits where the data are files made of them; None takes those of the experiment's data.
+    """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"digits"})
 
     kind: Literal["digits"] = "digits"
     crops: PositiveInt = 6000
@@ -120,6 +125,7 @@ class DigitClassifier(Value):
     batch_size: PositiveInt = 32
     learning_rate: PositiveFloat = 2e-3
     seed: int = 0
+    digits: Digits | None = None
 
 
 class FromCheckpoint(Value):
@@ -250,8 +256,12 @@ class Experiment(Value):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if self.weights.kind == "digits" and self.data.kind != "digits":
-            message = "weights.kind digits needs data.kind digits; use imagenet, checkpoint or none"
+        if self.weights.kind == "digits" and (self.data.kind == "digits") == (self.weights.digits is not None):
+            message = (
+                "weights.digits has no effect where data.kind is digits; leave it out"
+                if self.weights.digits is not None
+                else "weights.kind digits needs data.kind digits or weights.digits; use imagenet, checkpoint or none"
+            )
             raise ValueError(message)
         if self.weights.kind == "published" and self.data.kind == "digits":
             message = "weights.kind published needs data with COCO's categories; use digits, checkpoint or none"

@@ -50,8 +50,10 @@ def ensure(
         UserError: A named file does not exist, or the package of packaged weights is not installed.
     """
     weights = experiment.weights
-    if isinstance(experiment.data, Digits) and weights.kind == "digits":
-        return _ensure_digit_classifier(weights, experiment.data, experiment.detector, cache_dir, progress)
+    if weights.kind == "digits":
+        digits = experiment.data if isinstance(experiment.data, Digits) else weights.digits
+        if digits is not None:  # the experiment has made sure that one of them is there
+            return _ensure_digit_classifier(weights, digits, experiment.detector, cache_dir, progress)
     if weights.kind == "packaged":
         packaged_file(experiment.detector.backbone)
     if weights.kind in ("imagenet", "checkpoint", "published") and weights.file is not None:
@@ -107,7 +109,7 @@ def _ensure_digit_classifier(
 ) -> Path:
     identity = digest(
         {
-            "weights": weights.model_dump(mode="json"),
+            "weights": weights.model_dump(mode="json", exclude={"digits"}),
             # Crops do not depend on how many scenes there are.
             "digits": digits.model_dump(mode="json", exclude={"train_images", "val_images"}),
             "backbone": detector.backbone_identity(),
