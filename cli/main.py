@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import siod
+from siod.cli import complete as complete_command
 from siod.cli import (
     data_annotate,
     data_cache,
@@ -76,6 +77,7 @@ data_app.command("stats")(data_stats.stats)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict_command.predict)
+app.command("complete")(complete_command.complete)
 app.command("visualize")(visualize_command.visualize)
 app.add_typer(study_app, name="study")
 study_app.command("best")(study_best.best)

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 FILE_NAME = "run"
 INTERRUPTED = 130
-# What another machine gave a run is no wish.
-ANYWHERE = {"compute.cpus_per_worker": None, "compute.gpus_per_worker": None, "compute.loader_workers": None}
 
 
 def train(
@@ -131,4 +129,4 @@ def _read(file: Path) -> Experiment:
         return Experiment.read(file)
     if not isinstance(data, dict) or "identity" not in data:
         return Experiment.parse(data, source=str(file))
-    return Experiment.recorded(data, source=str(file)).with_changes(ANYWHERE)
+    return Experiment.recorded(data, source=str(file)).unplaced()

@@ -31,7 +31,7 @@ LIBRARY = {"siod.ops", "siod.data", "siod.detectors", "siod.dminer", "siod.evalu
 MAY_IMPORT = {
     "siod.ops": set(),
     "siod.data": {"siod.ops"},
-    "siod.completion": {"siod.data"},
+    "siod.completion": {"siod.data", "siod.evaluation"},
     "siod.detectors": {"siod.ops"},
     "siod.dminer": {"siod.ops"},
     "siod.evaluation": set(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from siod.data import coco
+from siod.data.category_states import Declared, Others
 from siod.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Origin(msgspec.Struct, frozen=True):
         folds: Number of detectors, none of which saw the images it proposes for; None for one detector.
         confidence: Of the intervals, such as 0.9.
         rates: One for each category, in the order of ids.
+        complete: Names of the categories that the user said lack no box; None where the file says itself what it lacks.
+        others: What the user said of the rest.
         version: Of this layout.
     """
 
@@ -105,7 +108,13 @@ class Origin(msgspec.Struct, frozen=True):
     folds: int | None
     confidence: float
     rates: tuple[CategoryRate, ...]
+    complete: tuple[str, ...] | None = None
+    others: Others = "unlabelled"
     version: int = VERSION
+
+    def declared(self) -> Declared | None:
+        """What the user said of the annotations, if anything."""
+        return None if self.complete is None else Declared(self.complete, self.others)
 
 
 class _Info(msgspec.Struct):

@@ -298,6 +298,11 @@ class Experiment(Value):
         precision = self.evaluation.precision
         return self.recipe.precision if precision == "as_trained" else precision
 
+    def unplaced(self) -> Self:
+        """The same without the cores and devices that a machine gave it, which are no wish for another one."""
+        given = ("cpus_per_worker", "gpus_per_worker", "loader_workers")
+        return self.with_changes(dict.fromkeys(f"compute.{name}" for name in given))
+
     def identity(self, fingerprint: str) -> str:
         """Name what this run would learn: equal names mean equal runs.
 

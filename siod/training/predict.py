@@ -214,16 +214,36 @@ def detections_of(
     Raises:
         UserError: An image cannot be read, or is not of the size that its record states.
     """
-    categories = [
-        {"id": number, "name": name} for number, name in zip(trained.category_ids, trained.category_names, strict=True)
-    ]
     if records is None:
         records = [_record(place, file) for place, file in enumerate(files, start=1)]
-    with tempfile.TemporaryDirectory() as folder:
-        found = _found(trained, _placed(records, files), categories, Path(folder), progress)
+    found = arrays_of(trained, files, records, progress=progress)
     images = [to_builtins(record) for record in records]
-    document = {"images": images, "annotations": [], "categories": categories}
+    document = {"images": images, "annotations": [], "categories": _categories(trained)}
     return Predictions(tuple(files), document, found.coco_results())
+
+
+def arrays_of(
+    trained: Trained, files: Sequence[Path], records: Sequence[ImageRecord], *, progress: Progress | None = None
+) -> DetectionArrays:
+    """Run a trained detector on images, for columns instead of records: 100 detections an image are many.
+
+    Args:
+        trained: Of :func:`load_trained`.
+        files: Absolute paths.
+        records: As for :func:`detections_of`.
+        progress: Likewise.
+
+    Raises:
+        UserError: An image cannot be read, or is not of the size that its record states.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return _found(trained, _placed(records, files), _categories(trained), Path(folder), progress)
+
+
+def _categories(trained: Trained) -> list[dict[str, Any]]:
+    return [
+        {"id": number, "name": name} for number, name in zip(trained.category_ids, trained.category_names, strict=True)
+    ]
 
 
 def _found(

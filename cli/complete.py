@@ -1,0 +1,253 @@
+"""``siod complete``: boxes that an annotation file lacks, proposed for review; and the decisions taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from siod.cli.options import (
+    CACHE,
+    RUNS,
+    Cache,
+    PlainDevice,
+    Runs,
+    Set,
+    Tracking,
+    absolute,
+    asked_device,
+    changes,
+    consent,
+    refuse_occupied,
+    store_uri,
+    writable_parent,
+)
+from siod.errors import UserError
+
+if TYPE_CHECKING:
+    from siod.completion.choosing import Chosen, Wanted
+    from siod.completion.proposals import CategoryRate
+    from siod.data.category_states import Declared
+    from siod.data.coco import CocoDataset
+    from siod.tuning.running.completing import Found
+
+INTERRUPTED = 130
+RATE = 0.1
+CONFIDENCE = 0.9
+SHOWN = 12
+"""Categories in the table that is printed; the review page has all."""
+
+
+def complete(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY|RUN|DETECTIONS]",
+            help="What finds the boxes: a study (with --arm), a run's folder, a checkpoint, or any detector's COCO results.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="COCO file that lacks boxes; the run's own training set when not given.", show_default=False),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of its images; belongs to --annotations.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write; with --apply the completed COCO file.", show_default=False),
+    ] = None,
+    max_fdr: Annotated[
+        float | None,
+        typer.Option(
+            "--max-fdr", min=0.001, max=0.9, help="Largest estimated share of false proposals.", show_default="0.1"
+        ),
+    ] = None,
+    boxes: Annotated[
+        int | None, typer.Option(min=1, help="The best so many instead of a rate.", show_default=False)
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of categories whose rate cannot be estimated, those with this score.",
+            show_default=False,
+        ),
+    ] = None,
+    others: Annotated[
+        Literal["some", "unlabelled"] | None,
+        typer.Option(
+            help="What the file lacks. some: more boxes where an image has one of a category, none elsewhere; "
+            "unlabelled: nobody looked for all of them. Files of siod and LVIS say it themselves.",
+            show_default=False,
+        ),
+    ] = None,
+    complete_: Annotated[
+        list[str] | None,
+        typer.Option("--complete", metavar="CATEGORY", help="Lacks no box; may be given again.", show_default=False),
+    ] = None,
+    arm: Annotated[str | None, typer.Option(help="Arm of the study.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its trial.", show_default="its first")] = None,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Train so many detectors, each without a part of the images, and let it look at that part."
+        ),
+    ] = 0,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Regular expression; images whose first groups agree share a fold.", show_default=False),
+    ] = None,
+    set_: Set = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="At most so many folds at once; as many as fit when not given.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link to the images instead of copying them.")] = False,
+    apply: Annotated[
+        Path | None,
+        typer.Option(help="Decisions that the review page saved: write the completed file.", show_default=False),
+    ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(help="With --apply: where the folder of the review is now.", show_default=False),
+    ] = None,
+    device: PlainDevice = "auto",
+    runs: Runs = RUNS,
+    tracking: Tracking = None,
+    cache: Cache = CACHE,
+) -> None:
+    """Find boxes that are missing, for review in the browser; --apply writes the completed annotation file."""
+    if apply is not None:
+        if source is not None:
+            raise UserError(f"{source}: --apply takes decisions alone; leave it out")
+        _apply(apply, review, annotations, out, _declared(complete_, others))
+        return
+    if source is None or out is None:
+        raise UserError(
+            "name what finds the boxes, and --out, for example: siod complete runs/mine --annotations mine.json "
+            "--images train --out review; or decisions with --apply"
+        )
+    if (annotations is None) != (images is None):
+        raise UserError("--annotations and --images belong together; name both or neither")
+    if boxes is not None and max_fdr is not None:
+        raise UserError("--boxes and --max-fdr exclude each other; name one")
+    refuse_occupied(out)
+    writable_parent(out)
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
+    from siod.completion.choosing import Wanted  # noqa: PLC0415
+    from siod.tuning.running.completing import Asked, find  # noqa: PLC0415
+    from siod.tuning.running.run_config import RunConfig  # noqa: PLC0415
+
+    config = RunConfig(
+        runs_dir=absolute(runs),
+        cache_dir=absolute(cache),
+        store_uri=store_uri(tracking, absolute(runs)),
+        max_concurrent=max_concurrent,
+        command=f"siod complete {source}",
+    )
+    with progress_bar("looking at images") as progress:
+        asked = Asked(
+            source=source,
+            compute=asked_device(device),
+            config=config,
+            annotations=None if annotations is None else absolute(annotations),
+            images=None if images is None else absolute(images),
+            declared=_declared(complete_, others),
+            arm=arm,
+            seed=seed,
+            folds=folds,
+            group=group,
+            settings=changes(set_ or ()),
+            confirm=consent(device),
+            progress=progress,
+        )
+        try:
+            found = find(asked)
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    rate = (max_fdr or RATE) if boxes is None else None
+    _write(found, Wanted(rate, boxes, min_score), folds or None, absolute(out), link=link)
+
+
+def _declared(complete_: list[str] | None, others: Literal["some", "unlabelled"] | None) -> Declared | None:
+    """What the options say of the annotations; None when they say nothing."""
+    from siod.data.category_states import Declared  # noqa: PLC0415  (keeps --help fast)
+
+    if complete_ is None and others is None:
+        return None
+    return Declared(tuple(complete_ or ()), others or "unlabelled")
+
+
+def _write(found: Found, wanted: Wanted, folds: int | None, out: Path, *, link: bool) -> None:
+    """Choose among the detections, write the folder, and say what is in it."""
+    from siod.cli.progress import progress_bar  # noqa: PLC0415  (keeps --help fast)
+    from siod.completion.choosing import choose  # noqa: PLC0415
+    from siod.completion.preannotations import write_preannotations  # noqa: PLC0415
+    from siod.completion.proposals import FILE, Origin, write_proposals  # noqa: PLC0415
+    from siod.data.category_states import category_states  # noqa: PLC0415
+    from siod.data.formats.image_folder import atomic_folder  # noqa: PLC0415
+    from siod.reports.review.page import write_review  # noqa: PLC0415
+
+    dataset = found.images.dataset
+    states = category_states(dataset, dataset, found.declared)
+    chosen = choose(found.detected, dataset, states, wanted)
+    origin = Origin(
+        annotations=str(dataset.path),
+        annotations_sha256=dataset.sha256,
+        images=str(found.images.folder),
+        detector=found.detector,
+        max_fdr=wanted.max_fdr,
+        boxes=wanted.boxes,
+        folds=folds,
+        confidence=CONFIDENCE,
+        rates=chosen.rates,
+        complete=None if found.declared is None else found.declared.complete,
+        others="unlabelled" if found.declared is None else found.declared.others,
+    )
+    with atomic_folder(out) as folder:
+        proposals = write_proposals(folder / FILE, origin, dataset, chosen.boxes)
+        write_preannotations(proposals, folder)
+        with progress_bar("copying images") as progress:
+            write_review(proposals, folder, link=link, progress=progress)
+    typer.echo("\n".join(lines(chosen, dataset)))
+    typer.echo(f"{out}: open index.html to review, then siod complete --apply decisions.json")
+
+
+def lines(chosen: Chosen, dataset: CocoDataset) -> list[str]:
+    """What there is to say of proposals.
+
+    Args:
+        chosen: The proposals.
+        dataset: The annotation file.
+    """
+    images = len({box.image_id for box in chosen.boxes})
+    fdr = chosen.fdr()
+    wrong = "" if fdr is None else f", of which about {100 * fdr:.0f}% are false"
+    text = [f"{len(chosen.boxes)} boxes proposed in {images} of {len(dataset.images)} images{wrong}"]
+    names = {category.id: category.name for category in dataset.categories}
+    shown = sorted(chosen.rates, key=lambda rate: -rate.proposed)
+    width = max(len(names[rate.category_id]) for rate in shown[:SHOWN])
+    text += [f"  {names[rate.category_id]:<{width}}  {rate.proposed:>7}  {_estimate(rate)}" for rate in shown[:SHOWN]]
+    if len(shown) > SHOWN:
+        text.append(f"  and {len(shown) - SHOWN} categories more")
+    return text
+
+
+def _estimate(rate: CategoryRate) -> str:
+    if rate.reason:
+        return f"share of false ones not known: {rate.reason}"
+    if rate.fdr is None or rate.fdr_low is None or rate.fdr_high is None:
+        return "none is sure enough"
+    interval = f"{100 * rate.fdr_low:.0f} to {100 * rate.fdr_high:.0f}"
+    return f"{100 * rate.fdr:.0f}% false ({interval})" + (", rare ones together" if rate.pooled else "")
+
+
+def _apply(
+    decisions: Path, review: Path | None, annotations: Path | None, out: Path | None, declared: Declared | None
+) -> None:
+    """Write the completed annotation file."""

@@ -1,0 +1,176 @@
+"""From detections to proposals: candidates, their rates, and those that are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from siod.completion.candidates import Annotated, find_candidates
+from siod.completion.proposals import CategoryRate, Proposal
+from siod.completion.rates import estimate
+from siod.data.coco import image_sizes
+from siod.errors import UserError
+from siod.state import State
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import NDArray
+
+    from siod.completion.candidates import Detected
+    from siod.completion.rates import Rates
+    from siod.data.coco import CocoDataset
+
+LEAST_SIDE_PX = 1.0
+"""Proposed boxes are cut off at the edges of the image; what is smaller then is none."""
+DIGITS = 2
+"""Of coordinates in pixels."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which candidates are proposed.
+
+    Args:
+        max_fdr: Those of each category whose estimated share of false ones is at most this, in (0, 1); None asks for
+            no rate.
+        boxes: At most so many, those with the least rates first, then those without by score; None asks for no number.
+        min_score: Of categories whose rate is not known, those with at least this score; None proposes none of them,
+            unless a number of boxes is asked for.
+    """
+
+    max_fdr: float | None = 0.1
+    boxes: int | None = None
+    min_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Proposals and what is known of each category.
+
+    Attributes:
+        boxes: By image in the order of the file, the highest scores first.
+        rates: One for each category, in the order of ids.
+    """
+
+    boxes: tuple[Proposal, ...]
+    rates: tuple[CategoryRate, ...]
+
+    def fdr(self) -> float | None:
+        """The estimated share of false ones among all proposals; None where it is not known of some."""
+        if not self.boxes or any(rate.fdr is None for rate in self.rates if rate.proposed):
+            return None
+        return sum(rate.proposed * rate.fdr for rate in self.rates if rate.fdr is not None) / len(self.boxes)
+
+
+def annotated_boxes(dataset: CocoDataset) -> Annotated:
+    """The boxes of an annotation file as columns."""
+    return Annotated(dataset.image_index, dataset.labels, dataset.boxes_xyxy, dataset.iscrowd)
+
+
+def choose(
+    detected: Detected, dataset: CocoDataset, states: NDArray[np.int8] | None, wanted: Wanted, *, seed: int = 0
+) -> Chosen:
+    """Find proposals among detections.
+
+    Args:
+        detected: In the images of ``dataset``, of its categories.
+        dataset: The annotation file.
+        states: Of :func:`siod.data.category_states.category_states`; None where every box is there.
+        wanted: Which candidates are proposed.
+        seed: Of the draws that intervals are made of.
+
+    Returns:
+        The proposals. Their ids follow those of the annotation file.
+
+    Raises:
+        UserError: No box can be missing, or a rate is asked for and none can be estimated.
+    """
+    if states is None or not ((states != State.ABSENT) & (states != State.COMPLETE)).any():
+        raise UserError(
+            f"{dataset.path}: says that all its boxes are there, so none can be missing; say what it lacks: "
+            "--others some where an image without a box of a category has none of it, --others unlabelled where "
+            "nobody looked"
+        )
+    candidates, located = find_candidates(detected, annotated_boxes(dataset), states)
+    rates = estimate(candidates, located, states, seed=seed)
+    if wanted.boxes is None and wanted.min_score is None and all(rates.reasons):
+        raise UserError(
+            f"{dataset.path}: no rate can be estimated for any category "
+            f"({dataset.categories[0].name}: {rates.reasons[0]}); propose by score with --min-score, or a number of "
+            "the best with --boxes"
+        )
+    rows = _rows(candidates, rates, states, wanted)
+    return Chosen(
+        _proposals(candidates, rates, states, dataset, rows), _of_categories(candidates, rates, dataset, rows)
+    )
+
+
+def _rows(candidates: Detected, rates: Rates, states: NDArray[np.int8], wanted: Wanted) -> NDArray[np.int64]:
+    """The candidates that are proposed, in their order."""
+    may_be_true = states[candidates.image, candidates.label] != State.ABSENT
+    known = ~np.isnan(rates.fdr)
+    sure = known & (rates.fdr <= (1 if wanted.max_fdr is None else wanted.max_fdr))
+    least = wanted.min_score if wanted.min_score is not None else np.inf if wanted.boxes is None else 0.0
+    rows = np.flatnonzero(may_be_true & (sure | (~known & (candidates.scores >= least))))
+    if wanted.boxes is None or len(rows) <= wanted.boxes:
+        return rows
+    order = np.lexsort((-candidates.scores[rows], np.nan_to_num(rates.fdr[rows], nan=np.inf)))
+    return np.sort(rows[order[: wanted.boxes]])
+
+
+def _proposals(
+    candidates: Detected, rates: Rates, states: NDArray[np.int8], dataset: CocoDataset, rows: NDArray[np.int64]
+) -> tuple[Proposal, ...]:
+    sizes = image_sizes(dataset.images)[candidates.image[rows]]
+    corners = candidates.boxes_xyxy[rows].round(DIGITS)
+    corners = np.stack([np.clip(corners[:, side], 0, sizes[:, side % 2]) for side in range(4)], axis=1)
+    whole = ((corners[:, 2:] - corners[:, :2]) >= LEAST_SIDE_PX).all(axis=1)
+    first = int(dataset.annotation_ids.max(initial=0)) + 1
+    made = []
+    for row, (left, top, right, bottom) in zip(rows[whole].tolist(), corners[whole].tolist(), strict=True):
+        image, label = int(candidates.image[row]), int(candidates.label[row])
+        made.append(
+            Proposal(
+                id=first + len(made),
+                image_id=dataset.images[image].id,
+                category_id=dataset.categories[label].id,
+                bbox=(left, top, round(right - left, DIGITS), round(bottom - top, DIGITS)),
+                score=float(candidates.scores[row]),
+                fdr=_known(rates.fdr[row]),
+                fdr_low=_known(rates.low[row]),
+                fdr_high=_known(rates.high[row]),
+                state=cast("Literal['some', 'unknown', 'unlabelled']", State(states[image, label]).name.lower()),
+            )
+        )
+    return tuple(made)
+
+
+def _of_categories(
+    candidates: Detected, rates: Rates, dataset: CocoDataset, rows: NDArray[np.int64]
+) -> tuple[CategoryRate, ...]:
+    made = []
+    for label, category in enumerate(dataset.categories):
+        mine = rows[candidates.label[rows] == label]
+        # The one with the lowest score has the rate of all.
+        last = mine[np.argmin(candidates.scores[mine])] if len(mine) else None
+        known = (None, None, None)
+        if last is not None:
+            known = (_known(rates.fdr[last]), _known(rates.low[last]), _known(rates.high[last]))
+        made.append(
+            CategoryRate(
+                category.id,
+                len(mine),
+                None if last is None else float(candidates.scores[last]),
+                *known,
+                pooled=bool(rates.pooled[label]),
+                reason=rates.reasons[label],
+            )
+        )
+    return tuple(made)
+
+
+def _known(rate: float) -> float | None:
+    return None if np.isnan(rate) else float(rate)

@@ -1,0 +1,184 @@
+"""What a user names to find missing boxes with, found: a detector or several, the images, the annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siod.completion.results_file import read_results
+from siod.data import coco
+from siod.data.category_states import Declared
+from siod.errors import UserError
+from siod.training.predict import data_of, load_trained
+from siod.tuning.running.finding import Images, chosen_experiment, detect_with, detect_with_folds, trained_run
+from siod.tuning.study import load_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from siod.completion.candidates import Detected
+    from siod.data.source import PreparedData
+    from siod.training.experiment import Compute, Experiment
+    from siod.tuning.running.run_config import RunConfig
+    from siod.tuning.study import Study
+
+    Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line names.
+
+    Attributes:
+        source: A study's name or file, a run's folder, a checkpoint, or a COCO results file.
+        compute: What detectors may use of this machine.
+        config: How the detectors of folds are trained.
+        annotations: Absolute path of the file that lacks boxes; None takes what the run learnt from.
+        images: Absolute folder of its images; None takes the run's.
+        declared: What the user says of the annotations; None leaves it to the file and to the run's data source.
+        arm: Of the study.
+        seed: Of its trial; None takes its first.
+        folds: Number of detectors, none of which sees the images it looks at; 0 takes one that is trained.
+        group: Images that share a fold, as for :func:`siod.completion.folds.fold_of_images`.
+        settings: Changes of the experiment that folds train, by dotted path.
+        confirm: Asked before trials of COCO's size train on CPU cores.
+        progress: Called with the number of images looked at and of all.
+    """
+
+    source: str
+    compute: Compute
+    config: RunConfig
+    annotations: Path | None = None
+    images: Path | None = None
+    declared: Declared | None = None
+    arm: str | None = None
+    seed: int | None = None
+    folds: int = 0
+    group: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    confirm: Callable[[str], bool] | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections in the images of an annotation file.
+
+    Attributes:
+        detected: All of them.
+        images: The file and its images.
+        declared: What is said of the annotations, if anything.
+        detector: What found them, in words.
+    """
+
+    detected: Detected
+    images: Images
+    declared: Declared | None
+    detector: str
+
+
+def find(asked: Asked) -> Found:
+    """Let what the user names look at the images.
+
+    Raises:
+        UserError: Something that is named does not exist or does not fit the rest.
+        RunError: The detectors of the folds were not all trained.
+        KeyboardInterrupt: The user stopped their training.
+    """
+    path = Path(asked.source).expanduser()
+    if is_results_file(path):
+        return _of_results(path.resolve(), asked)
+    if path.is_dir() or path.suffix == ".pt":
+        _refuse_arm(asked)
+        trained = load_trained(path.resolve(), cache_dir=asked.config.cache_dir, compute=asked.compute)
+        experiment, run, name = trained.experiment.unplaced(), path.resolve(), path.resolve().name
+        words = f"run {path.resolve()}"
+    else:
+        study, arm, seed = _trial(asked)
+        experiment, run, name = _of_study(study, arm, seed, asked)
+        words = f"study {study.name}, {arm}/{seed}"
+    if asked.settings and not asked.folds:
+        raise UserError("--set changes what --folds trains; name both, or a run that was trained so")
+    images, declared = _looked_at(experiment, asked)
+    if not asked.folds:
+        detected = detect_with(
+            run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, progress=asked.progress
+        )
+        return Found(detected, images, declared, words)
+    detected = detect_with_folds(
+        experiment.with_changes(asked.settings),
+        name,
+        images,
+        asked.config,
+        folds=asked.folds,
+        group=asked.group,
+        declared=declared,
+        compute=asked.compute,
+        confirm=asked.confirm,
+        progress=asked.progress,
+    )
+    return Found(detected, images, declared, f"{asked.folds} detectors trained like {words}")
+
+
+def is_results_file(path: Path) -> bool:
+    """True for a file of detections: a JSON list, perhaps packed."""
+    if not path.is_file():
+        return False
+    if path.suffix == ".gz":
+        return True
+    with path.open("rb") as file:
+        return file.read(256).lstrip().startswith(b"[")
+
+
+def _of_results(path: Path, asked: Asked) -> Found:
+    if asked.folds or asked.settings:
+        raise UserError(f"{path}: detections are there already, so nothing is trained; leave out --folds and --set")
+    _refuse_arm(asked)
+    if asked.annotations is None or asked.images is None:
+        raise UserError(
+            f"{path}: name the annotation file that the detections belong to, with --annotations and --images"
+        )
+    images = Images.of(coco.read(asked.annotations), asked.images)
+    return Found(read_results(path, images.dataset), images, asked.declared, f"detections {path}")
+
+
+def _refuse_arm(asked: Asked) -> None:
+    if asked.arm is not None or asked.seed is not None:
+        raise UserError(f"{asked.source}: is no study; leave out --arm and --seed")
+
+
+def _trial(asked: Asked) -> tuple[Study, str, int]:
+    study = load_study(asked.source)
+    names = [arm.name for arm in study.arms]
+    if asked.arm is None and len(names) > 1:
+        raise UserError(f"study {study.name!r}: has several arms; name one with --arm: {', '.join(names)}")
+    arm = study.arm(asked.arm or names[0])
+    return study, arm.name, study.seeds[0] if asked.seed is None else asked.seed
+
+
+def _of_study(study: Study, arm: str, seed: int, asked: Asked) -> tuple[Experiment, Path, str]:
+    runs_dir, cache_dir = asked.config.runs_dir, asked.config.cache_dir
+    experiment = chosen_experiment(study, arm, seed, runs_dir=runs_dir)
+    run = runs_dir if asked.folds else trained_run(study, arm, seed, runs_dir=runs_dir, cache_dir=cache_dir)
+    return experiment, run, f"{study.name}-{arm}"
+
+
+def _looked_at(experiment: Experiment, asked: Asked) -> tuple[Images, Declared | None]:
+    """The images, and what is said of their annotations: by the user, or by the data source of a run that has them."""
+    if asked.annotations is not None and asked.images is not None:
+        images = Images.of(coco.read(asked.annotations), asked.images)
+        return images, asked.declared or _said_by_source(experiment, images)
+    data: PreparedData = data_of(experiment, cache_dir=asked.config.cache_dir)
+    return Images.of(coco.read(data.train), data.train_images), asked.declared or data.declared
+
+
+def _said_by_source(experiment: Experiment, images: Images) -> Declared | None:
+    source = experiment.data
+    if source.kind == "digits" or source.complete is None:
+        return None
+    own = source.root / "annotations" if source.kind == "coco_folder" else source.train_annotations
+    own = own.expanduser().resolve()
+    if images.dataset.path != own and own not in images.dataset.path.parents:
+        return None
+    return Declared(source.complete, source.others)
