@@ -44,7 +44,7 @@ def complete(
         str | None,
         typer.Argument(
             metavar="[STUDY|RUN|DETECTIONS]",
-            help="What finds the boxes: a study (with --arm), a run's folder, a checkpoint, or any detector's COCO results.",
+            help="What finds the boxes: a study (with --arm), a run's folder, a checkpoint, or a COCO results file.",
             show_default=False,
         ),
     ] = None,
@@ -149,27 +149,26 @@ def complete(
         max_concurrent=max_concurrent,
         command=f"siod complete {source}",
     )
-    with progress_bar("looking at images") as progress:
-        asked = Asked(
-            source=source,
-            compute=asked_device(device),
-            config=config,
-            annotations=None if annotations is None else absolute(annotations),
-            images=None if images is None else absolute(images),
-            declared=_declared(complete_, others),
-            arm=arm,
-            seed=seed,
-            folds=folds,
-            group=group,
-            settings=changes(set_ or ()),
-            confirm=consent(device),
-            progress=progress,
-        )
-        try:
-            found = find(asked)
-        except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+    asked = Asked(
+        source=source,
+        compute=asked_device(device),
+        config=config,
+        annotations=None if annotations is None else absolute(annotations),
+        images=None if images is None else absolute(images),
+        declared=_declared(complete_, others),
+        arm=arm,
+        seed=seed,
+        folds=folds,
+        group=group,
+        settings=changes(set_ or ()),
+        confirm=consent(device),
+        shown=lambda: progress_bar("looking at images"),
+    )
+    try:
+        found = find(asked)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     rate = (max_fdr or RATE) if boxes is None else None
     _write(found, Wanted(rate, boxes, min_score), folds or None, absolute(out), link=link)
 

@@ -104,7 +104,7 @@ class Overlaps:
     """
 
     same: float = 0.5
-    near: float = 0.3
+    near: float = 0.1
     part: float = 0.7
     crowd: float = 0.5
 

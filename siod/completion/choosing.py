@@ -129,7 +129,7 @@ def _proposals(
     corners = np.stack([np.clip(corners[:, side], 0, sizes[:, side % 2]) for side in range(4)], axis=1)
     whole = ((corners[:, 2:] - corners[:, :2]) >= LEAST_SIDE_PX).all(axis=1)
     first = int(dataset.annotation_ids.max(initial=0)) + 1
-    made = []
+    made: list[Proposal] = []
     for row, (left, top, right, bottom) in zip(rows[whole].tolist(), corners[whole].tolist(), strict=True):
         image, label = int(candidates.image[row]), int(candidates.label[row])
         made.append(
@@ -156,7 +156,7 @@ def _of_categories(
         mine = rows[candidates.label[rows] == label]
         # The one with the lowest score has the rate of all.
         last = mine[np.argmin(candidates.scores[mine])] if len(mine) else None
-        known = (None, None, None)
+        known: tuple[float | None, ...] = (None, None, None)
         if last is not None:
             known = (_known(rates.fdr[last]), _known(rates.low[last]), _known(rates.high[last]))
         made.append(
@@ -164,7 +164,9 @@ def _of_categories(
                 category.id,
                 len(mine),
                 None if last is None else float(candidates.scores[last]),
-                *known,
+                fdr=known[0],
+                fdr_low=known[1],
+                fdr_high=known[2],
                 pooled=bool(rates.pooled[label]),
                 reason=rates.reasons[label],
             )

@@ -196,8 +196,10 @@ def _category(
 
 def _curve(part: _Category, confidence: float, generator: np.random.Generator) -> _Curve:
     """Rates at some scores, from LEAST_BOXES candidates on."""
-    ranks = _ranks(len(part.scores))
-    scores = part.scores[ranks - 1]
+    scores = part.scores[_ranks(len(part.scores)) - 1]
+    # How many reach each score: equal ones together.
+    ranks, kept = np.unique(np.searchsorted(-part.scores, -scores, side="right"), return_index=True)
+    scores = scores[kept]
     bins = np.searchsorted(-scores, -part.decoys, side="left")
     counted = bins < len(scores)
     bins, weights, images = bins[counted], part.weights[counted], part.images[counted]

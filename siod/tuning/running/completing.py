@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
     from siod.completion.candidates import Detected
     from siod.data.source import PreparedData
     from siod.training.experiment import Compute, Experiment
+    from siod.tuning.running.finding import Shown
     from siod.tuning.running.run_config import RunConfig
     from siod.tuning.study import Study
-
-    Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Asked:
         group: Images that share a fold, as for :func:`siod.completion.folds.fold_of_images`.
         settings: Changes of the experiment that folds train, by dotted path.
         confirm: Asked before trials of COCO's size train on CPU cores.
-        progress: Called with the number of images looked at and of all.
+        shown: As for :func:`siod.tuning.running.finding.detect_with`.
     """
 
     source: str
@@ -58,7 +58,7 @@ class Asked:
     group: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     confirm: Callable[[str], bool] | None = None
-    progress: Progress | None = None
+    shown: Shown = nullcontext
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,7 @@ def find(asked: Asked) -> Found:
         raise UserError("--set changes what --folds trains; name both, or a run that was trained so")
     images, declared = _looked_at(experiment, asked)
     if not asked.folds:
-        detected = detect_with(
-            run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, progress=asked.progress
-        )
+        detected = detect_with(run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, shown=asked.shown)
         return Found(detected, images, declared, words)
     detected = detect_with_folds(
         experiment.with_changes(asked.settings),
@@ -116,7 +114,7 @@ def find(asked: Asked) -> Found:
         declared=declared,
         compute=asked.compute,
         confirm=asked.confirm,
-        progress=asked.progress,
+        shown=asked.shown,
     )
     return Found(detected, images, declared, f"{asked.folds} detectors trained like {words}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from siod.value import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from siod.data.category_states import Declared
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from siod.tuning.study import Study
 
     Progress = Callable[[int, int], None]
+    Shown = Callable[[], AbstractContextManager[Progress | None]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def chosen_experiment(study: Study, arm: str, seed: int, *, runs_dir: Path) -> E
 
 
 def detect_with(
-    checkpoint: Path, images: Images, *, cache_dir: Path, compute: Compute, progress: Progress | None = None
+    checkpoint: Path, images: Images, *, cache_dir: Path, compute: Compute, shown: Shown = nullcontext
 ) -> Detected:
     """Detections of one checkpoint in all images.
 
@@ -117,13 +120,14 @@ def detect_with(
         images: To look at.
         cache_dir: Absolute folder of generated data.
         compute: What it may use of this machine.
-        progress: Called with the number of images done and of all.
+        shown: Makes the context in which progress is shown; it gives what is called with the number of images done
+            and of all, or None.
 
     Raises:
         UserError: The run does not know a category of the file, or an image cannot be read.
     """
     trained = load_trained(checkpoint, cache_dir=cache_dir, compute=compute)
-    return _detected(trained, images, np.arange(len(images.files)), progress)
+    return _detected(trained, images, np.arange(len(images.files)), shown)
 
 
 def detect_with_folds(
@@ -137,7 +141,7 @@ def detect_with_folds(
     declared: Declared | None = None,
     compute: Compute,
     confirm: Callable[[str], bool] | None = None,
-    progress: Progress | None = None,
+    shown: Shown = nullcontext,
 ) -> Detected:
     """Detections in each image by a detector that has not learnt from it; what is trained already is used again.
 
@@ -151,7 +155,7 @@ def detect_with_folds(
         declared: What the user says of the annotations.
         compute: What the detectors may use of this machine, once trained.
         confirm: As for :func:`siod.tuning.running.runner.run_study`.
-        progress: Called with the number of images done and of all, for each fold.
+        shown: As for :func:`detect_with`, once for each fold.
 
     Raises:
         UserError: The images cannot be divided, or the run does not know a category of the file.
@@ -182,18 +186,17 @@ def detect_with_folds(
     parts = []
     for number, job in enumerate(jobs):
         trained = load_trained(job.run_dir, cache_dir=config.cache_dir, compute=compute)
-        parts.append(_detected(trained, images, np.flatnonzero(fold == number), progress))
+        parts.append(_detected(trained, images, np.flatnonzero(fold == number), shown))
     columns = {column: np.concatenate([vars(part)[column] for part in parts]) for column in vars(parts[0])}
     return Detected(**columns)
 
 
-def _detected(
-    trained: Trained, images: Images, places: np.ndarray[Any, np.dtype[np.int64]], progress: Progress | None
-) -> Detected:
+def _detected(trained: Trained, images: Images, places: np.ndarray[Any, np.dtype[np.int64]], shown: Shown) -> Detected:
     """What a detector finds in the images at some places."""
     label_of = _labels(trained, images.dataset)
     records: list[ImageRecord] = [images.dataset.images[place] for place in places.tolist()]
-    found = arrays_of(trained, [images.files[place] for place in places.tolist()], records, progress=progress)
+    with shown() as progress:
+        found = arrays_of(trained, [images.files[place] for place in places.tolist()], records, progress=progress)
     place_of = {record.id: place for record, place in zip(records, places.tolist(), strict=True)}
     known = np.isin(found.category_ids, list(label_of))
     return Detected(
