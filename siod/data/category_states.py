@@ -157,6 +157,28 @@ def _federated(full: CocoDataset, counts: _Counts) -> States:
     return states
 
 
+def federated_fields(states: NDArray[np.int8], category_ids: Sequence[int]) -> dict[str, list[int]]:
+    """The fields of LVIS with which an image says its states, so that :func:`category_states` reads them again.
+
+    Boxed categories must be complete or some, the others absent, unknown or unlabelled: the fields know no more.
+
+    Args:
+        states: Of the image's categories, ``[C]``.
+        category_ids: Their ids.
+
+    Returns:
+        Both fields; of the categories that neither lists, those with boxes are complete and the others unlabelled.
+
+    Example:
+        >>> federated_fields(np.array([State.COMPLETE, State.SOME, State.ABSENT, State.UNLABELLED]), [10, 20, 30, 40])
+        {'neg_category_ids': [30], 'not_exhaustive_category_ids': [20]}
+    """
+    absent = np.flatnonzero(states == State.ABSENT).tolist()
+    inexhaustive = np.flatnonzero((states == State.SOME) | (states == State.UNKNOWN)).tolist()
+    found = (absent, inexhaustive)
+    return {field: [category_ids[label] for label in labels] for field, labels in zip(FEDERATED, found, strict=True)}
+
+
 def _labels(ids: Any, label_of: dict[int, int], source: str) -> list[int]:
     if not isinstance(ids, list) or not all(isinstance(one, int) for one in ids):
         raise UserError(f"{source}: must be a list of category ids, got {ids!r}")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, Matched, Missing, Policy, Sparse, WholeImages, annotate
-from siod.data.category_states import Declared, category_states
+from siod.data.category_states import Declared, category_states, federated_fields
 from siod.data.loading.loader import eval_batches, plain_training_images, train_batches
 from siod.data.source import CocoFiles, prepare
 from siod.data.transforms import Augmentation
@@ -152,6 +152,14 @@ def test_the_fields_of_lvis_say_what_was_looked_for(tmp_path: Path) -> None:
         [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN],
         [UNLABELLED, UNLABELLED, UNLABELLED, UNKNOWN],
     ]
+
+
+def test_states_are_written_as_the_fields_that_say_them(tmp_path: Path) -> None:
+    found = category_states(*[read(document(**FIELDS), tmp_path / "full.json")] * 2, None)
+    assert found is not None
+    written = {f"image_{image}": federated_fields(row, [10, 20, 30, 40]) for image, row in enumerate(found)}
+    assert written == FIELDS
+    assert states(Full(), tmp_path, **written) == found.tolist()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 import yaml
 
@@ -21,7 +21,7 @@ from siod.errors import UserError
 from siod.picture import box_in_shown, shown_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from siod.data.formats.layouts import Format
 
@@ -59,7 +59,7 @@ def export(format_: Format, dataset: coco.CocoDataset, images: Path, out: Path, 
     """
     writer, folder_name = WRITERS[format_]
     if format_ != "coco":
-        _refuse_shared_stems(dataset)
+        refuse_shared_stems(dataset)
     for record in dataset.images:
         if not (images / record.file_name).is_file():
             raise UserError(f"{images / record.file_name}: no such image; name the folder of the images")
@@ -71,8 +71,12 @@ def export(format_: Format, dataset: coco.CocoDataset, images: Path, out: Path, 
     return made
 
 
-def _refuse_shared_stems(dataset: coco.CocoDataset) -> None:
-    """VOC and YOLO name annotations by the image without its suffix."""
+def refuse_shared_stems(dataset: coco.CocoDataset) -> None:
+    """Refuse images that differ in their suffix alone: VOC and YOLO name annotations by the image without it.
+
+    Raises:
+        UserError: Names the first two.
+    """
     owners: dict[PurePosixPath, coco.ImageRecord] = {}
     for record in dataset.images:
         owner = owners.setdefault(PurePosixPath(record.file_name).with_suffix(""), record)
@@ -83,39 +87,73 @@ def _refuse_shared_stems(dataset: coco.CocoDataset) -> None:
 
 def _write_voc(dataset: coco.CocoDataset, _images: Path, folder: Path) -> Exported:
     """XML files that count pixels from 1 and hold the last one; crowds are difficult objects."""
-    stems = []
+    names = [category.name for category in dataset.categories]
+    boxes = dataset.boxes_xyxy
     for index, record in enumerate(dataset.images):
-        stem = PurePosixPath(record.file_name).with_suffix("")
-        stems.append(str(stem))
-        root = ET.Element("annotation")
-        ET.SubElement(root, "folder").text = "JPEGImages"
-        ET.SubElement(root, "filename").text = record.file_name
-        size = ET.SubElement(root, "size")
-        for name, value in (("width", record.width), ("height", record.height), ("depth", 3)):
-            ET.SubElement(size, name).text = str(value)
-        ET.SubElement(root, "segmented").text = "0"
-        for row in dataset.rows_of_image(index):
-            root.append(_voc_object(dataset, int(row), (record.width, record.height)))
-        ET.indent(root)
-        _write(folder / "Annotations" / f"{stem}.xml", ET.tostring(root, encoding="unicode") + "\n")
+        objects = (
+            voc_object(names[dataset.labels[row]], boxes[row].tolist(), record, difficult=bool(dataset.iscrowd[row]))
+            for row in dataset.rows_of_image(index)
+        )
+        write_voc_file(folder, record, objects)
     split = split_of_file(dataset.path.name.split(".")[0])
     if split is not None:
-        _write(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
-    return Exported(len(stems), len(dataset.annotation_ids))
+        write_voc_list(folder, split, dataset.images)
+    return Exported(len(dataset.images), len(dataset.annotation_ids))
 
 
-def _voc_object(dataset: coco.CocoDataset, row: int, size: tuple[int, int]) -> ET.Element:
-    entry = ET.Element("object")
-    ET.SubElement(entry, "name").text = dataset.categories[dataset.labels[row]].name
-    ET.SubElement(entry, "pose").text = "Unspecified"
-    ET.SubElement(entry, "truncated").text = "0"
-    ET.SubElement(entry, "difficult").text = str(int(dataset.iscrowd[row]))
-    box = ET.SubElement(entry, "bndbox")
-    for name, value in zip(
-        ("xmin", "ymin", "xmax", "ymax"), _voc_corners(dataset.boxes_xyxy[row].tolist(), size), strict=True
-    ):
-        ET.SubElement(box, name).text = str(value)
-    return entry
+def write_voc_file(folder: Path, record: coco.ImageRecord, objects: Iterable[str]) -> None:
+    """Write ``Annotations/NAME.xml`` of one image.
+
+    Args:
+        folder: Of the Pascal VOC data set.
+        record: The image.
+        objects: Each by :func:`voc_object`.
+    """
+    text = (
+        f"<annotation>\n  <folder>JPEGImages</folder>\n  <filename>{escape(record.file_name)}</filename>\n"
+        f"  <size>\n    <width>{record.width}</width>\n    <height>{record.height}</height>\n"
+        "    <depth>3</depth>\n  </size>\n  <segmented>0</segmented>\n"
+    )
+    path = folder / "Annotations" / PurePosixPath(record.file_name).with_suffix(".xml")
+    write_text(path, "".join((text, *objects, "</annotation>\n")))
+
+
+def write_voc_list(folder: Path, split: str, images: Iterable[coco.ImageRecord]) -> None:
+    """Write the list of the images of a split, by their names without suffix."""
+    stems = (PurePosixPath(record.file_name).with_suffix("") for record in images)
+    write_text(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
+
+
+def voc_object(
+    name: str,
+    corners: Sequence[float],
+    image: coco.ImageRecord,
+    *,
+    difficult: bool,
+    attributes: Mapping[str, str] | None = None,
+) -> str:
+    """An object of a Pascal VOC file, which counts pixels from 1 and holds the last one.
+
+    Args:
+        name: Of its category.
+        corners: x1, y1, x2, y2 in pixels, cut at the image's edges.
+        image: That it lies in.
+        difficult: Whether it is a crowd.
+        attributes: What datumaro and CVAT read as attributes, and other readers pass over.
+    """
+    x1, y1, x2, y2 = _voc_corners(corners, (image.width, image.height))
+    more = "".join(
+        f"      <attribute>\n        <name>{escape(key)}</name>\n        <value>{escape(value)}</value>\n"
+        "      </attribute>\n"
+        for key, value in (attributes or {}).items()
+    )
+    return (
+        f"  <object>\n    <name>{escape(name)}</name>\n    <pose>Unspecified</pose>\n    <truncated>0</truncated>\n"
+        f"    <difficult>{int(difficult)}</difficult>\n    <bndbox>\n      <xmin>{x1}</xmin>\n"
+        f"      <ymin>{y1}</ymin>\n      <xmax>{x2}</xmax>\n      <ymax>{y2}</ymax>\n    </bndbox>\n"
+        + (f"    <attributes>\n{more}    </attributes>\n" if more else "")
+        + "  </object>\n"
+    )
 
 
 def _voc_corners(corners: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -144,19 +182,50 @@ def _write_yolo(dataset: coco.CocoDataset, images: Path, folder: Path) -> Export
             if dataset.iscrowd[row]:
                 continue
             corners = box_in_shown(dataset.boxes_xyxy[row].tolist(), size, orientation)
-            lines.append(f"{dataset.labels[row]} {_shares(corners, shown_size(size, orientation))}\n")
-        path = PurePosixPath(record.file_name).with_suffix(".txt")
-        _write(folder / "labels" / path, "".join(lines))
-    split = split_of_file(dataset.path.name.split(".")[0]) or "train"
-    names = dict(enumerate(category.name for category in dataset.categories))
-    described = {split: "images", "names": names}
-    _write(folder / "data.yaml", yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
+            lines.append(yolo_line(int(dataset.labels[row]), corners, shown_size(size, orientation)))
+        write_yolo_file(folder / "labels", record, lines)
+    write_yolo_description(folder, dataset)
     crowds = int(dataset.iscrowd.sum())
     remarks = (f"{crowds} crowds were left out, which YOLO cannot tell from objects",) if crowds else ()
     return Exported(len(dataset.images), len(dataset.iscrowd) - crowds, remarks)
 
 
-def _shares(corners: tuple[float, ...], size: tuple[int, int]) -> str:
+def write_yolo_file(labels: Path, record: coco.ImageRecord, lines: Iterable[str]) -> None:
+    """Write the label file of one image.
+
+    Args:
+        labels: Folder of the label files.
+        record: The image.
+        lines: Each by :func:`yolo_line`.
+    """
+    path = labels / PurePosixPath(record.file_name).with_suffix(".txt")
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_yolo_description(folder: Path, dataset: coco.CocoDataset) -> None:
+    """Write ``data.yaml``, which names the classes in the order of the categories' ids."""
+    split = split_of_file(dataset.path.name.split(".")[0]) or "train"
+    described = {split: "images", "names": dict(enumerate(category.name for category in dataset.categories))}
+    write_text(folder / "data.yaml", yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
+
+
+def yolo_line(label: int, corners: Sequence[float], size: tuple[int, int], score: float | None = None) -> str:
+    """A line of a label file.
+
+    Args:
+        label: The class.
+        corners: x1, y1, x2, y2 in pixels of the photo as it is shown.
+        size: Width and height of the photo as it is shown.
+        score: Stands last, as in the files that YOLO tools write of what they detect; None for an annotation.
+
+    Example:
+        >>> yolo_line(2, (5, 3, 15, 7), (20, 10), 0.75)
+        '2 0.5 0.5 0.5 0.4 0.75'
+    """
+    return f"{label} {_shares(corners, size)}{'' if score is None else f' {score:.6g}'}"
+
+
+def _shares(corners: Sequence[float], size: tuple[int, int]) -> str:
     """Centre and size of a box as shares.
 
     Example:
@@ -198,7 +267,8 @@ def _write_coco(dataset: coco.CocoDataset, _images: Path, folder: Path) -> Expor
     return Exported(len(dataset.images), len(annotations))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
