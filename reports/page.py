@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +19,7 @@ from siod.reports.analysis.equal_cost import equal_cost
 from siod.reports.analysis.gallery import draw_gallery, gallery_data, shown_arms
 from siod.reports.analysis.numbers import MINUS, heading, percent
 from siod.reports.analysis.test_split import TITLE, on_test_split
+from siod.reports.inline import json_of, policy_hash
 from siod.reports.sentences.answer import answers
 from siod.reports.sentences.category_answer import disagreements
 from siod.reports.sentences.caveats import tagged
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 # Only this script may run on a page, whatever stands in the records.
 SCRIPT = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-SCRIPT_HASH = f"sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}"
+SCRIPT_HASH = policy_hash(SCRIPT)
 LOCAL = "http://127.0.0.1:"
 
 
@@ -127,17 +125,12 @@ def environment() -> Environment:
         "subscript": _subscript,
         "percent": percent,
         "moment": _moment,
-        "json": _json,
+        "json": json_of,
         "milliseconds": _milliseconds,
         "leading_number": _leading_number,
         "svg": Markup,  # drawn here, with its text escaped
     }
     return made
-
-
-def _json(data: Any) -> Markup:
-    """JSON that cannot end the element it stands in."""
-    return Markup(json.dumps(data, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704  (escaped here)
 
 
 def _hidden_arms(study: StudyRecord) -> int:

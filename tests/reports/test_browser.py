@@ -5,21 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, browse
 
 from siod.reports.page import render_page
 from siod.reports.sentences.caveats import caveats
 from siod.reports.tables.table import tabulate
 from siod.tracking.records import FoundBox, StudyRecord
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NASTY = "<script>document.title = 'owned'</script>"
 PROBE = r"""
 const told = {errors: window.told_errors, title: document.title};
@@ -55,17 +53,6 @@ def page(study: StudyRecord) -> str:
 
     few = replace(study, trials=tuple(replace(one, history={}) for one in study.trials))
     return render_page(study, tabulate(study), caveats(study), draw_study(few))
-
-
-def browse(text: str, folder: Path, *, width: int = 1200) -> tuple[str, str]:
-    """The page's elements after its scripts ran, and what Chromium said on its console."""
-    (folder / "page.html").write_text(text, encoding="utf-8")
-    assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--log-level=0"]
-    command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=2000"]
-    command += ["--dump-dom", (folder / "page.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
 def probed(text: str, folder: Path, *, width: int = 1200) -> dict[str, Any]:

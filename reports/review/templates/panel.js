@@ -1,0 +1,197 @@
+// --- what stands beside the picture: the list, the progress, the menu of categories ---------------------------------
+
+const list = document.getElementById("list");
+const said = document.getElementById("said");
+const SPOKEN = { open: "undecided", accept: "accepted", reject: "rejected", added: "added" };
+
+function say(sentence) {
+  said.textContent = sentence;
+}
+
+function tag(name, attributes, ...content) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...content);
+  return made;
+}
+
+function button(label, text, attributes, action) {
+  const made = tag("button", { type: "button", title: label, "aria-label": label, ...attributes }, text);
+  made.addEventListener("click", action);
+  return made;
+}
+
+function choose(item) {
+  shown.chosen = item ? item.key : null;
+  follow(item);
+  show();
+}
+
+// --- the list -------------------------------------------------------------------------------------------------------
+
+function doubtOf(item) {
+  if (item.place === undefined) return "added by you";
+  const words = [wrongInWords(fdrOf(item.place))];
+  if (item.category !== PROPOSED.category[item.place]) words.push(`was ${CATEGORIES.name[PROPOSED.category[item.place]]}`);
+  if (decisionOf(item.place)?.bbox) words.push("moved");
+  return words.join(", ");
+}
+
+function explained(item) {
+  if (item.place === undefined) return "";
+  const reason = fdrOf(item.place) === null ? CATEGORIES.reason[PROPOSED.category[item.place]] : "";
+  return `${STATES[PROPOSED.state[item.place]]} ${reason}`.trim();
+}
+
+function rowOf(item) {
+  const name = CATEGORIES.name[item.category];
+  const chosen = item.key === shown.chosen;
+  const score = item.score === undefined ? "" : item.score.toFixed(2);
+  const row = tag("li", { class: `row ${item.status}${chosen ? " chosen" : ""}`, "data-key": item.key });
+  const words = [
+    tag("span", { class: "mark", "aria-hidden": "true" }, MARKS[item.status]),
+    tag("span", { class: "name" }, name),
+    tag("span", { class: "score" }, score),
+    tag("small", {}, doubtOf(item)),
+  ];
+  const pick = tag("button", { type: "button", class: "pick", "aria-current": String(chosen), title: explained(item) }, ...words);
+  pick.append(tag("span", { class: "unseen" }, ` ${SPOKEN[item.status]}`));
+  pick.addEventListener("click", () => choose(item));
+  row.append(pick, ...rowButtons(item, name));
+  if (chosen && explained(item)) row.append(tag("p", {}, explained(item)));
+  return row;
+}
+
+function rowButtons(item, name) {
+  if (item.place === undefined) return [button(`Delete ${name}`, "\u{1F5D1}\uFE0E", { class: "reject" }, () => remove(item))];
+  return [
+    ["accept", "Accept"],
+    ["reject", "Reject"],
+  ].map(([decision, verb]) => button(`${verb} ${name}`, MARKS[decision], { class: decision, "aria-pressed": String(item.status === decision) }, () => {
+    shown.chosen = item.key;
+    decide([item.place], item.status === decision ? undefined : decision);
+    show();
+  }));
+}
+
+function drawList() {
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const [key, kind] = [focused?.closest("li").dataset.key, focused?.className];
+  const rows = items().map(rowOf);
+  list.replaceChildren(...rows);
+  // The list is made anew; whoever stepped into it with Tab stays where they were.
+  if (focused) rows.find((row) => row.dataset.key === key)?.querySelector(`button.${kind}`)?.focus();
+  rows.find((row) => row.dataset.key === shown.chosen)?.scrollIntoView({ block: "nearest" });
+  document.getElementById("nothing").hidden = rows.length > 0;
+}
+
+function annotatedInWords(image) {
+  const counts = new Map();
+  for (const place of annotatedOf(image)) {
+    const name = CATEGORIES.name[DATA.annotated.category[place]];
+    counts.set(name, (counts.get(name) || 0) + 1);
+  }
+  const names = [...counts].sort(([, one], [, other]) => other - one).map(([name, number]) => `${number} ${name}`);
+  return names.length ? `Annotated: ${names.join(", ")}` : "Nothing is annotated here";
+}
+
+// --- where we are ---------------------------------------------------------------------------------------------------
+
+function drawHead() {
+  const { image, category } = steps[at];
+  document.getElementById("name").textContent = document.getElementById("name").title = IMAGES.name[image];
+  document.getElementById("place").value = at + 1;
+  document.getElementById("places").textContent = `of ${steps.length.toLocaleString("en")}`;
+  document.getElementById("asked").textContent = category === null ? "" : `Only ${CATEGORIES.name[category]}`;
+  document.getElementById("annotated").textContent = annotatedInWords(image);
+  document.getElementById("back").disabled = at === 0;
+  document.getElementById("next").disabled = at === steps.length - 1;
+  document.getElementById("undo").disabled = !done.length;
+  document.getElementById("redo").disabled = !undone.length;
+  document.getElementById("complete").setAttribute("aria-pressed", String(recordOf(image).complete));
+  const left = openIn(steps[at]).length;
+  document.getElementById("accept-all").disabled = document.getElementById("reject-all").disabled = !left;
+  document.getElementById("left").textContent = left ? `${count(left, "box", "boxes")} left` : "All decided";
+}
+
+function drawProgress() {
+  const told = progress();
+  const bar = document.getElementById("bar");
+  bar.max = Math.max(told.all, 1);
+  bar.value = told.decided;
+  document.getElementById("progress").replaceChildren(...progressInWords(told).map((words) => tag("span", {}, words)));
+  document.getElementById("save").classList.toggle("due", unsaved());
+  const [sentence = ""] = refused.values();
+  document.getElementById("notice").textContent = sentence;
+  document.getElementById("notice").hidden = !sentence;
+}
+
+function show() {
+  showPicture();
+  drawStage();
+  drawList();
+  drawHead();
+  drawProgress();
+}
+
+// --- the menu of categories -----------------------------------------------------------------------------------------
+
+const menu = document.getElementById("menu");
+const filter = document.getElementById("filter");
+const names = document.getElementById("names");
+let lastCategory = null;
+
+function newCategory() {
+  return steps[at].category ?? lastCategory ?? chosenItem()?.category ?? 0;
+}
+
+function fillMenu() {
+  const wanted = filter.value.trim().toLowerCase();
+  const current = chosenItem()?.category;
+  const matching = CATEGORIES.name.map((name, category) => ({ name, category })).filter(({ name }) => name.toLowerCase().includes(wanted));
+  // A name that begins so comes before one that has it inside.
+  const begins = ({ name }) => Number(name.toLowerCase().startsWith(wanted));
+  matching.sort((one, other) => begins(other) - begins(one));
+  names.replaceChildren(...matching.map(({ name, category }) => (
+    tag("option", { value: category, ...(category === current ? { class: "current" } : {}) }, name))));
+  const before = matching.findIndex(({ category }) => category === current);
+  names.selectedIndex = wanted || before < 0 ? 0 : before;
+}
+
+function chooseCategory() {
+  const item = chosenItem();
+  if (!item) return say("Choose a box first: J, or click on one.");
+  filter.value = "";
+  menu.showModal();
+  fillMenu();
+  return filter.focus();
+}
+
+function takeCategory() {
+  const item = chosenItem();
+  const category = Number(names.value);
+  menu.close();
+  if (!item || names.value === "") return;
+  lastCategory = item.place === undefined ? category : lastCategory;
+  if (category !== item.category) correct(item, { category });
+  show();
+}
+
+filter.addEventListener("input", fillMenu);
+filter.addEventListener("keydown", (event) => {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!by) return;
+  event.preventDefault();
+  names.selectedIndex = Math.min(Math.max(names.selectedIndex + by, 0), names.length - 1);
+});
+names.addEventListener("dblclick", takeCategory);
+menu.addEventListener("click", (event) => {
+  if (event.target === menu) menu.close();
+});
+document.getElementById("take").addEventListener("submit", (event) => {
+  event.preventDefault();
+  takeCategory();
+});
+names.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") takeCategory();
+});
