@@ -210,9 +210,9 @@ def _write(found: Found, wanted: Wanted, folds: int | None, out: Path, *, link: 
     )
     with atomic_folder(out) as folder:
         proposals = write_proposals(folder / FILE, origin, dataset, chosen.boxes)
-        write_preannotations(proposals, folder)
+        write_preannotations(proposals, folder / "preannotations")
         with progress_bar("copying images") as progress:
-            write_review(proposals, folder, link=link, progress=progress)
+            write_review(proposals, folder, home=out, link=link, progress=progress)
     typer.echo("\n".join(lines(chosen, dataset)))
     typer.echo(f"{out}: open index.html to review, then siod complete --apply decisions.json")
 
@@ -250,3 +250,16 @@ def _apply(
     decisions: Path, review: Path | None, annotations: Path | None, out: Path | None, declared: Declared | None
 ) -> None:
     """Write the completed annotation file."""
+    from siod.completion.decisions import apply  # noqa: PLC0415  (keeps --help fast)
+
+    target = absolute(out or decisions.with_name("completed.json"))
+    refuse_occupied(target)
+    writable_parent(target)
+    done = apply(
+        absolute(decisions),
+        out=target,
+        proposals=None if review is None else absolute(review),
+        annotations=None if annotations is None else absolute(annotations),
+        declared=declared,
+    )
+    typer.echo("\n".join(done.sentences()))

@@ -26,7 +26,12 @@ SCRIPTS = ("data.js", "decisions.js", "keeping.js", "order.js", "stage.js", "dra
 
 
 def write_review(
-    proposals: Proposals, folder: Path, *, link: bool = False, progress: Callable[[int, int], None] | None = None
+    proposals: Proposals,
+    folder: Path,
+    *,
+    home: Path | None = None,
+    link: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the page on which a person decides about proposals, and the pictures it shows.
 
@@ -36,6 +41,7 @@ def write_review(
     Args:
         proposals: Of ``proposals.json`` in the folder.
         folder: Holds ``proposals.json``; the page and ``images/`` are put beside it, over those of an earlier call.
+        home: Where the folder will be, when it is moved after this; decisions say where their proposals are.
         link: Symbolic links to the images instead of copies.
         progress: Called with the number of images done and of all.
 
@@ -47,7 +53,7 @@ def write_review(
     """
     pictures = write_pictures(proposals, folder, link=link, progress=progress)
     page = folder / PAGE
-    write_bytes(page, render(proposals, pictures, (folder / FILE).resolve()).encode())
+    write_bytes(page, render(proposals, pictures, ((home or folder) / FILE).resolve()).encode())
     return page
 
 

@@ -105,7 +105,7 @@ def apply(
         out: File to write; replaced when it exists.
         proposals: The proposals, or their folder; where they were when None.
         annotations: The annotation file they were made for; where it was when None.
-        declared: What the user says of that file; None where it says itself what it lacks.
+        declared: What the user says of that file; what was said when the boxes were proposed when None.
 
     Raises:
         UserError: A file is missing, damaged or another one, the decisions do not fit the proposals, a box lies outside
@@ -126,6 +126,7 @@ def apply(
         labels=np.array([review.labels[entry["category_id"]] for entry in entries], dtype=np.int64),
         complete=review.complete(),
     )
+    declared = declared or made.origin.declared()
     images, states_in_images = completed_images(made.annotated, added, declared)
     completed = review.outcome(out, states_in_images=states_in_images)
     document = {

@@ -35,8 +35,8 @@ WELL = located([1.0] * 90, [NEVER] * 90)
 def test_the_rate_of_a_score_is_the_sum_of_both_reasons() -> None:
     """100 images may have it, 200 lack it. Of 100 candidates 40 score 0.8, 60 score 0.4; of 19 decoys 3 score 0.8.
 
-    d(0.8) = (3 + 1) / 200 * 100 / 40 = 0.05 and d(0.4) = (19 + 1) / 200 * 100 / 100 = 0.1. Of 10 annotated objects 6
-    are found at 0.8, a seventh is nearly found there, and found at 0.4, where 2 others are nearly found: 1 / 7 and 2 / 9.
+    d(0.8) = (3 + 1) / 200 * 100 / 40 = 0.05 and d(0.4) = (19 + 1) / 200 * 100 / 100 = 0.1. Of 10 annotated objects
+    6 are found at 0.8; a seventh is nearly found there, and found at 0.4, where 2 others are nearly found.
     """
     found = candidates([*range(100), *range(100, 119)], [0] * 119, [0.8] * 40 + [0.4] * 60 + [0.8] * 3 + [0.4] * 16)
     objects = located([0.8] * 6 + [0.5] + [NEVER] * 3, [0.9] + [NEVER] * 5 + [0.8, 0.4, 0.5, NEVER])
