@@ -70,7 +70,7 @@ def cvat_image(image: ShownImage) -> str:
 def _box(box: ShownBox) -> str:
     x1, y1, x2, y2 = (round(corner, DIGITS) for corner in box.corners)
     source = "manual" if box.proposal is None else "auto"
-    attributes = "".join(f'<attribute name="{name}">{value}</attribute>' for name, value in box.told().items())
+    attributes = "".join(f'<attribute name="{name}">{value}</attribute>' for name, value in box.attributes().items())
     return (
         f'<box label={quoteattr(box.name)} source="{source}" occluded="0" xtl="{x1}" ytl="{y1}" xbr="{x2}" ybr="{y2}" '
         f'z_order="0">{attributes}</box>'

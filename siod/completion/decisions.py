@@ -112,28 +112,28 @@ def apply(
             its image, or ``out`` is one of the files that are read or cannot be written.
     """
     decided = read_decisions(decisions)
-    made = read_proposals(proposals or Path(decided.proposals), annotations=annotations)
-    if made.sha256 != decided.proposals_sha256:
+    reviewed = read_proposals(proposals or Path(decided.proposals), annotations=annotations)
+    if reviewed.sha256 != decided.proposals_sha256:
         raise UserError(
             f"{decisions}: proposals_sha256 is not that of {proposals or decided.proposals}; name the proposals that "
             "were decided on"
         )
-    _refuse_overwriting(out, (decisions, proposals or Path(decided.proposals), made.annotated.path))
-    review = _Review(decisions, decided, made)
+    _refuse_overwriting(out, (decisions, proposals or Path(decided.proposals), reviewed.annotated.path))
+    review = _Review(decisions, decided, reviewed)
     entries = [*review.accepted(), *review.added()]
     added = Additions(
         image_index=np.array([review.images[entry["image_id"]] for entry in entries], dtype=np.int64),
         labels=np.array([review.labels[entry["category_id"]] for entry in entries], dtype=np.int64),
         complete=review.complete(),
     )
-    declared = declared or made.origin.declared()
-    images, states_in_images = completed_images(made.annotated, added, declared)
+    declared = declared or reviewed.origin.declared()
+    images, states_in_images = completed_images(reviewed.annotated, added, declared)
     completed = review.outcome(out, states_in_images=states_in_images)
     document = {
-        **made.annotated.sections,
-        "info": _info(made, decided, completed, declared),
+        **reviewed.annotated.sections,
+        "info": _info(reviewed, decided, completed, declared),
         "images": images,
-        "annotations": [*made.annotated.annotation_records(), *entries],
+        "annotations": [*reviewed.annotated.annotation_records(), *entries],
     }
     coco.write(out, document)
     return completed
@@ -152,14 +152,14 @@ class _Review:
     Args:
         path: Of the decisions, for messages.
         decided: The decisions.
-        made: The proposals.
+        reviewed: The proposals they are about.
     """
 
-    def __init__(self, path: Path, decided: Decisions, made: Proposals) -> None:
-        self.path, self.decided, self.made = path, decided, made
-        self.images = {image.id: place for place, image in enumerate(made.annotated.images)}
-        self.labels = {category.id: label for label, category in enumerate(made.annotated.categories)}
-        self.proposals = {box.id: box for box in made.boxes}
+    def __init__(self, path: Path, decided: Decisions, reviewed: Proposals) -> None:
+        self.path, self.decided, self.reviewed = path, decided, reviewed
+        self.images = {image.id: place for place, image in enumerate(reviewed.annotated.images)}
+        self.labels = {category.id: label for label, category in enumerate(reviewed.annotated.categories)}
+        self.proposals = {box.id: box for box in reviewed.boxes}
         self._refuse_unknown_and_repeated()
 
     def _refuse_unknown_and_repeated(self) -> None:
@@ -188,7 +188,7 @@ class _Review:
 
     def added(self) -> list[dict[str, Any]]:
         """Annotations of the added boxes, with ids above all."""
-        highest = max((*self.made.annotated.annotation_ids.tolist(), *self.proposals, 0))
+        highest = max((*self.reviewed.annotated.annotation_ids.tolist(), *self.proposals, 0))
         return [
             self._entry(highest + place + 1, one.image_id, one.category_id, one.bbox, f"added[{place}]")
             for place, one in enumerate(self.decided.added)
@@ -216,7 +216,7 @@ class _Review:
         return self.images[image_id]
 
     def _refuse_outside(self, place: int, bbox: Box, where: str) -> None:
-        image, (x, y, width, height) = self.made.annotated.images[place], bbox
+        image, (x, y, width, height) = self.reviewed.annotated.images[place], bbox
         complaint = ""
         if min(width, height) <= 0:
             complaint = "has no area"
@@ -263,19 +263,19 @@ def _proposed(one: Decision, proposal: Proposal) -> dict[str, Any]:
     return said
 
 
-def _info(made: Proposals, decided: Decisions, completed: Completed, declared: Declared | None) -> dict[str, Any]:
+def _info(reviewed: Proposals, decided: Decisions, completed: Completed, declared: Declared | None) -> dict[str, Any]:
     """The source's ``info`` with a record of the completion; what no longer holds stays in ``source_info``."""
-    source = made.annotated.info()
-    still = {name: value for name, value in source.items() if name not in {"annotation_set", "completion"}}
-    saying = None if declared is None else {"complete": list(declared.complete), "others": declared.others}
+    source = reviewed.annotated.info()
+    kept = {name: value for name, value in source.items() if name not in {"annotation_set", "completion"}}
+    declaration = None if declared is None else {"complete": list(declared.complete), "others": declared.others}
     record = {
-        "source_sha256": made.annotated.sha256,
+        "source_sha256": reviewed.annotated.sha256,
         "source_info": source,
-        "declared": saying,
-        "proposals_sha256": made.sha256,
-        "detector": made.origin.detector,
-        "max_fdr": made.origin.max_fdr,
-        "boxes": made.origin.boxes,
+        "declared": declaration,
+        "proposals_sha256": reviewed.sha256,
+        "detector": reviewed.origin.detector,
+        "max_fdr": reviewed.origin.max_fdr,
+        "boxes": reviewed.origin.boxes,
         "reviewer": decided.reviewer,
         "minutes": decided.minutes,
         "saved": decided.saved,
@@ -284,4 +284,4 @@ def _info(made: Proposals, decided: Decisions, completed: Completed, declared: D
         "added": msgspec.to_builtins(decided.added),
         "complete": list(decided.complete),
     }
-    return {**still, "completion": record}
+    return {**kept, "completion": record}

@@ -78,5 +78,5 @@ def _region(box: ShownBox, size: tuple[int, int]) -> dict[str, Any]:
     }
     if box.proposal is None:
         return region
-    note = ", ".join(f"{name} {value}" for name, value in box.told().items() if name != "proposed")
+    note = ", ".join(f"{name} {value}" for name, value in box.attributes().items() if name != "proposed")
     return {**region, "score": box.proposal.score, "meta": {"text": [f"proposed: {note}"]}}

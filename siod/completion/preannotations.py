@@ -127,7 +127,7 @@ def _write_images(proposals: Proposals, folder: Path, *, with_folders: bool) -> 
         cvat.write(cvat_start(names))
         for place in range(len(proposals.annotated.images)):
             try:
-                image = images.look(place)
+                image = images.image(place)
             except UnusableImageError as error:
                 written.unusable.append(str(error))
                 continue
@@ -160,7 +160,7 @@ def _write_yolo(image: ShownImage, folder: Path) -> None:
 
 def _write_voc(image: ShownImage, folder: Path) -> None:
     objects = (
-        voc_object(box.name, box.stored, image.record, difficult=box.crowd, attributes=box.told())
+        voc_object(box.name, box.stored, image.record, difficult=box.crowd, attributes=box.attributes())
         for box in image.boxes
     )
     write_voc_file(folder, image.record, objects)

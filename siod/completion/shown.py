@@ -41,8 +41,8 @@ class ShownBox:
     crowd: bool = False
     proposal: Proposal | None = None
 
-    def told(self) -> dict[str, str]:
-        """What tells a proposal from annotated boxes: its score and estimated rate; nothing for an annotated one."""
+    def attributes(self) -> dict[str, str]:
+        """``proposed``, ``score`` and ``fdr`` of a proposal as text; none of an annotated box."""
         if self.proposal is None:
             return {}
         fdr = {} if self.proposal.fdr is None else {"fdr": f"{self.proposal.fdr:.4g}"}
@@ -84,8 +84,8 @@ class ShownImages:
         for box in proposals.boxes:
             self.proposed[box.image_id].append(box)
 
-    def look(self, place: int) -> ShownImage:
-        """One image with its boxes.
+    def image(self, place: int) -> ShownImage:
+        """An image with its boxes.
 
         Args:
             place: Of the image in the annotation file.

@@ -57,40 +57,39 @@ def completed_images(source: CocoDataset, added: Additions, declared: Declared |
     Raises:
         UserError: ``declared`` names what is no category, or a field of LVIS is not a list of category ids.
     """
-    boxed = _occurrence(source, source.image_index[~source.iscrowd], source.labels[~source.iscrowd])
+    boxed = _occurrence(source, ~source.iscrowd)
     before = category_states(source, source, declared)
     if before is None:
         before = np.where(boxed, State.COMPLETE, State.ABSENT).astype(np.int8)
     boxed[added.image_index, added.labels] = True
-    unsaid = _without_fields(source, boxed)
+    without_fields = _states_without_fields(source, boxed)
     states = before.copy()
     states[boxed & (states == State.UNKNOWN)] = State.SOME
     states[added.image_index, added.labels] = State.SOME
-    states[added.complete] = unsaid[added.complete]
-    grown = np.zeros(len(source.images), dtype=bool)
-    grown[added.image_index] = True
-    revived = ~annotated_images(source, source) & (grown | added.complete)
-    if (states == unsaid).all():
-        return _entries(source, [{}] * len(states), _have_fields(source) | revived, revived), False
-    ids = [category.id for category in source.categories]
-    changed = grown | revived | (states != before).any(axis=1)
-    if declared is not None or "annotation_set" in source.info() or not _have_fields(source).any():
+    states[added.complete] = without_fields[added.complete]
+    has_new_box = np.zeros(len(source.images), dtype=bool)
+    has_new_box[added.image_index] = True
+    now_annotated = ~annotated_images(source, source) & (has_new_box | added.complete)
+    fielded = _have_fields(source)
+    if (states == without_fields).all():
+        return _entries(source, None, fielded | now_annotated, now_annotated), False
+    if declared is None and "annotation_set" not in source.info() and fielded.any():
+        changed = has_new_box | now_annotated | (states != before).any(axis=1)
+    else:
         changed = np.ones(len(states), dtype=bool)
-    fields = [federated_fields(row, ids) if rewritten else {} for row, rewritten in zip(states, changed, strict=True)]
-    return _entries(source, fields, changed, revived), True
+    return _entries(source, states, changed, now_annotated), True
 
 
-def _occurrence(source: CocoDataset, image_index: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each category occurs in each image, ``[I, C]``."""
+def _occurrence(source: CocoDataset, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether each category occurs in each image among some annotations, ``[I, C]``."""
     found = np.zeros((len(source.images), len(source.categories)), dtype=bool)
-    found[image_index, labels] = True
+    found[source.image_index[rows], source.labels[rows]] = True
     return found
 
 
-def _without_fields(source: CocoDataset, boxed: NDArray[np.bool_]) -> States:
+def _states_without_fields(source: CocoDataset, boxed: NDArray[np.bool_]) -> States:
     """The states of a file whose images say nothing of them: all is annotated, but for what is only a crowd."""
-    crowded = _occurrence(source, source.image_index[source.iscrowd], source.labels[source.iscrowd])
-    unboxed = np.where(crowded, State.UNKNOWN, State.ABSENT)
+    unboxed = np.where(_occurrence(source, source.iscrowd), State.UNKNOWN, State.ABSENT)
     return np.where(boxed, State.COMPLETE, unboxed).astype(np.int8)
 
 
@@ -102,12 +101,15 @@ def _have_fields(source: CocoDataset) -> NDArray[np.bool_]:
 
 
 def _entries(
-    source: CocoDataset, fields: list[dict[str, list[int]]], changed: NDArray[np.bool_], revived: NDArray[np.bool_]
+    source: CocoDataset, states: States | None, changed: NDArray[np.bool_], now_annotated: NDArray[np.bool_]
 ) -> list[Any]:
+    """The image entries; changed ones have the fields that say their states, or none where ``states`` is None."""
     entries: list[Any] = list(source.image_records())
+    ids = [category.id for category in source.categories]
     for place in np.flatnonzero(changed).tolist():
         entry = coco.decode_entry(entries[place], source.path, f"images[{place}]")
         for field in FEDERATED:
             entry.pop(field, None)
-        entries[place] = {**entry, **fields[place], **({"keep": 1} if revived[place] else {})}
+        fields = {} if states is None else federated_fields(states[place], ids)
+        entries[place] = {**entry, **fields, **({"keep": 1} if now_annotated[place] else {})}
     return entries
