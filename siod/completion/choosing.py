@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -94,7 +94,7 @@ def choose(
             "--others some where an image without a box of a category has none of it, --others unlabelled where "
             "nobody looked"
         )
-    candidates, located = find_candidates(detected, annotated_boxes(dataset), states)
+    candidates, located = find_candidates(_inside(detected, dataset), annotated_boxes(dataset), states)
     rates = estimate(candidates, located, states, seed=seed)
     if wanted.boxes is None and wanted.min_score is None and all(rates.reasons):
         raise UserError(
@@ -106,6 +106,15 @@ def choose(
     return Chosen(
         _proposals(candidates, rates, states, dataset, rows), _of_categories(candidates, rates, dataset, rows)
     )
+
+
+def _inside(detected: Detected, dataset: CocoDataset) -> Detected:
+    """Detections cut off at the edges of their images, without those of which nothing is left."""
+    sizes = image_sizes(dataset.images)[detected.image]
+    corners = detected.boxes_xyxy.round(DIGITS)
+    corners = np.stack([np.clip(corners[:, side], 0, sizes[:, side % 2]) for side in range(4)], axis=1)
+    left = ((corners[:, 2:] - corners[:, :2]) >= LEAST_SIDE_PX).all(axis=1)
+    return replace(detected, boxes_xyxy=corners).take(left)
 
 
 def _rows(candidates: Detected, rates: Rates, states: NDArray[np.int8], wanted: Wanted) -> NDArray[np.int64]:
@@ -124,13 +133,10 @@ def _rows(candidates: Detected, rates: Rates, states: NDArray[np.int8], wanted: 
 def _proposals(
     candidates: Detected, rates: Rates, states: NDArray[np.int8], dataset: CocoDataset, rows: NDArray[np.int64]
 ) -> tuple[Proposal, ...]:
-    sizes = image_sizes(dataset.images)[candidates.image[rows]]
-    corners = candidates.boxes_xyxy[rows].round(DIGITS)
-    corners = np.stack([np.clip(corners[:, side], 0, sizes[:, side % 2]) for side in range(4)], axis=1)
-    whole = ((corners[:, 2:] - corners[:, :2]) >= LEAST_SIDE_PX).all(axis=1)
     first = int(dataset.annotation_ids.max(initial=0)) + 1
     made: list[Proposal] = []
-    for row, (left, top, right, bottom) in zip(rows[whole].tolist(), corners[whole].tolist(), strict=True):
+    for row in rows.tolist():
+        left, top, right, bottom = candidates.boxes_xyxy[row].tolist()
         image, label = int(candidates.image[row]), int(candidates.label[row])
         made.append(
             Proposal(

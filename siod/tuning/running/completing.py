@@ -89,6 +89,8 @@ def find(asked: Asked) -> Found:
     path = Path(asked.source).expanduser()
     if is_results_file(path):
         return _of_results(path.resolve(), asked)
+    if asked.settings and not asked.folds:
+        raise UserError("--set changes what --folds trains; name both, or a run that was trained so")
     if path.is_dir() or path.suffix == ".pt":
         _refuse_arm(asked)
         trained = load_trained(path.resolve(), cache_dir=asked.config.cache_dir, compute=asked.compute)
@@ -98,14 +100,13 @@ def find(asked: Asked) -> Found:
         study, arm, seed = _trial(asked)
         experiment, run, name = _of_study(study, arm, seed, asked)
         words = f"study {study.name}, {arm}/{seed}"
-    if asked.settings and not asked.folds:
-        raise UserError("--set changes what --folds trains; name both, or a run that was trained so")
+    experiment = experiment.with_changes(asked.settings)
     images, declared = _looked_at(experiment, asked)
     if not asked.folds:
         detected = detect_with(run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, shown=asked.shown)
         return Found(detected, images, declared, words)
     detected = detect_with_folds(
-        experiment.with_changes(asked.settings),
+        experiment,
         name,
         images,
         asked.config,
