@@ -203,6 +203,8 @@ function load(text) {
   for (const record of after.values()) record.looked = true;
   about.reviewer ||= String(file.reviewer || "");
   about.seconds = Math.max(about.seconds, 60 * (Number(file.minutes) || 0));
-  if (after.size) commit([...after].map(([image, record]) => ({ image, before: recordOf(image), after: record })));
+  const changes = [...after].map(([image, record]) => ({ image, before: recordOf(image), after: record }));
+  const news = changes.filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
+  if (news.length) commit(news);
   return file.decisions.length + (file.added || []).length;
 }

@@ -171,6 +171,8 @@ function takeCategory() {
   const item = chosenItem();
   const category = Number(names.value);
   menu.close();
+  // Until the browser moves it, the focus stays in what is closed, and keys go there.
+  stage.focus({ preventScroll: true });
   if (!item || names.value === "") return;
   lastCategory = item.place === undefined ? category : lastCategory;
   if (category !== item.category) correct(item, { category });
@@ -184,14 +186,13 @@ filter.addEventListener("keydown", (event) => {
   event.preventDefault();
   names.selectedIndex = Math.min(Math.max(names.selectedIndex + by, 0), names.length - 1);
 });
-names.addEventListener("dblclick", takeCategory);
-menu.addEventListener("click", (event) => {
-  if (event.target === menu) menu.close();
-});
-document.getElementById("take").addEventListener("submit", (event) => {
+menu.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
   event.preventDefault();
   takeCategory();
 });
-names.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") takeCategory();
+names.addEventListener("dblclick", takeCategory);
+document.getElementById("take").addEventListener("click", takeCategory);
+menu.addEventListener("click", (event) => {
+  if (event.target === menu) menu.close();
 });
