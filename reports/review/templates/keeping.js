@@ -58,10 +58,8 @@ function changed() {
 function fetchKept() {
   try {
     Object.assign(about, JSON.parse(localStorage.getItem(KEY) || "{}"));
-    for (let place = 0; place < localStorage.length; place += 1) {
-      const key = localStorage.key(place);
-      if (key.startsWith(`${KEY} `)) fetchImage(key, localStorage.getItem(key));
-    }
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(`${KEY} `));
+    for (const key of keys) fetchImage(key, localStorage.getItem(key));
   } catch {
     // keepAbout finds out why, and the page says it.
   }
@@ -70,7 +68,11 @@ function fetchKept() {
 
 function fetchImage(key, text) {
   const image = Number(key.slice(KEY.length + 1));
-  records.set(image, unpacked(image, text));
+  try {
+    records.set(image, unpacked(image, text));
+  } catch {
+    refused.set(key, `What this browser kept of ${IMAGES.name[image]} cannot be read. Load the file you saved last.`);
+  }
 }
 
 function unsaved() {

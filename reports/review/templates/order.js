@@ -1,4 +1,4 @@
-// --- in which order images come: steps of {image, category}; category is null where all of an image's boxes are asked -
+// --- in which order images come: steps of {image, category}; category is null where all boxes of an image are asked -
 
 const UNKNOWN_FDR = 0.5;
 let steps = [];
@@ -30,13 +30,15 @@ function byCategory(images) {
 
 function stepsIn(order, all) {
   const images = range(0, IMAGES.id.length);
-  const [some, none] = [images.filter((image) => IMAGES.proposed[image]), images.filter((image) => !IMAGES.proposed[image])];
+  const some = images.filter((image) => IMAGES.proposed[image]);
+  const none = images.filter((image) => !IMAGES.proposed[image]);
   const plain = (image) => ({ image, category: null });
   if (order === "file") return (all ? images : some).map(plain);
   const rest = all ? none.map(plain) : [];
   if (order === "category") return [...byCategory(some), ...rest];
   const doubts = new Map(some.map((image) => [image, doubt(image)]));
-  return [...some.sort((one, other) => doubts.get(other) - doubts.get(one)).map(plain), ...rest];
+  const worstFirst = some.sort((one, other) => doubts.get(other) - doubts.get(one));
+  return [...worstFirst.map(plain), ...rest];
 }
 
 function nextOpen(from) {

@@ -15,10 +15,14 @@ function tag(name, attributes, ...content) {
   return made;
 }
 
-function button(label, text, attributes, action) {
-  const made = tag("button", { type: "button", title: label, "aria-label": label, ...attributes }, text);
+function button(attributes, content, action) {
+  const made = tag("button", { type: "button", ...attributes }, ...content);
   made.addEventListener("click", action);
   return made;
+}
+
+function named(label) {
+  return { title: label, "aria-label": label };
 }
 
 function choose(item) {
@@ -32,7 +36,8 @@ function choose(item) {
 function doubtOf(item) {
   if (item.place === undefined) return "added by you";
   const words = [wrongInWords(fdrOf(item.place))];
-  if (item.category !== PROPOSED.category[item.place]) words.push(`was ${CATEGORIES.name[PROPOSED.category[item.place]]}`);
+  const proposed = PROPOSED.category[item.place];
+  if (item.category !== proposed) words.push(`was ${CATEGORIES.name[proposed]}`);
   if (decisionOf(item.place)?.bbox) words.push("moved");
   return words.join(", ");
 }
@@ -44,34 +49,35 @@ function explained(item) {
 }
 
 function rowOf(item) {
-  const name = CATEGORIES.name[item.category];
   const chosen = item.key === shown.chosen;
-  const score = item.score === undefined ? "" : item.score.toFixed(2);
-  const row = tag("li", { class: `row ${item.status}${chosen ? " chosen" : ""}`, "data-key": item.key });
   const words = [
     tag("span", { class: "mark", "aria-hidden": "true" }, MARKS[item.status]),
-    tag("span", { class: "name" }, name),
-    tag("span", { class: "score" }, score),
+    tag("span", { class: "name" }, CATEGORIES.name[item.category]),
+    tag("span", { class: "score" }, item.score === undefined ? "" : item.score.toFixed(2)),
     tag("small", {}, doubtOf(item)),
+    tag("span", { class: "unseen" }, ` ${SPOKEN[item.status]}`),
   ];
-  const pick = tag("button", { type: "button", class: "pick", "aria-current": String(chosen), title: explained(item) }, ...words);
-  pick.append(tag("span", { class: "unseen" }, ` ${SPOKEN[item.status]}`));
-  pick.addEventListener("click", () => choose(item));
-  row.append(pick, ...rowButtons(item, name));
+  const attributes = { class: "pick", "aria-current": String(chosen), title: explained(item) };
+  const row = tag("li", { class: `row ${item.status}${chosen ? " chosen" : ""}`, "data-key": item.key });
+  row.append(button(attributes, words, () => choose(item)), ...rowButtons(item));
   if (chosen && explained(item)) row.append(tag("p", {}, explained(item)));
   return row;
 }
 
-function rowButtons(item, name) {
-  if (item.place === undefined) return [button(`Delete ${name}`, "\u{1F5D1}\uFE0E", { class: "reject" }, () => remove(item))];
-  return [
-    ["accept", "Accept"],
-    ["reject", "Reject"],
-  ].map(([decision, verb]) => button(`${verb} ${name}`, MARKS[decision], { class: decision, "aria-pressed": String(item.status === decision) }, () => {
-    shown.chosen = item.key;
-    decide([item.place], item.status === decision ? undefined : decision);
-    show();
-  }));
+function rowButtons(item) {
+  const name = CATEGORIES.name[item.category];
+  if (item.place === undefined) {
+    return [button({ class: "delete", ...named(`Delete ${name}`) }, ["\u2715"], () => remove(item))];
+  }
+  return ["accept", "reject"].map((decision) => {
+    const pressed = item.status === decision;
+    const label = `${decision === "accept" ? "Accept" : "Reject"} ${name}`;
+    return button({ class: decision, "aria-pressed": String(pressed), ...named(label) }, [MARKS[decision]], () => {
+      shown.chosen = item.key;
+      decide([item.place], pressed ? undefined : decision);
+      show();
+    });
+  });
 }
 
 function drawList() {
@@ -148,7 +154,8 @@ function newCategory() {
 function fillMenu() {
   const wanted = filter.value.trim().toLowerCase();
   const current = chosenItem()?.category;
-  const matching = CATEGORIES.name.map((name, category) => ({ name, category })).filter(({ name }) => name.toLowerCase().includes(wanted));
+  const all = CATEGORIES.name.map((name, category) => ({ name, category }));
+  const matching = all.filter(({ name }) => name.toLowerCase().includes(wanted));
   // A name that begins so comes before one that has it inside.
   const begins = ({ name }) => Number(name.toLowerCase().startsWith(wanted));
   matching.sort((one, other) => begins(other) - begins(one));
