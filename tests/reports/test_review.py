@@ -173,10 +173,18 @@ def test_links_point_to_the_files_and_copies_after_them_leave_the_files_alone(tm
     proposals = proposed(tmp_path, IMAGES, ROWS)
     write_review(proposals, tmp_path / "review", link=True)
     link = tmp_path / "review" / "images" / "000000.png"
-    assert link.readlink() == tmp_path / "b.png"
+    assert link.readlink() == (tmp_path / "b.png").resolve()
     write_review(proposals, tmp_path / "review")
     assert not link.is_symlink()
     assert link.read_bytes() == (tmp_path / "b.png").read_bytes() == before
+
+
+def test_a_folder_that_cannot_hold_pictures_is_named(tmp_path: Path) -> None:
+    draw(tmp_path, IMAGES)
+    proposals = proposed(tmp_path, IMAGES, ROWS)
+    (tmp_path / "review" / "images").write_text("a file")
+    with pytest.raises(UserError, match=r"review/images: cannot be written \(File exists\); free space or"):
+        write_pictures(proposals, tmp_path / "review")
 
 
 def test_an_image_with_proposals_must_be_there_and_another_may_lack(tmp_path: Path) -> None:

@@ -285,6 +285,25 @@ def test_the_page_says_when_the_browser_keeps_nothing_and_goes_on(browser: Brows
     assert browser.ask("document.getElementById('notice').hidden")
 
 
+def test_a_damaged_entry_of_the_browser_loses_no_other_one(browser: Browser, tmp_path: Path) -> None:
+    written = page(tmp_path, first_id=7500)
+    browser.open(written)
+    browser.press("a", "n", "a", "n")
+    browser.ask("localStorage.setItem(`${KEY} 1`, '[1, 0'); 0")
+    browser.open(written)
+    assert decided(browser) == [(7500, "accept")]
+    assert text(browser, "#notice") == ("What this browser kept of a.png cannot be read. Load the file you saved last.")
+
+
+def test_what_another_tab_decides_is_shown(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page(tmp_path, first_id=7800))
+    browser.press("a")
+    told = "new StorageEvent('storage', { key: `${KEY} 0`, newValue: localStorage.getItem(`${KEY} 1`) })"
+    browser.ask(f"window.dispatchEvent({told}); 0")
+    # The first place of image 1 is accepted; taken for image 0, it is that one's first.
+    assert decided(browser) == [(7800, "accept"), (7802, "accept")]
+
+
 def test_pauses_of_more_than_a_minute_do_not_count_and_rates_are_told_in_words(
     browser: Browser, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ function finishDrawing(bbox) {
   const { image } = steps[at];
   addBox(image, newCategory(), bbox);
   setDrawing(false);
+  say("");
   shown.chosen = `a${recordOf(image).added.length - 1}`;
   show();
   if (CATEGORIES.id.length > 1) chooseCategory();

@@ -4,7 +4,7 @@ const KEY = `siod-review ${DATA.sha256}`;
 const PAUSE_SECONDS = 60;
 // Of the whole review: who, for how long, when it last changed and when it was last saved as a file.
 const about = { reviewer: "", seconds: 0, changed: 0, saved: 0 };
-// Why what stands under a key is not what the page shows, in a sentence.
+// What was lost or may be, in sentences; by key, so that what can be kept again is no longer said.
 const refused = new Map();
 let active = Date.now();
 
@@ -71,7 +71,8 @@ function fetchImage(key, text) {
   try {
     records.set(image, unpacked(image, text));
   } catch {
-    refused.set(key, `What this browser kept of ${IMAGES.name[image]} cannot be read. Load the file you saved last.`);
+    const lost = `What this browser kept of ${IMAGES.name[image]} cannot be read.`;
+    refused.set(`damaged ${key}`, `${lost} Load the file you saved last.`); // nothing takes this back
   }
 }
 

@@ -105,6 +105,7 @@ function switchLabels() {
 
 function hideBoxes() {
   shown.boxes = !shown.boxes;
+  document.getElementById("hide").setAttribute("aria-pressed", String(!shown.boxes));
   say(shown.boxes ? "" : "Boxes are hidden. H shows them.");
   drawStage();
 }

@@ -87,8 +87,16 @@ function drawList() {
   list.replaceChildren(...rows);
   // The list is made anew; whoever stepped into it with Tab stays where they were.
   if (focused) rows.find((row) => row.dataset.key === key)?.querySelector(`button.${kind}`)?.focus();
-  rows.find((row) => row.dataset.key === shown.chosen)?.scrollIntoView({ block: "nearest" });
+  reveal(rows.find((row) => row.dataset.key === shown.chosen));
   document.getElementById("nothing").hidden = rows.length > 0;
+}
+
+// Within the list alone: on a small screen scrollIntoView would move the picture away.
+function reveal(row) {
+  if (!row) return;
+  const [top, end] = [row.offsetTop - list.offsetTop, row.offsetTop - list.offsetTop + row.offsetHeight];
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (end > list.scrollTop + list.clientHeight) list.scrollTop = end - list.clientHeight;
 }
 
 function annotatedInWords(image) {
