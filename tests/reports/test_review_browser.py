@@ -215,13 +215,18 @@ def test_a_file_is_joined_with_what_is_decided_and_one_of_others_is_refused(brow
 
 
 def test_images_come_by_doubt_by_category_or_as_in_the_file(browser: Browser, tmp_path: Path) -> None:
-    rows = [(7, 5, (200.0, 50.0, 80.0, 60.0), 0.75, 0.25), *ROWS[1:], (9, 5, (1.0, 1.0, 9.0, 9.0), 0.5, 0.9)]
+    rows = [(7, 5, (200.0, 50.0, 80.0, 60.0), 0.75, 0.1), *ROWS[1:], (9, 5, (1.0, 1.0, 9.0, 9.0), 0.5, 0.9)]
     browser.open(page(tmp_path, first_id=5000, rows=rows))
-    said = "steps.map(({ image, category }) => [IMAGES.name[image], category])"
-    assert browser.ask(said) == [["c.png", None], ["a.png", None], ["b.png", None]]
+    images = "steps.map(({ image, category }) => [IMAGES.name[image], category])"
+    listed = "steps.map((step) => decidable(step).map((place) => IDS[place]))"
     choose = "order.value = '{}'; order.dispatchEvent(new Event('change'));"
-    assert browser.ask(choose.format("file") + said) == [["b.png", None], ["a.png", None], ["c.png", None]]
-    assert browser.ask(choose.format("category") + said) == [["b.png", 0], ["a.png", 0], ["b.png", 1], ["c.png", 1]]
+    # In an image the box that is likeliest to be wrong comes first as well.
+    assert browser.ask(images) == [["c.png", None], ["a.png", None], ["b.png", None]]
+    assert browser.ask(listed) == [[5003], [5002], [5001, 5000]]
+    assert browser.ask(choose.format("file") + images) == [["b.png", None], ["a.png", None], ["c.png", None]]
+    assert browser.ask(listed) == [[5000, 5001], [5002], [5003]]
+    assert browser.ask(choose.format("category") + images) == [["b.png", 0], ["a.png", 0], ["b.png", 1], ["c.png", 1]]
+    assert browser.ask(listed) == [[5001], [5002], [5000], [5003]]
     # Of the two boxes of b.png only the one of the category is asked.
     browser.press("Shift+a")
     assert decided(browser) == [(5001, "accept")]

@@ -1,6 +1,5 @@
 // --- what keys and buttons do ---------------------------------------------------------------------------------------
 
-const order = document.getElementById("order");
 const everyImage = document.getElementById("every");
 const reviewer = document.getElementById("reviewer");
 
@@ -274,4 +273,4 @@ reviewer.value = about.reviewer;
 startKeeping();
 everyImage.checked = everyImage.disabled = !IDS.length;
 if (IMAGES.id.length) arrange();
-say("A accepts, R rejects, N goes on to the next image; ? shows all keys.");
+say("A accepts, R rejects, Shift-A accepts what is left; N: next image; ?: all keys.");
