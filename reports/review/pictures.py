@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from PIL import Image
 
@@ -50,7 +50,10 @@ def write_pictures(
         UserError: An image with proposals cannot be read, or a file cannot be written.
     """
     target, source = folder / FOLDER, Path(proposals.origin.images)
-    target.mkdir(exist_ok=True)
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        _refuse(target, error)
     images = proposals.annotated.images
     proposed = {box.image_id for box in proposals.boxes}
 
@@ -114,6 +117,6 @@ def _save(picture: Image.Image, target: Path) -> None:
         _refuse(target, error)
 
 
-def _refuse(target: Path, error: OSError) -> None:
+def _refuse(target: Path, error: OSError) -> NoReturn:
     reason = error.strerror or str(error)
     raise UserError(f"{target}: cannot be written ({reason}); free space or name another folder") from error

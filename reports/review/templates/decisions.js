@@ -1,6 +1,6 @@
 // --- what the person decided: one record an image, never changed but replaced, so that undoing is putting back ------
 
-// decisions: by place of the proposal {decision, at, category?, bbox?}; added: [{category, bbox, at}]; times in seconds.
+// decisions: by place of the proposal {decision, at, category?, bbox?}; added: [{category, bbox, at}]; at in seconds.
 const NOTHING = { decisions: {}, added: [], complete: false, looked: false };
 const records = new Map();
 const done = [];
@@ -126,15 +126,17 @@ function decisionEntry(place, { decision, at, category, bbox }) {
   return entry;
 }
 
+function addedEntry(image, { category, bbox, at }) {
+  return { image_id: IMAGES.id[image], category_id: CATEGORIES.id[category], bbox: rounded(bbox), at: written(at) };
+}
+
 function exported() {
   const decisions = [];
   const added = [];
   const complete = [];
   for (const [image, record] of [...records].sort(([one], [other]) => one - other)) {
-    for (const [place, decision] of Object.entries(record.decisions)) decisions.push(decisionEntry(Number(place), decision));
-    for (const { category, bbox, at } of record.added) {
-      added.push({ image_id: IMAGES.id[image], category_id: CATEGORIES.id[category], bbox: rounded(bbox), at: written(at) });
-    }
+    for (const [place, entry] of Object.entries(record.decisions)) decisions.push(decisionEntry(Number(place), entry));
+    for (const box of record.added) added.push(addedEntry(image, box));
     if (record.complete) complete.push(IMAGES.id[image]);
   }
   return {
@@ -162,7 +164,8 @@ function seconds(text) {
 }
 
 function checkedBox(bbox) {
-  if (!Array.isArray(bbox) || bbox.length !== 4 || !bbox.every(Number.isFinite)) throw new Error("a box in it is none");
+  const numbers = Array.isArray(bbox) && bbox.length === 4 && bbox.every(Number.isFinite);
+  if (!numbers || bbox[2] <= 0 || bbox[3] <= 0) throw new Error("a box in it is none");
   return bbox;
 }
 
@@ -183,7 +186,9 @@ function sameAdded(one, other) {
 function load(text) {
   const file = JSON.parse(text);
   if (file?.version !== 1 || !Array.isArray(file.decisions)) throw new Error("it is no decisions file of this page");
-  if (file.proposals_sha256 !== DATA.sha256) throw new Error("it is about other proposals; load it on the page it was saved from");
+  if (file.proposals_sha256 !== DATA.sha256) {
+    throw new Error("it is about other proposals; load it on the page it was saved from");
+  }
   const after = new Map();
   const recordFor = (image) => {
     if (!after.has(image)) after.set(image, structuredClone(recordOf(image)));
@@ -196,13 +201,16 @@ function load(text) {
   }
   for (const entry of file.added || []) {
     const record = recordFor(known(IMAGE_OF_ID, entry.image_id, "image"));
-    const box = { category: known(CATEGORY_OF_ID, entry.category_id, "category"), bbox: checkedBox(entry.bbox), at: seconds(entry.at) };
+    const category = known(CATEGORY_OF_ID, entry.category_id, "category");
+    const box = { category, bbox: checkedBox(entry.bbox), at: seconds(entry.at) };
     if (!record.added.some((other) => sameAdded(box, other))) record.added.push(box);
   }
   for (const id of file.complete || []) recordFor(known(IMAGE_OF_ID, id, "image")).complete = true;
   for (const record of after.values()) record.looked = true;
   about.reviewer ||= String(file.reviewer || "");
   about.seconds = Math.max(about.seconds, 60 * (Number(file.minutes) || 0));
-  if (after.size) commit([...after].map(([image, record]) => ({ image, before: recordOf(image), after: record })));
+  const changes = [...after].map(([image, record]) => ({ image, before: recordOf(image), after: record }));
+  const news = changes.filter((one) => JSON.stringify(one.before) !== JSON.stringify(one.after));
+  if (news.length) commit(news);
   return file.decisions.length + (file.added || []).length;
 }

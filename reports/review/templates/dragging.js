@@ -36,6 +36,7 @@ function contains([x, y, width, height], [across, down]) {
 
 // Of boxes one upon the other the smallest is meant.
 function itemAt(point) {
+  if (!shown.boxes) return null;
   const found = items().filter((item) => contains(item.bbox, point));
   return found.sort((one, other) => one.bbox[2] * one.bbox[3] - other.bbox[2] * other.bbox[3])[0] ?? null;
 }
@@ -68,8 +69,8 @@ function startOf(event) {
 function previewOf(event) {
   if (drag.kind === "draw") return { key: "new", bbox: clipped([...drag.point, ...toImage(event)]) };
   const [across, down] = toImage(event).map((number, axis) => number - drag.point[axis]);
-  const bbox = drag.kind === "move" ? moved(drag.item.bbox, across, down) : resized(drag.item.bbox, drag.edges, across, down);
-  return { key: drag.item.key, bbox };
+  const { item, edges } = drag;
+  return { key: item.key, bbox: edges ? resized(item.bbox, edges, across, down) : moved(item.bbox, across, down) };
 }
 
 function onMove(event) {
@@ -98,6 +99,7 @@ function finishDrawing(bbox) {
   const { image } = steps[at];
   addBox(image, newCategory(), bbox);
   setDrawing(false);
+  say("");
   shown.chosen = `a${recordOf(image).added.length - 1}`;
   show();
   if (CATEGORIES.id.length > 1) chooseCategory();

@@ -4,7 +4,7 @@ const KEY = `siod-review ${DATA.sha256}`;
 const PAUSE_SECONDS = 60;
 // Of the whole review: who, for how long, when it last changed and when it was last saved as a file.
 const about = { reviewer: "", seconds: 0, changed: 0, saved: 0 };
-// Why what stands under a key is not what the page shows, in a sentence.
+// What was lost or may be, in sentences; by key, so that what can be kept again is no longer said.
 const refused = new Map();
 let active = Date.now();
 
@@ -58,10 +58,8 @@ function changed() {
 function fetchKept() {
   try {
     Object.assign(about, JSON.parse(localStorage.getItem(KEY) || "{}"));
-    for (let place = 0; place < localStorage.length; place += 1) {
-      const key = localStorage.key(place);
-      if (key.startsWith(`${KEY} `)) fetchImage(key, localStorage.getItem(key));
-    }
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(`${KEY} `));
+    for (const key of keys) fetchImage(key, localStorage.getItem(key));
   } catch {
     // keepAbout finds out why, and the page says it.
   }
@@ -70,7 +68,12 @@ function fetchKept() {
 
 function fetchImage(key, text) {
   const image = Number(key.slice(KEY.length + 1));
-  records.set(image, unpacked(image, text));
+  try {
+    records.set(image, unpacked(image, text));
+  } catch {
+    const lost = `What this browser kept of ${IMAGES.name[image]} cannot be read.`;
+    refused.set(`damaged ${key}`, `${lost} Load the file you saved last.`); // nothing takes this back
+  }
 }
 
 function unsaved() {

@@ -1,11 +1,11 @@
 // --- what keys and buttons do ---------------------------------------------------------------------------------------
 
-const order = document.getElementById("order");
 const everyImage = document.getElementById("every");
 const reviewer = document.getElementById("reviewer");
 
 function goTo(place, chosen = null) {
-  if (place < 0 || place >= steps.length) return say(place < 0 ? "This is the first image." : "This is the last image.");
+  if (place < 0) return say("This is the first image.");
+  if (place >= steps.length) return say("This is the last image.");
   at = place;
   stopDrag();
   looked(steps[at].image);
@@ -76,8 +76,8 @@ function toggleComplete(goOn) {
   const complete = !recordOf(image).complete;
   const left = openIn({ image, category: null }).length;
   setComplete(image, complete);
-  if (!complete) say("No longer marked as complete.");
-  else say(left ? `Marked as complete with ${count(left, "undecided box", "undecided boxes")}.` : "Marked as complete.");
+  const open = left ? ` with ${count(left, "undecided box", "undecided boxes")}` : "";
+  say(complete ? `Marked as complete${open}.` : "No longer marked as complete.");
   if (complete && goOn && at < steps.length - 1) goTo(at + 1);
   else show();
 }
@@ -90,15 +90,21 @@ function turnBack(action, nothing) {
   return place === at || place < 0 ? show() : goTo(place);
 }
 
+function switchDrawing() {
+  setDrawing(!drawing);
+  say(drawing ? "Drag from corner to corner of the object; Esc leaves it." : "");
+}
+
 function switchLabels() {
   const kinds = ["proposals", "all", "none"];
   shown.labels = kinds[(kinds.indexOf(shown.labels) + 1) % kinds.length];
-  say({ proposals: "Names at proposals.", all: "Names at all boxes.", none: "Names at the chosen box only." }[shown.labels]);
+  say(`Names stand at ${{ proposals: "proposals", all: "all boxes", none: "the chosen box only" }[shown.labels]}.`);
   drawStage();
 }
 
 function hideBoxes() {
   shown.boxes = !shown.boxes;
+  document.getElementById("hide").setAttribute("aria-pressed", String(!shown.boxes));
   say(shown.boxes ? "" : "Boxes are hidden. H shows them.");
   drawStage();
 }
@@ -133,8 +139,12 @@ function save() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   about.saved = Date.now();
   keepAbout();
-  const words = [count(file.decisions.length, "decision"), count(file.added.length, "added box", "added boxes"), count(file.complete.length, "complete image")];
-  say(`Saved decisions.json: ${words.join(", ")}. Your browser's downloads hold it.`);
+  const words = [
+    count(file.decisions.length, "decision"),
+    count(file.added.length, "added box", "added boxes"),
+    count(file.complete.length, "complete image"),
+  ];
+  say(`Saved decisions.json (${words.join(", ")}). Your browser's downloads hold it.`);
   drawProgress();
 }
 
@@ -171,7 +181,7 @@ const PLAIN = {
   home: () => goTo(0),
   end: () => goTo(steps.length - 1),
   c: chooseCategory,
-  d: () => setDrawing(!drawing),
+  d: switchDrawing,
   u: () => turnBack(undo, "Nothing to undo."),
   y: () => turnBack(redo, "Nothing to redo."),
   enter: () => toggleComplete(true),
@@ -190,7 +200,7 @@ const SHIFTED = {
   a: () => decideLeft("accept"),
   r: () => decideLeft("reject"),
   x: () => decideLeft("reject"),
-  n: () => goTo(nextOpen(at)),
+  n: () => (nextOpen(at) < 0 ? say("Every box is decided.") : goTo(nextOpen(at))),
   u: PLAIN.y,
   "+": PLAIN["+"],
   "?": PLAIN["?"],
@@ -224,12 +234,28 @@ document.addEventListener("click", (event) => {
 });
 
 const ACTIONS = {
-  back: PLAIN.p, next: PLAIN.n, "accept-all": SHIFTED.a, "reject-all": SHIFTED.r, complete: PLAIN.e, undo: PLAIN.u, redo: PLAIN.y,
-  draw: PLAIN.d, category: PLAIN.c, labels: PLAIN.l, hide: PLAIN.h, closer: PLAIN["+"], farther: PLAIN["-"], whole: PLAIN[0],
-  save, help: PLAIN["?"], load: () => document.getElementById("file").click(),
+  back: PLAIN.p,
+  next: PLAIN.n,
+  "accept-all": SHIFTED.a,
+  "reject-all": SHIFTED.r,
+  complete: PLAIN.e,
+  undo: PLAIN.u,
+  redo: PLAIN.y,
+  draw: PLAIN.d,
+  category: PLAIN.c,
+  labels: PLAIN.l,
+  hide: PLAIN.h,
+  closer: PLAIN["+"],
+  farther: PLAIN["-"],
+  whole: PLAIN[0],
+  save,
+  help: PLAIN["?"],
+  load: () => document.getElementById("file").click(),
 };
 for (const [id, action] of Object.entries(ACTIONS)) document.getElementById(id).addEventListener("click", action);
-document.getElementById("place").addEventListener("change", ({ target }) => goTo(Math.min(Math.max(Math.round(Number(target.value)), 1), steps.length) - 1));
+document.getElementById("place").addEventListener("change", ({ target }) => {
+  goTo(Math.min(Math.max(Math.round(Number(target.value)) || 1, 1), steps.length) - 1);
+});
 document.getElementById("file").addEventListener("change", ({ target }) => {
   if (target.files.length) loadFile(target.files[0]);
   target.value = "";
@@ -245,6 +271,6 @@ reviewer.addEventListener("input", () => {
 fetchKept();
 reviewer.value = about.reviewer;
 startKeeping();
-if (!IDS.length) everyImage.checked = true;
+everyImage.checked = everyImage.disabled = !IDS.length;
 if (IMAGES.id.length) arrange();
-say("A accepts, R rejects, N goes on to the next image; ? shows all keys.");
+say("A accepts, R rejects, Shift-A accepts what is left; N: next image; ?: all keys.");

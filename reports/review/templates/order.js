@@ -1,12 +1,23 @@
-// --- in which order images come: steps of {image, category}; category is null where all of an image's boxes are asked -
+// --- in which order images come: steps of {image, category}; category is null where all boxes of an image are asked -
 
 const UNKNOWN_FDR = 0.5;
+const order = document.getElementById("order");
 let steps = [];
 let at = 0;
 
 function decidable(step) {
   const places = proposalsOf(step.image);
-  return step.category === null ? places : places.filter((place) => PROPOSED.category[place] === step.category);
+  if (step.category !== null) return places.filter((place) => PROPOSED.category[place] === step.category);
+  return order.value === "doubt" ? worstFirst(places, wrong) : places;
+}
+
+// How likely a box is estimated to be wrong.
+function wrong(place) {
+  return fdrOf(place) ?? UNKNOWN_FDR;
+}
+
+function worstFirst(list, doubts) {
+  return list.sort((one, other) => doubts(other) - doubts(one));
 }
 
 function openIn(step) {
@@ -15,8 +26,8 @@ function openIn(step) {
 
 // How many of the image's undecided boxes are estimated to be wrong.
 function doubt(image) {
-  const open = openIn({ image, category: null });
-  return open.reduce((total, place) => total + (fdrOf(place) ?? UNKNOWN_FDR), 0);
+  const open = proposalsOf(image).filter((place) => !decisionOf(place));
+  return open.reduce((total, place) => total + wrong(place), 0);
 }
 
 function byCategory(images) {
@@ -28,15 +39,16 @@ function byCategory(images) {
   return found.flat();
 }
 
-function stepsIn(order, all) {
+function stepsIn(kind, all) {
   const images = range(0, IMAGES.id.length);
-  const [some, none] = [images.filter((image) => IMAGES.proposed[image]), images.filter((image) => !IMAGES.proposed[image])];
+  const some = images.filter((image) => IMAGES.proposed[image]);
+  const none = images.filter((image) => !IMAGES.proposed[image]);
   const plain = (image) => ({ image, category: null });
-  if (order === "file") return (all ? images : some).map(plain);
+  if (kind === "file") return (all ? images : some).map(plain);
   const rest = all ? none.map(plain) : [];
-  if (order === "category") return [...byCategory(some), ...rest];
+  if (kind === "category") return [...byCategory(some), ...rest];
   const doubts = new Map(some.map((image) => [image, doubt(image)]));
-  return [...some.sort((one, other) => doubts.get(other) - doubts.get(one)).map(plain), ...rest];
+  return [...worstFirst(some, (image) => doubts.get(image)).map(plain), ...rest];
 }
 
 function nextOpen(from) {

@@ -15,10 +15,14 @@ function tag(name, attributes, ...content) {
   return made;
 }
 
-function button(label, text, attributes, action) {
-  const made = tag("button", { type: "button", title: label, "aria-label": label, ...attributes }, text);
+function button(attributes, content, action) {
+  const made = tag("button", { type: "button", ...attributes }, ...content);
   made.addEventListener("click", action);
   return made;
+}
+
+function named(label) {
+  return { title: label, "aria-label": label };
 }
 
 function choose(item) {
@@ -32,7 +36,8 @@ function choose(item) {
 function doubtOf(item) {
   if (item.place === undefined) return "added by you";
   const words = [wrongInWords(fdrOf(item.place))];
-  if (item.category !== PROPOSED.category[item.place]) words.push(`was ${CATEGORIES.name[PROPOSED.category[item.place]]}`);
+  const proposed = PROPOSED.category[item.place];
+  if (item.category !== proposed) words.push(`was ${CATEGORIES.name[proposed]}`);
   if (decisionOf(item.place)?.bbox) words.push("moved");
   return words.join(", ");
 }
@@ -44,34 +49,35 @@ function explained(item) {
 }
 
 function rowOf(item) {
-  const name = CATEGORIES.name[item.category];
   const chosen = item.key === shown.chosen;
-  const score = item.score === undefined ? "" : item.score.toFixed(2);
-  const row = tag("li", { class: `row ${item.status}${chosen ? " chosen" : ""}`, "data-key": item.key });
   const words = [
     tag("span", { class: "mark", "aria-hidden": "true" }, MARKS[item.status]),
-    tag("span", { class: "name" }, name),
-    tag("span", { class: "score" }, score),
+    tag("span", { class: "name" }, CATEGORIES.name[item.category]),
+    tag("span", { class: "score" }, item.score === undefined ? "" : item.score.toFixed(2)),
     tag("small", {}, doubtOf(item)),
+    tag("span", { class: "unseen" }, ` ${SPOKEN[item.status]}`),
   ];
-  const pick = tag("button", { type: "button", class: "pick", "aria-current": String(chosen), title: explained(item) }, ...words);
-  pick.append(tag("span", { class: "unseen" }, ` ${SPOKEN[item.status]}`));
-  pick.addEventListener("click", () => choose(item));
-  row.append(pick, ...rowButtons(item, name));
+  const attributes = { class: "pick", "aria-current": String(chosen), title: explained(item) };
+  const row = tag("li", { class: `row ${item.status}${chosen ? " chosen" : ""}`, "data-key": item.key });
+  row.append(button(attributes, words, () => choose(item)), ...rowButtons(item));
   if (chosen && explained(item)) row.append(tag("p", {}, explained(item)));
   return row;
 }
 
-function rowButtons(item, name) {
-  if (item.place === undefined) return [button(`Delete ${name}`, "\u{1F5D1}\uFE0E", { class: "reject" }, () => remove(item))];
-  return [
-    ["accept", "Accept"],
-    ["reject", "Reject"],
-  ].map(([decision, verb]) => button(`${verb} ${name}`, MARKS[decision], { class: decision, "aria-pressed": String(item.status === decision) }, () => {
-    shown.chosen = item.key;
-    decide([item.place], item.status === decision ? undefined : decision);
-    show();
-  }));
+function rowButtons(item) {
+  const name = CATEGORIES.name[item.category];
+  if (item.place === undefined) {
+    return [button({ class: "delete", ...named(`Delete ${name}`) }, ["\u2715"], () => remove(item))];
+  }
+  return ["accept", "reject"].map((decision) => {
+    const pressed = item.status === decision;
+    const label = `${decision === "accept" ? "Accept" : "Reject"} ${name}`;
+    return button({ class: decision, "aria-pressed": String(pressed), ...named(label) }, [MARKS[decision]], () => {
+      shown.chosen = item.key;
+      decide([item.place], pressed ? undefined : decision);
+      show();
+    });
+  });
 }
 
 function drawList() {
@@ -81,8 +87,16 @@ function drawList() {
   list.replaceChildren(...rows);
   // The list is made anew; whoever stepped into it with Tab stays where they were.
   if (focused) rows.find((row) => row.dataset.key === key)?.querySelector(`button.${kind}`)?.focus();
-  rows.find((row) => row.dataset.key === shown.chosen)?.scrollIntoView({ block: "nearest" });
+  reveal(rows.find((row) => row.dataset.key === shown.chosen));
   document.getElementById("nothing").hidden = rows.length > 0;
+}
+
+// Within the list alone: on a small screen scrollIntoView would move the picture away.
+function reveal(row) {
+  if (!row) return;
+  const [top, end] = [row.offsetTop - list.offsetTop, row.offsetTop - list.offsetTop + row.offsetHeight];
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (end > list.scrollTop + list.clientHeight) list.scrollTop = end - list.clientHeight;
 }
 
 function annotatedInWords(image) {
@@ -148,7 +162,8 @@ function newCategory() {
 function fillMenu() {
   const wanted = filter.value.trim().toLowerCase();
   const current = chosenItem()?.category;
-  const matching = CATEGORIES.name.map((name, category) => ({ name, category })).filter(({ name }) => name.toLowerCase().includes(wanted));
+  const all = CATEGORIES.name.map((name, category) => ({ name, category }));
+  const matching = all.filter(({ name }) => name.toLowerCase().includes(wanted));
   // A name that begins so comes before one that has it inside.
   const begins = ({ name }) => Number(name.toLowerCase().startsWith(wanted));
   matching.sort((one, other) => begins(other) - begins(one));
@@ -171,6 +186,8 @@ function takeCategory() {
   const item = chosenItem();
   const category = Number(names.value);
   menu.close();
+  // Until the browser moves it, the focus stays in what is closed, and keys go there.
+  stage.focus({ preventScroll: true });
   if (!item || names.value === "") return;
   lastCategory = item.place === undefined ? category : lastCategory;
   if (category !== item.category) correct(item, { category });
@@ -184,14 +201,13 @@ filter.addEventListener("keydown", (event) => {
   event.preventDefault();
   names.selectedIndex = Math.min(Math.max(names.selectedIndex + by, 0), names.length - 1);
 });
-names.addEventListener("dblclick", takeCategory);
-menu.addEventListener("click", (event) => {
-  if (event.target === menu) menu.close();
-});
-document.getElementById("take").addEventListener("submit", (event) => {
+menu.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
   event.preventDefault();
   takeCategory();
 });
-names.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") takeCategory();
+names.addEventListener("dblclick", takeCategory);
+document.getElementById("take").addEventListener("click", takeCategory);
+menu.addEventListener("click", (event) => {
+  if (event.target === menu) menu.close();
 });

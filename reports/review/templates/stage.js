@@ -40,15 +40,19 @@ function proposalItem(place) {
 function items() {
   const { image } = steps[at];
   const proposed = decidable(steps[at]).map(proposalItem);
-  const added = recordOf(image).added.map(({ category, bbox }, index) => ({ key: `a${index}`, index, status: "added", category, bbox }));
+  const added = recordOf(image).added.map((box, index) => ({ key: `a${index}`, index, status: "added", ...box }));
   return [...proposed, ...added];
 }
 
 // What is only looked at: annotated boxes, and proposals of other categories where one category is asked.
 function context() {
   const { image, category } = steps[at];
-  const annotated = annotatedOf(image).map((place) => (
-    { key: "", status: "annotated", category: DATA.annotated.category[place], bbox: boxAt(DATA.annotated.bbox, place) }));
+  const annotated = annotatedOf(image).map((place) => ({
+    key: "",
+    status: "annotated",
+    category: DATA.annotated.category[place],
+    bbox: boxAt(DATA.annotated.bbox, place),
+  }));
   if (category === null) return annotated;
   const others = proposalsOf(image).filter((place) => PROPOSED.category[place] !== category);
   return [...annotated, ...others.map((place) => ({ ...proposalItem(place), key: "", faint: true }))];
@@ -115,8 +119,9 @@ function follow(item) {
   if (!item || view.zoom === 1) return;
   const frame = seen();
   const [x, y, width, height] = item.bbox;
-  const inside = x >= frame.x && y >= frame.y && x + width <= frame.x + frame.width && y + height <= frame.y + frame.height;
-  if (!inside) lookAt(x + width / 2, y + height / 2);
+  const across = x >= frame.x && x + width <= frame.x + frame.width;
+  const down = y >= frame.y && y + height <= frame.y + frame.height;
+  if (!across || !down) lookAt(x + width / 2, y + height / 2);
 }
 
 // --- drawing --------------------------------------------------------------------------------------------------------
@@ -126,31 +131,43 @@ function captionOf({ status, category, score }) {
   return `${mark}${CATEGORIES.name[category]}${score === undefined ? "" : ` ${Math.round(100 * score)}`}`;
 }
 
+function isChosen(item) {
+  return item.key !== "" && item.key === shown.chosen;
+}
+
 function labelled(item) {
-  if (item.key && item.key === shown.chosen) return true;
+  if (isChosen(item)) return true;
   return shown.labels === "all" || (shown.labels === "proposals" && item.status !== "annotated" && !item.faint);
 }
 
 function drawBox(item) {
-  const [x, y, width, height] = shown.preview?.key === item.key && item.key ? shown.preview.bbox : item.bbox;
-  const chosen = item.key !== "" && item.key === shown.chosen;
-  const group = element("g", { class: `box ${item.status}${chosen ? " chosen" : ""}${item.faint ? " faint" : ""}` });
-  group.append(element("rect", { x, y, width, height, class: "under" }), element("rect", { x, y, width, height, class: "line" }));
-  if (item.status === "reject") group.append(element("path", { d: `M${x} ${y}l${width} ${height}m0 ${-height}l${-width} ${height}`, class: "line" }));
-  if (labelled(item)) {
-    const letter = LETTER_PX / scale();
-    const above = y - letter * 0.35 > letter + seen().y;
-    group.append(element("text", { x, y: above ? y - letter * 0.35 : y + height + letter * 1.05, "font-size": letter }, captionOf(item)));
+  const box = shown.preview && shown.preview.key === item.key ? shown.preview.bbox : item.bbox;
+  const [x, y, width, height] = box;
+  const kinds = ["box", item.status, isChosen(item) && "chosen", item.faint && "faint"];
+  const group = element("g", { class: kinds.filter(Boolean).join(" ") });
+  for (const line of ["under", "line"]) group.append(element("rect", { x, y, width, height, class: line }));
+  if (item.status === "reject") {
+    const cross = `M${x} ${y}l${width} ${height}m0 ${-height}l${-width} ${height}`;
+    group.append(element("path", { d: cross, class: "line" }));
   }
-  if (chosen) group.append(...handles([x, y, width, height]));
+  if (labelled(item)) group.append(caption(item, box));
+  if (isChosen(item)) group.append(...handles(box));
   return group;
+}
+
+// Above the box, or below where there is no room.
+function caption(item, [x, y, , height]) {
+  const letter = LETTER_PX / scale();
+  const above = y - 1.35 * letter > seen().y;
+  const line = above ? y - 0.35 * letter : y + height + 1.05 * letter;
+  return element("text", { x, y: line, "font-size": letter }, captionOf(item));
 }
 
 function handles([x, y, width, height]) {
   const side = HANDLE_PX / scale();
   // Of a small box the edges' handles would cover the corners'.
-  const edges = Math.min(width, height) > 3.5 * side ? ["nw", "n", "ne", "e", "se", "s", "sw", "w"] : ["nw", "ne", "se", "sw"];
-  return edges.map((edge) => {
+  const edges = Math.min(width, height) > 3.5 * side ? ["n", "e", "s", "w"] : [];
+  return [...edges, "nw", "ne", "se", "sw"].map((edge) => {
     const across = edge.includes("w") ? 0 : edge.includes("e") ? 1 : 0.5;
     const down = edge.includes("n") ? 0 : edge.includes("s") ? 1 : 0.5;
     const place = { x: x + across * width - side / 2, y: y + down * height - side / 2, width: side, height: side };
@@ -162,9 +179,10 @@ function drawStage() {
   const { x, y, width, height } = seen();
   canvas.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
   const all = shown.boxes ? [...context(), ...items()] : [];
-  const order = (item) => (item.key && item.key === shown.chosen ? DRAWN_FIRST.length : DRAWN_FIRST.indexOf(item.status));
+  const order = (item) => (isChosen(item) ? DRAWN_FIRST.length : DRAWN_FIRST.indexOf(item.status));
   const groups = all.sort((one, other) => order(one) - order(other)).map(drawBox);
-  if (shown.preview?.key === "new") groups.push(drawBox({ key: "new", status: "added", category: newCategory(), bbox: shown.preview.bbox }));
+  const { preview } = shown;
+  if (preview?.key === "new") groups.push(drawBox({ ...preview, status: "added", category: newCategory() }));
   document.getElementById("boxes").replaceChildren(...groups);
 }
 
