@@ -129,11 +129,8 @@ def test_mouse_and_menu_end_up_in_the_saved_file(browser: Browser, tmp_path: Pat
     browser.send("Runtime.evaluate", expression="reviewer.value = 'Ada'; reviewer.dispatchEvent(new Event('input'))")
     assert browser.ask("unsaved()")
     browser.press("Control+s")
-    saved = browser.downloads / "decisions.json"
-    browser.wait("!unsaved()")
-    while not saved.exists():
-        browser.ask("new Promise((done) => setTimeout(done, 20))")
-    told = json.loads(saved.read_text(encoding="utf-8"))
+    told = json.loads(browser.download("decisions.json").read_text(encoding="utf-8"))
+    assert not browser.ask("unsaved()")
     times = [one.pop("at") for one in (*told["decisions"], *told["added"])] + [told.pop("saved")]
     assert all(one.endswith("Z") and len(one) == 20 for one in times)
     assert 0 <= told.pop("minutes") < 5
@@ -163,6 +160,8 @@ def test_decisions_outlive_the_page_and_the_browser(tmp_path: Path) -> None:
         first.open(written)
         first.press("a", "n", "c", "c", "e", "Enter", "j", "Shift+ArrowRight", "e")
         before = exported(first)
+        # Two images and who reviews.
+        assert first.ask("Object.keys(localStorage).length") == 3
         first.open(written)
         assert first.dialogs == ["beforeunload"]
         after = exported(first)
@@ -215,18 +214,20 @@ def test_a_file_is_joined_with_what_is_decided_and_one_of_others_is_refused(brow
 
 
 def test_images_come_by_doubt_by_category_or_as_in_the_file(browser: Browser, tmp_path: Path) -> None:
-    rows = [(7, 5, (200.0, 50.0, 80.0, 60.0), 0.75, 0.1), *ROWS[1:], (9, 5, (1.0, 1.0, 9.0, 9.0), 0.5, 0.9)]
+    spots = [(1.0, 1.0, 9.0, 9.0), (9.0, 1.0, 9.0, 9.0)]
+    rows = [(7, 5, (200.0, 50.0, 80.0, 60.0), 0.75, 0.1), *ROWS[1:]]
+    rows += [(9, 5, box, score, None) for box, score in zip(spots, (0.5, 0.4), strict=True)]
     browser.open(page(tmp_path, first_id=5000, rows=rows))
     images = "steps.map(({ image, category }) => [IMAGES.name[image], category])"
     listed = "steps.map((step) => decidable(step).map((place) => IDS[place]))"
     choose = "order.value = '{}'; order.dispatchEvent(new Event('change'));"
-    # In an image the box that is likeliest to be wrong comes first as well.
+    # In an image the box that is likeliest to be wrong comes first as well, of equal ones the lowest score.
     assert browser.ask(images) == [["c.png", None], ["a.png", None], ["b.png", None]]
-    assert browser.ask(listed) == [[5003], [5002], [5001, 5000]]
+    assert browser.ask(listed) == [[5004, 5003], [5002], [5001, 5000]]
     assert browser.ask(choose.format("file") + images) == [["b.png", None], ["a.png", None], ["c.png", None]]
-    assert browser.ask(listed) == [[5000, 5001], [5002], [5003]]
+    assert browser.ask(listed) == [[5000, 5001], [5002], [5003, 5004]]
     assert browser.ask(choose.format("category") + images) == [["b.png", 0], ["a.png", 0], ["b.png", 1], ["c.png", 1]]
-    assert browser.ask(listed) == [[5001], [5002], [5000], [5003]]
+    assert browser.ask(listed) == [[5001], [5002], [5000], [5003, 5004]]
     # Of the two boxes of b.png only the one of the category is asked.
     browser.press("Shift+a")
     assert decided(browser) == [(5001, "accept")]
