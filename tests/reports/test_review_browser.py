@@ -164,6 +164,7 @@ def test_decisions_outlive_the_page_and_the_browser(tmp_path: Path) -> None:
         assert first.ask("Object.keys(localStorage).length") == 3
         first.open(written)
         assert first.dialogs == ["beforeunload"]
+        assert text(first, "#notice") == ""
         after = exported(first)
         assert decided(first) == [(3000, "accept"), (3001, "accept"), (3002, "accept")]
     assert {**after, "minutes": 0, "saved": ""} == {**before, "minutes": 0, "saved": ""}
