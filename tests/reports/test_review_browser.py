@@ -279,6 +279,24 @@ def test_zooming_keeps_what_is_under_the_pointer_and_follows_the_chosen_box(brow
     assert browser.ask("view.zoom") == 1
 
 
+def test_a_held_arrow_is_one_step_to_undo_and_two_images_are_two(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page(tmp_path, first_id=6500))
+    for image in (1, 0):
+        browser.ask(f"addBox({image}, 0, [10, 10, 20, 20])")
+    moves = "shown.chosen = 'a0'; nudge(1, 0, false); nudge(1, 0, false); 0"
+    browser.ask(moves)
+    browser.press("n")
+    browser.ask(moves)
+    boxes = "[1, 0].map((image) => recordOf(image).added[0].bbox[0])"
+    assert browser.ask(boxes) == [12, 12]
+    browser.press("u")
+    assert browser.ask(boxes) == [12, 10]
+    browser.press("u")
+    assert browser.ask(boxes) == [10, 10]
+    browser.press("y", "y")
+    assert browser.ask(boxes) == [12, 12]
+
+
 def test_the_page_says_when_the_browser_keeps_nothing_and_goes_on(browser: Browser, tmp_path: Path) -> None:
     browser.open(page(tmp_path, first_id=7000))
     assert browser.ask("document.getElementById('notice').hidden")
