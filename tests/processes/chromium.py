@@ -50,14 +50,13 @@ class Browser:
     Attributes:
         console: What pages said on their consoles since :meth:`open`, errors and refusals of policies among it.
         dialogs: Kinds of the dialogs that pages opened, such as ``beforeunload``; each was told to go on.
-        downloads: Folder that files are saved in.
     """
 
     def __init__(self, folder: Path, *, width: int = 1400, height: int = 900) -> None:
         assert CHROMIUM is not None
         self.console: list[str] = []
         self.dialogs: list[str] = []
-        self.downloads = folder / "downloads"
+        self._downloads = folder / "downloads"
         to_child, self._commands = os.pipe()
         self._answers, from_child = os.pipe()
         arguments = [*QUIET, "--no-first-run", f"--user-data-dir={folder / 'profile'}"]
@@ -79,7 +78,7 @@ class Browser:
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.send(f"{domain}.enable")
-        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
+        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self._downloads))
 
     def __enter__(self) -> Self:
         return self
@@ -182,6 +181,14 @@ class Browser:
         self.mouse("mouseMoved", (start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
         self.mouse("mouseMoved", *end)
         self.mouse("mouseReleased", *end)
+
+    def download(self, name: str) -> Path:
+        """A file that a page saved, once it is there."""
+        until = time.monotonic() + SECONDS
+        while not (self._downloads / name).exists():
+            assert time.monotonic() < until, name
+            time.sleep(0.02)
+        return self._downloads / name
 
     def give(self, selector: str, file: Path) -> None:
         """Choose a file in a file input."""

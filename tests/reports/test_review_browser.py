@@ -129,11 +129,8 @@ def test_mouse_and_menu_end_up_in_the_saved_file(browser: Browser, tmp_path: Pat
     browser.send("Runtime.evaluate", expression="reviewer.value = 'Ada'; reviewer.dispatchEvent(new Event('input'))")
     assert browser.ask("unsaved()")
     browser.press("Control+s")
-    saved = browser.downloads / "decisions.json"
-    browser.wait("!unsaved()")
-    while not saved.exists():
-        browser.ask("new Promise((done) => setTimeout(done, 20))")
-    told = json.loads(saved.read_text(encoding="utf-8"))
+    told = json.loads(browser.download("decisions.json").read_text(encoding="utf-8"))
+    assert not browser.ask("unsaved()")
     times = [one.pop("at") for one in (*told["decisions"], *told["added"])] + [told.pop("saved")]
     assert all(one.endswith("Z") and len(one) == 20 for one in times)
     assert 0 <= told.pop("minutes") < 5
@@ -163,8 +160,11 @@ def test_decisions_outlive_the_page_and_the_browser(tmp_path: Path) -> None:
         first.open(written)
         first.press("a", "n", "c", "c", "e", "Enter", "j", "Shift+ArrowRight", "e")
         before = exported(first)
+        # Two images and who reviews.
+        assert first.ask("Object.keys(localStorage).length") == 3
         first.open(written)
         assert first.dialogs == ["beforeunload"]
+        assert text(first, "#notice") == ""
         after = exported(first)
         assert decided(first) == [(3000, "accept"), (3001, "accept"), (3002, "accept")]
     assert {**after, "minutes": 0, "saved": ""} == {**before, "minutes": 0, "saved": ""}
@@ -215,18 +215,20 @@ def test_a_file_is_joined_with_what_is_decided_and_one_of_others_is_refused(brow
 
 
 def test_images_come_by_doubt_by_category_or_as_in_the_file(browser: Browser, tmp_path: Path) -> None:
-    rows = [(7, 5, (200.0, 50.0, 80.0, 60.0), 0.75, 0.1), *ROWS[1:], (9, 5, (1.0, 1.0, 9.0, 9.0), 0.5, 0.9)]
+    spots = [(1.0, 1.0, 9.0, 9.0), (9.0, 1.0, 9.0, 9.0)]
+    rows = [(7, 5, (200.0, 50.0, 80.0, 60.0), 0.75, 0.1), *ROWS[1:]]
+    rows += [(9, 5, box, score, None) for box, score in zip(spots, (0.5, 0.4), strict=True)]
     browser.open(page(tmp_path, first_id=5000, rows=rows))
     images = "steps.map(({ image, category }) => [IMAGES.name[image], category])"
     listed = "steps.map((step) => decidable(step).map((place) => IDS[place]))"
     choose = "order.value = '{}'; order.dispatchEvent(new Event('change'));"
-    # In an image the box that is likeliest to be wrong comes first as well.
+    # In an image the box that is likeliest to be wrong comes first as well, of equal ones the lowest score.
     assert browser.ask(images) == [["c.png", None], ["a.png", None], ["b.png", None]]
-    assert browser.ask(listed) == [[5003], [5002], [5001, 5000]]
+    assert browser.ask(listed) == [[5004, 5003], [5002], [5001, 5000]]
     assert browser.ask(choose.format("file") + images) == [["b.png", None], ["a.png", None], ["c.png", None]]
-    assert browser.ask(listed) == [[5000, 5001], [5002], [5003]]
+    assert browser.ask(listed) == [[5000, 5001], [5002], [5003, 5004]]
     assert browser.ask(choose.format("category") + images) == [["b.png", 0], ["a.png", 0], ["b.png", 1], ["c.png", 1]]
-    assert browser.ask(listed) == [[5001], [5002], [5000], [5003]]
+    assert browser.ask(listed) == [[5001], [5002], [5000], [5003, 5004]]
     # Of the two boxes of b.png only the one of the category is asked.
     browser.press("Shift+a")
     assert decided(browser) == [(5001, "accept")]
@@ -275,6 +277,24 @@ def test_zooming_keeps_what_is_under_the_pointer_and_follows_the_chosen_box(brow
     browser.wait("(({ x, y, width, height }) => x <= 20 && y <= 150 && x + width >= 100 && y + height >= 230)(seen())")
     browser.press("0")
     assert browser.ask("view.zoom") == 1
+
+
+def test_a_held_arrow_is_one_step_to_undo_and_two_images_are_two(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page(tmp_path, first_id=6500))
+    for image in (1, 0):
+        browser.ask(f"addBox({image}, 0, [10, 10, 20, 20])")
+    moves = "shown.chosen = 'a0'; nudge(1, 0, false); nudge(1, 0, false); 0"
+    browser.ask(moves)
+    browser.press("n")
+    browser.ask(moves)
+    boxes = "[1, 0].map((image) => recordOf(image).added[0].bbox[0])"
+    assert browser.ask(boxes) == [12, 12]
+    browser.press("u")
+    assert browser.ask(boxes) == [12, 10]
+    browser.press("u")
+    assert browser.ask(boxes) == [10, 10]
+    browser.press("y", "y")
+    assert browser.ask(boxes) == [12, 12]
 
 
 def test_the_page_says_when_the_browser_keeps_nothing_and_goes_on(browser: Browser, tmp_path: Path) -> None:

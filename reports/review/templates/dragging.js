@@ -78,8 +78,8 @@ function onMove(event) {
   const [across, down] = [event.clientX - drag.clientX, event.clientY - drag.clientY];
   drag.far ||= Math.hypot(across, down) >= CLICK_PX;
   if (!drag.far) return;
-  if (drag.kind === "pan") lookAt(drag.centre[0] - across / scale(), drag.centre[1] - down / scale());
-  else shown.preview = previewOf(event);
+  if (drag.kind !== "pan") shown.preview = previewOf(event);
+  else if (view.zoom > 1) lookAt(drag.centre[0] - across / scale(), drag.centre[1] - down / scale());
   drawStage();
 }
 

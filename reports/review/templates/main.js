@@ -67,7 +67,7 @@ function nudge(across, down, resize) {
   const item = chosenItem();
   if (!item) return;
   const bbox = resize ? resized(item.bbox, "es", across, down) : moved(item.bbox, across, down);
-  correct(item, { bbox }, `nudge ${item.key}`);
+  correct(item, { bbox }, `nudge ${steps[at].image} ${item.key}`);
   show();
 }
 

@@ -8,7 +8,7 @@ let at = 0;
 function decidable(step) {
   const places = proposalsOf(step.image);
   if (step.category !== null) return places.filter((place) => PROPOSED.category[place] === step.category);
-  return order.value === "doubt" ? worstFirst(places, wrong) : places;
+  return order.value === "doubt" ? places.sort(byDoubt) : places;
 }
 
 // How likely a box is estimated to be wrong.
@@ -16,8 +16,8 @@ function wrong(place) {
   return fdrOf(place) ?? UNKNOWN_FDR;
 }
 
-function worstFirst(list, doubts) {
-  return list.sort((one, other) => doubts(other) - doubts(one));
+function byDoubt(one, other) {
+  return wrong(other) - wrong(one) || PROPOSED.score[one] - PROPOSED.score[other];
 }
 
 function openIn(step) {
@@ -48,7 +48,8 @@ function stepsIn(kind, all) {
   const rest = all ? none.map(plain) : [];
   if (kind === "category") return [...byCategory(some), ...rest];
   const doubts = new Map(some.map((image) => [image, doubt(image)]));
-  return [...worstFirst(some, (image) => doubts.get(image)).map(plain), ...rest];
+  some.sort((one, other) => doubts.get(other) - doubts.get(one));
+  return [...some.map(plain), ...rest];
 }
 
 function nextOpen(from) {
