@@ -70,12 +70,15 @@ class Found:
         images: The file and its images.
         declared: What is said of the annotations, if anything.
         detector: What found them, in words.
+        errs_low: True when the detector has taught itself on these very images that what it finds there is true, so
+            that too few of its false boxes are estimated.
     """
 
     detected: Detected
     images: Images
     declared: Declared | None
     detector: str
+    errs_low: bool = False
 
 
 def find(asked: Asked) -> Found:
@@ -104,7 +107,8 @@ def find(asked: Asked) -> Found:
     images, declared = _looked_at(experiment, asked)
     if not asked.folds:
         detected = detect_with(run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, shown=asked.shown)
-        return Found(detected, images, declared, words)
+        teaches_itself = experiment.dminer is not None or experiment.method is not None
+        return Found(detected, images, declared, words, teaches_itself and asked.annotations is None)
     detected = detect_with_folds(
         experiment,
         name,
