@@ -215,7 +215,7 @@ def _write(found: Found, wanted: Wanted, folds: int | None, out: Path, *, link: 
             write_review(proposals, folder, home=out, link=link, progress=progress)
     typer.echo("\n".join(lines(chosen, dataset)))
     if found.errs_low:
-        typer.echo("the run mined or taught itself on these images: more are false than estimated; --folds 2 says how many")
+        typer.echo("the run taught itself on these images: more are false than estimated; --folds 2 tells how many")
     typer.echo(f"{out}: open index.html to review, then siod complete --apply decisions.json")
 
 

@@ -61,9 +61,11 @@ class Annotated(Boxes):
 
     Attributes:
         crowd: True for a region of many instances, ``[m]``.
+        rejected: True for a box of which somebody has said that it shows no object of its category, ``[m]``.
     """
 
     crowd: Truths
+    rejected: Truths
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,7 @@ class Detected(Boxes):
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """How well annotated objects are found, one row for each annotated box that is no crowd.
+    """How well annotated objects are found, one row for each annotated box of an object.
 
     Attributes:
         label: Place of the category, ``[m]``.
@@ -135,7 +137,7 @@ def find_candidates(
         well, badly = chunk.located()
         there = truth["valid"]
         found[truth_rows[there]], near[truth_rows[there]] = well[there], badly[there]
-    instances = ~annotated.crowd
+    instances = ~annotated.crowd & ~annotated.rejected
     located = Located(annotated.label[instances], found[instances], near[instances])
     return detected.take(np.concatenate(kept) if kept else order[:0]), located
 
@@ -150,11 +152,14 @@ class _Chunk:
         self.of_class = boxes["label"][:, :, None] == boxes["label"][:, None, :]
         self.of_truth = boxes["label"][:, :, None] == truth["label"][:, None, :]
         self.truth_union, self.truth_smaller, self.inside = _overlaps(boxes["boxes"], truth["boxes"])
+        before = (truth["valid"] & truth["rejected"])[:, None, :] & self.of_truth & (self.truth_union >= overlaps.same)
+        self.rejected: Truths = before.any(axis=2)
 
     def candidates(self) -> Truths:
         """Which detections are candidates, ``[images, D]``."""
         counted = (self.states != State.COMPLETE) & self.boxes["valid"]
-        return self._best(counted & ~self._explained_by_annotated() & ~self._explained_by_others())
+        explained = self._explained_by_annotated() | self._explained_by_others() | self.rejected
+        return self._best(counted & ~explained)
 
     def located(self) -> tuple[Floats, Floats]:
         """The best scores on and near each annotated box, ``[images, M]``."""
@@ -168,17 +173,17 @@ class _Chunk:
         )
 
     def _explained_by_annotated(self) -> Truths:
-        limits, instance = self.overlaps, (self.truth["valid"] & ~self.truth["crowd"])[:, None, :]
-        crowd = (self.truth["valid"] & self.truth["crowd"])[:, None, :]
+        limits, valid = self.overlaps, self.truth["valid"][:, None, :]
+        crowd, rejected = self.truth["crowd"][:, None, :], self.truth["rejected"][:, None, :]
         same = self.truth_union >= limits.same
         part = (self.truth_smaller >= limits.part) & self.of_truth
         in_crowd = crowd & self.of_truth & (self.inside >= limits.crowd)
-        explained: Truths = (instance & (same | part) | in_crowd).any(axis=2)
+        explained: Truths = (valid & (~crowd & ~rejected & (same | part) | in_crowd)).any(axis=2)
         return explained
 
     def _explained_by_others(self) -> Truths:
         """By a better detection of another category that the image may have."""
-        there = self.boxes["valid"] & (self.states != State.ABSENT)
+        there = self.boxes["valid"] & (self.states != State.ABSENT) & ~self.rejected
         better = np.tri(self.union.shape[1], k=-1, dtype=bool)
         explained: Truths = (better & there[:, None, :] & ~self.of_class & (self.union >= self.overlaps.same)).any(2)
         return explained
@@ -229,6 +234,7 @@ def _chunks(
         boxes = {"place": places, "valid": valid, "scores": _at(detected.scores, rows)}
         boxes |= {"label": _at(detected.label, rows), "boxes": _at(detected.boxes_xyxy, rows)}
         truth = {"valid": truth_valid, "crowd": _at(annotated.crowd, truth_rows)}
+        truth |= {"rejected": _at(annotated.rejected, truth_rows)}
         truth |= {"label": _at(annotated.label, truth_rows), "boxes": _at(annotated.boxes_xyxy, truth_rows)}
         yield rows, boxes, truth, truth_rows
 

@@ -10,6 +10,7 @@ import numpy as np
 from siod.completion.candidates import Annotated, find_candidates
 from siod.completion.proposals import CategoryRate, Proposal
 from siod.completion.rates import estimate
+from siod.completion.rejected import rejected_boxes
 from siod.data.coco import image_sizes
 from siod.errors import UserError
 from siod.state import State
@@ -66,8 +67,16 @@ class Chosen:
 
 
 def annotated_boxes(dataset: CocoDataset) -> Annotated:
-    """The boxes of an annotation file as columns."""
-    return Annotated(dataset.image_index, dataset.labels, dataset.boxes_xyxy, dataset.iscrowd)
+    """The boxes of an annotation file as columns, with those that were proposed for it before and rejected."""
+    rejected = rejected_boxes(dataset)
+    count = len(dataset.annotation_ids)
+    return Annotated(
+        np.concatenate([dataset.image_index, rejected.image]),
+        np.concatenate([dataset.labels, rejected.label]),
+        np.concatenate([dataset.boxes_xyxy, rejected.boxes_xyxy]),
+        np.concatenate([dataset.iscrowd, np.zeros(len(rejected), dtype=bool)]),
+        np.arange(count + len(rejected)) >= count,
+    )
 
 
 def choose(

@@ -11,6 +11,7 @@ import numpy as np
 
 from siod.completion.decision_file import read_decisions
 from siod.completion.proposals import FILE, read_proposals
+from siod.completion.rejected import FIELD, RejectedBox
 from siod.completion.states import Additions, completed_images
 from siod.data import coco
 from siod.errors import UserError
@@ -131,7 +132,7 @@ def apply(
     completed = review.outcome(out, states_in_images=states_in_images)
     document = {
         **reviewed.annotated.sections,
-        "info": _info(reviewed, decided, completed, declared),
+        "info": _info(review, completed, declared),
         "images": images,
         "annotations": [*reviewed.annotated.annotation_records(), *entries],
     }
@@ -185,6 +186,10 @@ class _Review:
         category_id = proposal.category_id if one.category_id is None else one.category_id
         entry = self._entry(one.id, proposal.image_id, category_id, one.bbox or proposal.bbox, where)
         return {**entry, "proposed": _proposed(one, proposal)}
+
+    def rejected(self) -> list[RejectedBox]:
+        """The rejected proposals."""
+        return [RejectedBox.of(self.proposals[one.id]) for one in self.decided.decisions if one.decision == "reject"]
 
     def added(self) -> list[dict[str, Any]]:
         """Annotations of the added boxes, with ids above all."""
@@ -263,8 +268,9 @@ def _proposed(one: Decision, proposal: Proposal) -> dict[str, Any]:
     return said
 
 
-def _info(reviewed: Proposals, decided: Decisions, completed: Completed, declared: Declared | None) -> dict[str, Any]:
+def _info(review: _Review, completed: Completed, declared: Declared | None) -> dict[str, Any]:
     """The source's ``info`` with a record of the completion; what no longer holds stays in ``source_info``."""
+    reviewed, decided = review.reviewed, review.decided
     source = reviewed.annotated.info()
     kept = {name: value for name, value in source.items() if name not in {"annotation_set", "completion"}}
     declaration = None if declared is None else {"complete": list(declared.complete), "others": declared.others}
@@ -282,6 +288,7 @@ def _info(reviewed: Proposals, decided: Decisions, completed: Completed, declare
         "counts": completed.counts(),
         "decisions": msgspec.to_builtins(decided.decisions),
         "added": msgspec.to_builtins(decided.added),
+        FIELD: msgspec.to_builtins(review.rejected()),
         "complete": list(decided.complete),
     }
     return {**kept, "completion": record}

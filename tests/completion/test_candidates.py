@@ -24,12 +24,15 @@ def detected(*rows: Row) -> Detected:
     )
 
 
-def annotated(*rows: tuple[int, int, tuple[float, float, float, float]], crowd: bool = False) -> Annotated:
+def annotated(
+    *rows: tuple[int, int, tuple[float, float, float, float]], crowd: bool = False, rejected: bool = False
+) -> Annotated:
     return Annotated(
         np.array([row[0] for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows], dtype=np.int64),
         np.array([row[2] for row in rows], dtype=np.float64).reshape(-1, 4),
         np.full(len(rows), crowd),
+        np.full(len(rows), rejected),
     )
 
 
@@ -95,6 +98,14 @@ def test_what_lies_in_a_crowd_is_no_candidate() -> None:
     rows = detected((0, A, (0, 0, 10, 10), 0.6), (0, A, (0, 36, 10, 46), 0.7), (0, B, (20, 0, 30, 10), 0.8))
     found, located = find_candidates(rows, crowd, SOME)
     assert left(found) == [(0, A, 0.7), (0, B, 0.8)]
+    assert len(located.found) == 0
+
+
+def test_what_somebody_rejected_is_no_candidate_again() -> None:
+    rows = detected((0, A, (1, 0, 11, 10), 0.6), (0, A, (2, 2, 6, 6), 0.5), (0, B, BOX, 0.4), (1, A, BOX, 0.3))
+    found, located = find_candidates(rows, annotated((0, A, BOX), rejected=True), states(*[(State.SOME,) * 2] * 2))
+    # another box of the place may be right: a smaller one, or one of another category
+    assert left(found) == [(0, A, 0.5), (0, B, 0.4), (1, A, 0.3)]
     assert len(located.found) == 0
 
 

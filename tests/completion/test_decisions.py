@@ -13,6 +13,7 @@ from PIL import Image
 
 from siod.completion.decisions import Completed, apply
 from siod.completion.proposals import CategoryRate, Origin, Proposal, Proposals, write_proposals
+from siod.completion.rejected import rejected_boxes
 from siod.data import coco
 from siod.data.annotation_sets import Full
 from siod.data.category_states import Declared
@@ -156,6 +157,29 @@ def test_a_file_can_be_completed_twice(tmp_path: Path) -> None:
     assert [entry["id"] for entry in document["annotations"]] == [8, 17, 19, 20, 28]
     assert document["info"]["completion"]["source_info"]["completion"]["counts"]["accepted"] == 2
     assert document["info"]["completion"]["counts"]["accepted"] == 1
+
+
+def test_what_was_rejected_is_remembered_over_two_completions(tmp_path: Path) -> None:
+    made = proposals(tmp_path)
+    apply(decided(made, tmp_path, **SOME_OF_ALL), out=tmp_path / "once.json")
+    (tmp_path / "second").mkdir()
+    again = proposals(tmp_path / "second", (tmp_path / "once.json").read_text())
+    boxes = tuple(msgspec.structs.replace(box, id=box.id + 10) for box in BOXES)
+    again = write_proposals(tmp_path / "second" / "review" / "proposals.json", again.origin, again.annotated, boxes)
+    decisions = decided(again, tmp_path / "second", decisions=[{"id": 29, "decision": "reject"}])
+    apply(decisions, out=tmp_path / "twice.json")
+    found = rejected_boxes(coco.read(tmp_path / "twice.json"))
+    # categories in the order of their ids: cat is 3, dog is 5
+    assert (found.image.tolist(), found.label.tolist()) == ([1, 0], [1, 0])
+    assert found.boxes_xyxy.tolist() == [[1, 1, 31, 31], [40, 5, 48, 13]]
+    assert len(rejected_boxes(made.annotated)) == 0
+
+
+def test_damaged_rejections_are_refused(tmp_path: Path) -> None:
+    document = json.loads(SOURCE) | {"info": {"completion": {"rejected": [{"image_id": 4}]}}}
+    coco.write(tmp_path / "mine.json", document)
+    with pytest.raises(UserError, match=r"mine\.json: info\.completion\.rejected is damaged \(Object missing required"):
+        rejected_boxes(coco.read(tmp_path / "mine.json"))
 
 
 def test_training_reads_the_file_and_its_states(tmp_path: Path) -> None:
