@@ -26,6 +26,7 @@ SIOD = [words[1:] for words in COMMANDS if words[0] == "siod"]
 DATA = [words[1:] for words in commands((ROOT / "docs" / "data.md").read_text()) if words[0] == "siod"]
 GPUS = [words[1:] for words in commands((ROOT / "docs" / "gpus.md").read_text()) if words[0] == "siod"]
 STUDIES = [words[1:] for words in commands((ROOT / "docs" / "studies.md").read_text()) if words[0] == "siod"]
+COMPLETE = [words[1:] for words in commands((ROOT / "docs" / "complete.md").read_text()) if words[0] == "siod"]
 MAKE = [words[1] for words in COMMANDS if words[0] == "make"]
 
 
@@ -38,7 +39,7 @@ def test_the_readme_shows_the_commands_it_is_about() -> None:
     assert len(SIOD) >= 10
 
 
-@pytest.mark.parametrize("words", SIOD + DATA + GPUS + STUDIES, ids=" ".join)
+@pytest.mark.parametrize("words", SIOD + DATA + GPUS + STUDIES + COMPLETE, ids=" ".join)
 def test_a_command_of_the_readme_or_of_a_page_exists_with_its_options(words: list[str]) -> None:
     names = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
     shown = CliRunner(env={"TERMINAL_WIDTH": "200", "COLUMNS": "200"}).invoke(app, [*names, "--help"])
@@ -83,6 +84,14 @@ def test_the_code_of_the_evaluation_page_runs() -> None:
     for block in blocks:
         exec(block, names)  # noqa: S102  (the code the page shows, with its asserts)
     assert len(blocks) == 5
+
+
+def test_the_code_of_the_page_on_missing_boxes_runs() -> None:
+    (block,) = python_blocks((ROOT / "docs" / "complete.md").read_text())
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102  (the code the page shows)
+    assert names["candidates"].scores.tolist() == [0.9, 0.6]
+    assert names["rates"].reasons == ("only 1 images surely lack it, 20 are needed",)
 
 
 def test_files_named_in_readme_and_contributing_exist() -> None:

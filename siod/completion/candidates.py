@@ -139,7 +139,8 @@ def find_candidates(
         found[truth_rows[there]], near[truth_rows[there]] = well[there], badly[there]
     instances = ~annotated.crowd & ~annotated.rejected
     located = Located(annotated.label[instances], found[instances], near[instances])
-    return detected.take(np.concatenate(kept) if kept else order[:0]), located
+    rows = np.concatenate(kept) if kept else order[:0]
+    return detected.take(rows[np.lexsort((-detected.scores[rows], detected.image[rows]))]), located
 
 
 class _Chunk:

@@ -131,6 +131,8 @@ def test_images_do_not_matter_to_each_other(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("siod.completion.candidates.CELLS", 1)
     alone, located_alone = find_candidates(rows, truth, known)
     assert 50 < len(together) < count
+    assert together.image.tolist() == sorted(together.image.tolist())
+    assert together.scores[0] == max(together.scores[together.image == together.image[0]])
     assert left(alone) == left(together)
     assert (located_alone.found.tolist(), located_alone.near.tolist()) == (
         located.found.tolist(),
