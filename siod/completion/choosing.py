@@ -122,7 +122,7 @@ def _inside(detected: Detected, dataset: CocoDataset) -> Detected:
     sizes = image_sizes(dataset.images)[detected.image]
     corners = detected.boxes_xyxy.round(DIGITS)
     corners = np.stack([np.clip(corners[:, side], 0, sizes[:, side % 2]) for side in range(4)], axis=1)
-    left: NDArray[np.bool_] = ((corners[:, 2:] - corners[:, :2]) >= LEAST_SIDE_PX).all(axis=1)
+    left = np.asarray(((corners[:, 2:] - corners[:, :2]) >= LEAST_SIDE_PX).all(axis=1))
     return replace(detected, boxes_xyxy=corners).take(left)
 
 
