@@ -26,6 +26,9 @@ from siod.cli.options import (
 from siod.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from siod.completion.choosing import Chosen, Wanted
     from siod.completion.proposals import CategoryRate
     from siod.data.category_states import Declared
@@ -37,6 +40,8 @@ RATE = 0.1
 CONFIDENCE = 0.9
 SHOWN = 12
 """Categories in the table that is printed; the review page has all."""
+SCORES = 4
+"""How many scores are named for which boxes without a rate could be proposed."""
 
 
 def complete(
@@ -124,6 +129,21 @@ def complete(
     if apply is not None:
         if source is not None:
             raise UserError(f"{source}: --apply takes decisions alone; leave it out")
+        _refuse_beside_apply(
+            {
+                "--images": images,
+                "--max-fdr": max_fdr,
+                "--boxes": boxes,
+                "--min-score": min_score,
+                "--arm": arm,
+                "--seed": seed,
+                "--folds": folds or None,
+                "--group": group,
+                "--set": set_,
+                "--max-concurrent": max_concurrent,
+                "--link": link or None,
+            }
+        )
         _apply(apply, review, annotations, out, _declared(complete_, others))
         return
     if source is None or out is None:
@@ -131,6 +151,8 @@ def complete(
             "name what finds the boxes, and --out, for example: siod complete runs/mine --annotations mine.json "
             "--images train --out review; or decisions with --apply"
         )
+    if review is not None:
+        raise UserError("--review says where decisions were made; it belongs to --apply")
     if (annotations is None) != (images is None):
         raise UserError("--annotations and --images belong together; name both or neither")
     if boxes is not None and max_fdr is not None:
@@ -173,6 +195,12 @@ def complete(
     _write(found, Wanted(rate, boxes, min_score), folds or None, absolute(out), link=link)
 
 
+def _refuse_beside_apply(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option}: --apply only takes decisions back and would ignore it; leave it out")
+
+
 def _declared(complete_: list[str] | None, others: Literal["some", "unlabelled"] | None) -> Declared | None:
     """What the options say of the annotations; None when they say nothing."""
     from siod.data.category_states import Declared  # noqa: PLC0415  (keeps --help fast)
@@ -190,7 +218,7 @@ def _write(found: Found, wanted: Wanted, folds: int | None, out: Path, *, link: 
     from siod.completion.proposals import FILE, Origin, write_proposals  # noqa: PLC0415
     from siod.data.category_states import category_states  # noqa: PLC0415
     from siod.data.formats.image_folder import atomic_folder  # noqa: PLC0415
-    from siod.reports.review.page import write_review  # noqa: PLC0415
+    from siod.reports.review.page import PAGE, write_review  # noqa: PLC0415
 
     dataset = found.images.dataset
     states = category_states(dataset, dataset, found.declared)
@@ -214,9 +242,11 @@ def _write(found: Found, wanted: Wanted, folds: int | None, out: Path, *, link: 
         with progress_bar("copying images") as progress:
             write_review(proposals, folder, home=out, link=link, progress=progress)
     typer.echo("\n".join(lines(chosen, dataset)))
+    if found.unlearnt:
+        typer.echo(f"not found in one fold, which has all boxes of it: {', '.join(found.unlearnt)}")
     if found.errs_low:
         typer.echo("the run taught itself on these images: more are false than estimated; --folds 2 tells how many")
-    typer.echo(f"{out}: open index.html to review, then siod complete --apply decisions.json")
+    typer.echo(f"{out / PAGE}: open it in a browser to review, then siod complete --apply the decisions.json it saves")
 
 
 def lines(chosen: Chosen, dataset: CocoDataset) -> list[str]:
@@ -231,21 +261,34 @@ def lines(chosen: Chosen, dataset: CocoDataset) -> list[str]:
     wrong = "" if fdr is None else f", of which about {100 * fdr:.0f}% are false"
     text = [f"{len(chosen.boxes)} boxes proposed in {images} of {len(dataset.images)} images{wrong}"]
     names = {category.id: category.name for category in dataset.categories}
-    shown = sorted(chosen.rates, key=lambda rate: -rate.proposed)
-    width = max(len(names[rate.category_id]) for rate in shown[:SHOWN])
-    text += [f"  {names[rate.category_id]:<{width}}  {rate.proposed:>7}  {_estimate(rate)}" for rate in shown[:SHOWN]]
-    if len(shown) > SHOWN:
-        text.append(f"  and {len(shown) - SHOWN} categories more")
+    ordered = sorted(zip(chosen.rates, chosen.surest, strict=True), key=lambda of: -of[0].proposed)
+    shown, more = ordered[:SHOWN], len(ordered[SHOWN:])
+    width = max(len(names[rate.category_id]) for rate, _ in shown)
+    for rate, surest in shown:
+        text.append(f"  {names[rate.category_id]:<{width}}  {rate.proposed:>7}  {_estimate(rate, surest)}")
+    if more:
+        text.append(f"  and {more} {'category' if more == 1 else 'categories'} more")
+    if len(chosen.unrated) and not any(rate.proposed and rate.reason for rate in chosen.rates):
+        text.append(_by_score(chosen.unrated))
     return text
 
 
-def _estimate(rate: CategoryRate) -> str:
-    if rate.reason:
-        return f"share of false ones not known: {rate.reason}"
-    if rate.fdr is None or rate.fdr_low is None or rate.fdr_high is None:
-        return "none is sure enough"
-    interval = f"{100 * rate.fdr_low:.0f} to {100 * rate.fdr_high:.0f}"
-    return f"{100 * rate.fdr:.0f}% false ({interval})" + (", rare ones together" if rate.pooled else "")
+def _estimate(rate: CategoryRate, surest: float | None) -> str:
+    together = ", rare ones together" if rate.pooled else ""
+    if rate.fdr is not None and rate.fdr_low is not None and rate.fdr_high is not None:
+        interval = f"{100 * rate.fdr_low:.0f} to {100 * rate.fdr_high:.0f}"
+        return f"{100 * rate.fdr:.0f}% false ({interval}){together}"
+    if surest is not None:
+        return f"the surest are {100 * surest:.0f}% false{together}"
+    return f"share of false ones not known: {rate.reason}"
+
+
+def _by_score(scores: NDArray[np.float64]) -> str:
+    """How many boxes without a rate there are from some scores on."""
+    # For each number of boxes the highest score that gives it.
+    score_of = {int((scores >= tenth / 10).sum()): tenth / 10 for tenth in range(10)}
+    some = [f"{score_of[count]:g} ({count})" for count in sorted(score_of) if count][:SCORES]
+    return f"boxes whose share of false ones is not known are proposed with --min-score, such as {', '.join(some)}"
 
 
 def _apply(

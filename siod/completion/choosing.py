@@ -28,6 +28,8 @@ LEAST_SIDE_PX = 1.0
 """Proposed boxes are cut off at the edges of the image; what is smaller then is none."""
 DIGITS = 2
 """Of coordinates in pixels."""
+UNKNOWN_RATE = 0.5
+"""Where a number of boxes is asked for, those whose rate is not known come after those of a rate up to this."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Wanted:
     Args:
         max_fdr: Those of each category whose estimated share of false ones is at most this, in (0, 1); None asks for
             no rate.
-        boxes: At most so many, those with the least rates first, then those without by score; None asks for no number.
+        boxes: At most so many: by rate up to ``UNKNOWN_RATE``, then those whose rate is not known by score, then by
+            rate; None asks for no number.
         min_score: Of categories whose rate is not known, those with at least this score; None proposes none of them,
             unless a number of boxes is asked for.
     """
@@ -47,17 +50,21 @@ class Wanted:
     min_score: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chosen:
     """Proposals and what is known of each category.
 
     Attributes:
         boxes: By image in the order of the file, the highest scores first.
         rates: One for each category, in the order of ids.
+        surest: The least rate of any candidates of each category; None where it is not known, ``[C]``.
+        unrated: Scores of all candidates whose rate is not known, falling.
     """
 
     boxes: tuple[Proposal, ...]
     rates: tuple[CategoryRate, ...]
+    surest: tuple[float | None, ...]
+    unrated: NDArray[np.float64]
 
     def fdr(self) -> float | None:
         """The estimated share of false ones among all proposals; None where it is not known of some."""
@@ -99,9 +106,9 @@ def choose(
     """
     if states is None or not ((states != State.ABSENT) & (states != State.COMPLETE)).any():
         raise UserError(
-            f"{dataset.path}: says that all its boxes are there, so none can be missing; say what it lacks: "
-            "--others some where an image without a box of a category has none of it, --others unlabelled where "
-            "nobody looked"
+            f"{dataset.path}: says that all its boxes are there, or --complete and --others do, so none can be "
+            "missing; say what it lacks: --others some where an image without a box of a category has none of it, "
+            "--others unlabelled where nobody looked"
         )
     candidates, located = find_candidates(_inside(detected, dataset), annotated_boxes(dataset), states)
     rates = estimate(candidates, located, states, seed=seed)
@@ -111,9 +118,15 @@ def choose(
             f"({dataset.categories[0].name}: {rates.reasons[0]}); propose by score with --min-score, or a number of "
             "the best with --boxes"
         )
-    rows = _rows(candidates, rates, states, wanted)
+    may_be_true = states[candidates.image, candidates.label] != State.ABSENT
+    rows = _rows(candidates, rates, may_be_true, wanted)
+    known = ~np.isnan(rates.fdr)
+    least = [rates.fdr[known & (candidates.label == label)] for label in range(len(dataset.categories))]
     return Chosen(
-        _proposals(candidates, rates, states, dataset, rows), _of_categories(candidates, rates, dataset, rows)
+        _proposals(candidates, rates, states, dataset, rows),
+        _of_categories(candidates, rates, dataset, rows),
+        tuple(float(of.min()) if len(of) else None for of in least),
+        np.sort(candidates.scores[may_be_true & ~known])[::-1],
     )
 
 
@@ -126,16 +139,15 @@ def _inside(detected: Detected, dataset: CocoDataset) -> Detected:
     return replace(detected, boxes_xyxy=corners).take(left)
 
 
-def _rows(candidates: Detected, rates: Rates, states: NDArray[np.int8], wanted: Wanted) -> NDArray[np.int64]:
+def _rows(candidates: Detected, rates: Rates, may_be_true: NDArray[np.bool_], wanted: Wanted) -> NDArray[np.int64]:
     """The candidates that are proposed, in their order."""
-    may_be_true = states[candidates.image, candidates.label] != State.ABSENT
     known = ~np.isnan(rates.fdr)
     sure = known & (rates.fdr <= (1 if wanted.max_fdr is None else wanted.max_fdr))
     least = wanted.min_score if wanted.min_score is not None else np.inf if wanted.boxes is None else 0.0
     rows = np.flatnonzero(may_be_true & (sure | (~known & (candidates.scores >= least))))
     if wanted.boxes is None or len(rows) <= wanted.boxes:
         return rows
-    order = np.lexsort((-candidates.scores[rows], np.nan_to_num(rates.fdr[rows], nan=np.inf)))
+    order = np.lexsort((-candidates.scores[rows], np.nan_to_num(rates.fdr[rows], nan=UNKNOWN_RATE)))
     return np.sort(rows[order[: wanted.boxes]])
 
 

@@ -66,15 +66,7 @@ def fold_files(dataset: CocoDataset, fold: NDArray[np.int64], cache_dir: Path) -
 
     Returns:
         What the detector of each fold learns from.
-
-    Raises:
-        UserError: A category has boxes, and none outside a fold.
     """
-    for name, at in _only_there(dataset, fold).items():
-        raise UserError(
-            f"{dataset.path}: all boxes of category {name!r} are in images of fold {at + 1}, whose detector could not "
-            "learn it; name fewer --folds, or --folds 0 with a detector that is trained"
-        )
     key = digest({"version": LAYOUT_VERSION, "source": dataset.sha256, "fold": fold.tolist()})
     folder = cache_dir / "folds" / key
     files = tuple(folder / f"without_{number}.json" for number in range(1, int(fold.max()) + 2))
@@ -88,12 +80,19 @@ def fold_files(dataset: CocoDataset, fold: NDArray[np.int64], cache_dir: Path) -
     return files
 
 
-def _only_there(dataset: CocoDataset, fold: NDArray[np.int64]) -> dict[str, int]:
-    """Categories whose boxes are all in one fold, with that fold."""
+def only_in_one(dataset: CocoDataset, fold: NDArray[np.int64]) -> tuple[str, ...]:
+    """Categories whose boxes are all in images of one fold, so that its detector cannot learn them.
+
+    Args:
+        dataset: The whole file.
+        fold: Of each image, from 0.
+
+    Returns:
+        Their names in the order of ids.
+    """
     boxed = np.zeros((len(dataset.categories), int(fold.max()) + 1), dtype=bool)
     boxed[dataset.labels[~dataset.iscrowd], fold[dataset.image_index[~dataset.iscrowd]]] = True
-    alone = np.flatnonzero(boxed.sum(axis=1) == 1)
-    return {dataset.categories[label].name: int(boxed[label].argmax()) for label in alone.tolist()}
+    return tuple(dataset.categories[label].name for label in np.flatnonzero(boxed.sum(axis=1) == 1).tolist())
 
 
 def _without(dataset: CocoDataset, left_out: NDArray[np.bool_], number: int) -> dict[str, object]:

@@ -164,7 +164,8 @@ def _reason(open_: int, absent: int) -> str:
     if not open_:
         return "no image may lack a box of it"
     if absent < LEAST_ABSENT:
-        return f"only {absent} images surely lack it, {LEAST_ABSENT} are needed"
+        lacking = "1 image surely lacks it" if absent == 1 else f"{absent} images surely lack it"
+        return f"only {lacking}, {LEAST_ABSENT} are needed"
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from siod.completion.candidates import Detected
@@ -14,6 +15,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from siod.data.coco import CocoDataset
+
+
+class _Annotations(msgspec.Struct):
+    images: msgspec.Raw
+    annotations: msgspec.Raw
+
+
+def is_results_file(path: Path) -> bool:
+    """True for a file of detections: a JSON list, perhaps packed."""
+    if not path.is_file():
+        return False
+    if path.suffix == ".gz":
+        return True
+    with path.open("rb") as file:
+        return file.read(256).lstrip().startswith(b"[")
+
+
+def is_annotation_file(path: Path) -> bool:
+    """True for a COCO file of images and annotations, which is no file of detections."""
+    if path.suffix != ".json" or not path.is_file() or is_results_file(path):
+        return False
+    try:
+        msgspec.json.decode(path.read_bytes(), type=_Annotations)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def read_results(source: Path | list[dict[str, Any]], dataset: CocoDataset) -> Detected:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siod.completion.folds import fold_files, fold_of_images
+from siod.completion.folds import fold_files, fold_of_images, only_in_one
 from siod.data import coco
 from siod.errors import UserError
 
@@ -59,7 +59,6 @@ def test_each_file_has_the_entries_of_the_other_folds_as_they_are(tmp_path: Path
     assert fold_files(dataset, np.array([0, 1, 1, 0]), tmp_path / "cache") == (first, second)
 
 
-def test_a_category_that_one_fold_holds_alone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"all boxes of category 'cell' are in images of fold 2, whose detector could"):
-        fold_files(data(tmp_path, only_first=True), np.array([1, 0, 0, 1]), tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
+def test_a_category_that_one_fold_holds_alone_is_named(tmp_path: Path) -> None:
+    assert only_in_one(data(tmp_path, only_first=True), np.array([1, 0, 0, 1])) == ("cell",)
+    assert only_in_one(data(tmp_path), np.array([1, 0, 0, 1])) == ()

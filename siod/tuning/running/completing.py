@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siod.completion.results_file import read_results
+from siod.completion.folds import fold_of_images, only_in_one
+from siod.completion.results_file import is_annotation_file, is_results_file, read_results
 from siod.data import coco
 from siod.data.category_states import Declared
 from siod.errors import UserError
@@ -72,6 +73,7 @@ class Found:
         detector: What found them, in words.
         errs_low: True when the detector has taught itself on these very images that what it finds there is true, so
             that too few of its false boxes are estimated.
+        unlearnt: Categories that the detector of one fold has never seen, and does not find there.
     """
 
     detected: Detected
@@ -79,6 +81,7 @@ class Found:
     declared: Declared | None
     detector: str
     errs_low: bool = False
+    unlearnt: tuple[str, ...] = ()
 
 
 def find(asked: Asked) -> Found:
@@ -90,10 +93,13 @@ def find(asked: Asked) -> Found:
         KeyboardInterrupt: The user stopped their training.
     """
     path = Path(asked.source).expanduser()
+    _refuse_no_source(path, asked)
     if is_results_file(path):
         return _of_results(path.resolve(), asked)
     if asked.settings and not asked.folds:
         raise UserError("--set changes what --folds trains; name both, or a run that was trained so")
+    if asked.folds == 1:
+        raise UserError("--folds 1: leaves no image to learn from; name 2 or more, or 0 for a detector that is trained")
     if path.is_dir() or path.suffix == ".pt":
         _refuse_arm(asked)
         trained = load_trained(path.resolve(), cache_dir=asked.config.cache_dir, compute=asked.compute)
@@ -109,29 +115,34 @@ def find(asked: Asked) -> Found:
         detected = detect_with(run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, shown=asked.shown)
         teaches_itself = experiment.dminer is not None or experiment.method is not None
         return Found(detected, images, declared, words, teaches_itself and asked.annotations is None)
+    fold = fold_of_images(tuple(one.file_name for one in images.dataset.images), asked.folds, group=asked.group)
     detected = detect_with_folds(
         experiment,
         name,
         images,
         asked.config,
-        folds=asked.folds,
-        group=asked.group,
+        fold=fold,
         declared=declared,
         compute=asked.compute,
         confirm=asked.confirm,
         shown=asked.shown,
     )
-    return Found(detected, images, declared, f"{asked.folds} detectors trained like {words}")
+    unlearnt = only_in_one(images.dataset, fold)
+    return Found(detected, images, declared, f"{asked.folds} detectors trained like {words}", unlearnt=unlearnt)
 
 
-def is_results_file(path: Path) -> bool:
-    """True for a file of detections: a JSON list, perhaps packed."""
-    if not path.is_file():
-        return False
-    if path.suffix == ".gz":
-        return True
-    with path.open("rb") as file:
-        return file.read(256).lstrip().startswith(b"[")
+def _refuse_no_source(path: Path, asked: Asked) -> None:
+    """Refuse what is no source at all, and --group where nothing is divided."""
+    is_file_of_study = path.suffix == ".py"
+    if not path.exists() and not is_file_of_study and (path.suffix or len(path.parts) > 1):
+        raise UserError(f"{asked.source}: no such file or folder; name a run, a checkpoint, detections or a study")
+    if is_annotation_file(path):
+        raise UserError(
+            f"{asked.source}: is an annotation file; name it with --annotations, and first what finds the boxes: a "
+            "run, a checkpoint, detections or a study"
+        )
+    if asked.group is not None and not asked.folds:
+        raise UserError("--group says which images share a fold; name --folds too, or leave it out")
 
 
 def _of_results(path: Path, asked: Asked) -> Found:
@@ -162,8 +173,10 @@ def _trial(asked: Asked) -> tuple[Study, str, int]:
 
 def _of_study(study: Study, arm: str, seed: int, asked: Asked) -> tuple[Experiment, Path, str]:
     runs_dir, cache_dir = asked.config.runs_dir, asked.config.cache_dir
-    experiment = chosen_experiment(study, arm, seed, runs_dir=runs_dir)
-    run = runs_dir if asked.folds else trained_run(study, arm, seed, runs_dir=runs_dir, cache_dir=cache_dir)
+    experiment = chosen_experiment(study, arm, seed, source=asked.source, runs_dir=runs_dir)
+    run = runs_dir
+    if not asked.folds:
+        run = trained_run(study, arm, seed, source=asked.source, runs_dir=runs_dir, cache_dir=cache_dir)
     return experiment, run, f"{study.name}-{arm}"
 
 

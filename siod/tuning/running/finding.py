@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siod.completion.candidates import Detected
-from siod.completion.folds import fold_files, fold_of_images
+from siod.completion.folds import fold_files
 from siod.data.image_list import listed_images
 from siod.errors import RunError, UserError, closest
 from siod.training.predict import arrays_of, load_trained
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from siod.tuning.running.run_config import RunConfig
     from siod.tuning.study import Study
 
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
     Progress = Callable[[int, int], None]
     Shown = Callable[[], AbstractContextManager[Progress | None]]
 
@@ -59,8 +60,10 @@ class Images:
             folder: Absolute; the file's names are relative to it.
 
         Raises:
-            UserError: An image is missing.
+            UserError: The folder or an image is missing.
         """
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; name the one that file names in {dataset.path} are relative to")
         found = dict(listed_images(dataset.path, [folder]))
         missing = [one.file_name for one in dataset.images if one not in found]
         if missing:
@@ -71,32 +74,33 @@ class Images:
         return cls(dataset, folder, tuple(found[one] for one in dataset.images))
 
 
-def trained_run(study: Study, arm: str, seed: int, *, runs_dir: Path, cache_dir: Path) -> Path:
+def trained_run(study: Study, arm: str, seed: int, *, source: str, runs_dir: Path, cache_dir: Path) -> Path:
     """The folder of a trial of a study that is trained.
 
     Args:
         study: Of the trial; one with a search has been searched.
         arm: Its name.
         seed: Of the trial.
+        source: How the user names the study.
         runs_dir: Absolute folder of runs.
         cache_dir: Absolute folder of generated data.
 
     Raises:
         UserError: The study has no such arm, or the trial is not trained.
     """
-    experiment = chosen_experiment(study, arm, seed, runs_dir=runs_dir)
+    experiment = chosen_experiment(study, arm, seed, source=source, runs_dir=runs_dir)
     trials = [Trial(study.arm(arm), seed, experiment)]
     (job,) = prepare_jobs(trials, runs_dir=runs_dir, cache_dir=cache_dir, baseline=arm)
     if job.result() is None:
         raise UserError(
-            f"study {study.name!r}: {arm}/{seed} is not trained in {runs_dir}; run 'siod study run {study.name} --arm "
+            f"study {study.name!r}: {arm}/{seed} is not trained in {runs_dir}; run 'siod study run {source} --arm "
             f"{arm} --seed {seed}' first, name another folder with --runs, or let --folds 2 train what is needed"
         )
     return job.run_dir
 
 
-def chosen_experiment(study: Study, arm: str, seed: int, *, runs_dir: Path) -> Experiment:
-    """The experiment of an arm, at the best settings of its search if there is one.
+def chosen_experiment(study: Study, arm: str, seed: int, *, source: str, runs_dir: Path) -> Experiment:
+    """The experiment of an arm, at the best settings of its search if there is one; arguments as for ``trained_run``.
 
     Raises:
         UserError: The study has no such arm, or was not searched.
@@ -105,7 +109,7 @@ def chosen_experiment(study: Study, arm: str, seed: int, *, runs_dir: Path) -> E
     if study.search is not None:
         found = best_of(study, runs_dir / "studies" / study.name)
         if arm not in found:
-            raise UserError(f"study {study.name!r}: {arm} was not searched; run 'siod study run {study.name}' first")
+            raise UserError(f"study {study.name!r}: {arm} was not searched; run 'siod study run {source}' first")
         study = tuned(study, found)
     return study.experiment(study.arm(arm), seed)
 
@@ -136,8 +140,7 @@ def detect_with_folds(
     images: Images,
     config: RunConfig,
     *,
-    folds: int,
-    group: str | None = None,
+    fold: Ints,
     declared: Declared | None = None,
     compute: Compute,
     confirm: Callable[[str], bool] | None = None,
@@ -148,22 +151,20 @@ def detect_with_folds(
     Args:
         experiment: What each detector trains like.
         name: The study is called ``complete-NAME-`` and a hash of what it learns.
-        images: To look at, divided into folds.
+        images: To look at.
         config: How the study is run.
-        folds: At least 2.
-        group: As for :func:`siod.completion.folds.fold_of_images`.
+        fold: Of each image, as :func:`siod.completion.folds.fold_of_images` divides them.
         declared: What the user says of the annotations.
         compute: What the detectors may use of this machine, once trained.
         confirm: As for :func:`siod.tuning.running.runner.run_study`.
         shown: As for :func:`detect_with`, once for each fold.
 
     Raises:
-        UserError: The images cannot be divided, or the run does not know a category of the file.
+        UserError: The run does not know a category of the file.
         RunError: A detector was not trained.
         KeyboardInterrupt: The user stopped the training; the same call goes on.
     """
     dataset = images.dataset
-    fold = fold_of_images(tuple(one.file_name for one in dataset.images), folds, group=group)
     files = fold_files(dataset, fold, config.cache_dir)
     key = digest({"files": [str(file) for file in files], "experiment": experiment.model_dump(mode="json")}, length=8)
     study = fold_study(
@@ -191,7 +192,7 @@ def detect_with_folds(
     return Detected(**columns)
 
 
-def _detected(trained: Trained, images: Images, places: np.ndarray[Any, np.dtype[np.int64]], shown: Shown) -> Detected:
+def _detected(trained: Trained, images: Images, places: Ints, shown: Shown) -> Detected:
     """What a detector finds in the images at some places."""
     label_of = _labels(trained, images.dataset)
     records: list[ImageRecord] = [images.dataset.images[place] for place in places.tolist()]
