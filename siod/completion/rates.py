@@ -238,7 +238,9 @@ class _Decoys(NamedTuple):
 
     @classmethod
     def of(cls, bins: NDArray[np.int64], weights: Floats, images: NDArray[np.int64], one_more: float) -> Self:
-        _, first, image = np.unique(images, return_index=True, return_inverse=True)
+        # Decoys of an image are drawn together, those of each category by what the image stands for there.
+        of = np.stack([images.astype(np.float64), weights])
+        _, first, image = np.unique(of, axis=1, return_index=True, return_inverse=True)
         return cls(bins, image, weights[first], one_more)
 
 
