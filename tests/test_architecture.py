@@ -21,6 +21,7 @@ BASE = {
     "siod.json_file",
     "siod.outside",
     "siod.picture",
+    "siod.price",
     "siod.registry",
     "siod.state",
     "siod.value",
