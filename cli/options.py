@@ -78,6 +78,16 @@ PlainDevice = Annotated[
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken-images", help="Leave out images that do not decode instead of stopping.")
 ]
+Price = Annotated[
+    float | None,
+    typer.Option(
+        "--price",
+        min=0,
+        envvar="SIOD_PRICE",
+        help="Money for an hour of a GPU, or of a CPU core where no GPU is reserved.",
+        show_default=False,
+    ),
+]
 
 RUNS = Path("runs")
 CACHE = Path("~/.cache/siod")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siod.cli.options import RUNS, Runs, Tracking, absolute, refuse_occupied, store_uri
+from siod.cli.options import RUNS, Price, Runs, Tracking, absolute, refuse_occupied, store_uri
 from siod.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def build(
     log: Annotated[
         bool, typer.Option("--log/--no-log", help="Keep page and tables among the artifacts of the study's run, too.")
     ] = True,
+    price: Price = None,
     runs: Runs = RUNS,
     tracking: Tracking = None,
 ) -> None:
@@ -56,9 +57,12 @@ def build(
     folder = absolute(out or runs / "reports")
     for record in records:
         files = build_report(
-            record, folder if out is not None and len(records) == 1 else folder / record.name, printer=printer
+            record,
+            folder if out is not None and len(records) == 1 else folder / record.name,
+            printer=printer,
+            price=price,
         )
-        print_study(record)
+        print_study(record, price=price)
         if log:
             _log(store, record, files)
         typer.echo(f"report: {files.page}")

@@ -17,6 +17,7 @@ from siod.cli.options import (
     GpusPerWorker,
     LoaderWorkers,
     Precision,
+    Price,
     Runs,
     Set,
     SkipBroken,
@@ -58,6 +59,7 @@ def plan(
     skip_broken: SkipBroken = False,
     address: Address = None,
     autoscale: Autoscale = False,
+    price: Price = None,
     runs: Runs = RUNS,
     cache: Cache = CACHE,
 ) -> None:
@@ -95,8 +97,12 @@ def plan(
         _calibrate(jobs, runs_dir, cache_dir, address=address, confirm=consent(device))
     measured = measure_runs(runs_dir)
     lines = [
-        *(_search_lines(loaded, left, jobs, measured, capacity=capacity, trials=trials) if loaded.search else ()),
-        *_trial_lines(loaded, jobs, measured, capacity=capacity, trials=trials),
+        *(
+            _search_lines(loaded, left, jobs, measured, capacity=capacity, trials=trials, price=price)
+            if loaded.search
+            else ()
+        ),
+        *_trial_lines(loaded, jobs, measured, capacity=capacity, trials=trials, price=price),
         *_warnings(loaded, trials, asks=device != "cpu", here=address is None),
         *_too_few_seeds(loaded),
         *_about_files(jobs),
@@ -155,6 +161,7 @@ def _trial_lines(
     *,
     capacity: Capacity,
     trials: Sequence[Trial],
+    price: float | None,
 ) -> Iterator[str]:
     """The table of the arms, then what the trials that are left take."""
     from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
@@ -166,7 +173,7 @@ def _trial_lines(
     yield from _table(arms, [*jobs, *teachers], measured)
     yield ""
     found = estimate([*teachers, *jobs], measured, slots=capacity.slots(trials))
-    yield from _summary(found, capacity, trials, len(teachers) + len(jobs))
+    yield from _summary(found, capacity, trials, len(teachers) + len(jobs), price=price)
 
 
 def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Measured]) -> Iterator[str]:
@@ -188,7 +195,9 @@ def _table(arms: Sequence[str], jobs: Sequence[Job], measured: Mapping[str, Meas
         yield f"{arm:<{width}}  {done:>7}  {epochs:>6}  {time:>8}  {memory:>8}  {source}"
 
 
-def _summary(found: Estimate, capacity: Capacity, trials: Sequence[Trial], planned: int) -> Iterator[str]:
+def _summary(
+    found: Estimate, capacity: Capacity, trials: Sequence[Trial], planned: int, *, price: float | None
+) -> Iterator[str]:
     from siod.training.placement import inventory  # noqa: PLC0415
     from siod.tuning.showing.board import duration  # noqa: PLC0415
 
@@ -202,12 +211,19 @@ def _summary(found: Estimate, capacity: Capacity, trials: Sequence[Trial], plann
         yield (
             f"about {duration(found.wall_seconds)} of training, {found.cpu_hours:.2f} CPU-hours, "
             f"{found.gpu_hours:.2f} GPU-hours, {gib:.1f} GiB of memory at most, {mib:.0f} MiB of disk"
+            f"{_priced(found, price)}"
         )
     if found.unknown:
         yield (
             f"not in these figures: {len(found.unknown)} trials of a shape that was never measured; "
             "--measure trains one epoch of each"
         )
+
+
+def _priced(found: Estimate, price: float | None) -> str:
+    from siod.price import priced  # noqa: PLC0415
+
+    return "" if price is None else f", {priced(price, gpu_hours=found.gpu_hours, cpu_hours=found.cpu_hours)}"
 
 
 def _searched(study: Study, folder: Path) -> tuple[Study, dict[str, int]]:
@@ -229,6 +245,7 @@ def _search_lines(
     *,
     capacity: Capacity,
     trials: Sequence[Trial],
+    price: float | None,
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
     from siod.training.teachers import teachers_of  # noqa: PLC0415
@@ -260,7 +277,10 @@ def _search_lines(
     found = estimate(asked, measured, slots=slots)
     if len(found.unknown) < len(asked):
         pruned = ", less what is pruned" if search.pruner != "none" else ""
-        yield f"the search takes about {duration(found.wall_seconds)}{pruned}, {found.gpu_hours:.2f} GPU-hours at most"
+        yield (
+            f"the search takes about {duration(found.wall_seconds)}{pruned}, {found.gpu_hours:.2f} GPU-hours at most"
+            f"{_priced(found, price)}"
+        )
     if found.unknown:
         yield f"not in these figures: {len(found.unknown)} trials of the search, of a shape that was never measured"
     yield "then these at each arm's best settings, counted here at its own:"

@@ -16,6 +16,7 @@ from siod.cli.options import (
     GpusPerWorker,
     LoaderWorkers,
     Precision,
+    Price,
     Runs,
     Set,
     SkipBroken,
@@ -57,6 +58,7 @@ def run(
     skip_broken: SkipBroken = False,
     address: Address = None,
     autoscale: Autoscale = False,
+    price: Price = None,
     runs: Runs = RUNS,
     tracking: Tracking = None,
     cache: Cache = CACHE,
@@ -97,6 +99,7 @@ def run(
         max_failures=max_failures,
         verbose=verbose,
         command=command,
+        price=price,
     )
     outcome = run_study(loaded, config, confirm=consent(device))
     _report(outcome)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siod.cli.options import RUNS, Runs, Tracking, absolute, store_uri
+from siod.cli.options import RUNS, Price, Runs, Tracking, absolute, store_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def status(
     study: Annotated[str, typer.Argument(help="Name of a study, or a Python or JSON file that declares one.")],
     *,
+    price: Price = None,
     runs: Runs = RUNS,
     tracking: Tracking = None,
 ) -> None:
@@ -30,11 +31,12 @@ def status(
     trials = runs / "trials"
     text = []
     if f"{name}.search" in store.list_studies():
-        text += ["search", *lines(store.read_study(f"{name}.search", details=False), trials, running=running), ""]
+        searched = store.read_study(f"{name}.search", details=False)
+        text += ["search", *lines(searched, trials, running=running, price=price), ""]
         if name not in store.list_studies():
             typer.echo("\n".join([*text, "no final trial yet"]))
             return
-    typer.echo("\n".join([*text, *lines(store.read_study(name, details=False), trials, running=running)]))
+    typer.echo("\n".join([*text, *lines(store.read_study(name, details=False), trials, running=running, price=price)]))
 
 
 def _name_of(study: str) -> str:
@@ -51,14 +53,16 @@ def _folder(trials: Path, trial: TrialRecord) -> str:
     return f"  {folder}" if folder.is_dir() else ""
 
 
-def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[str]:
+def lines(record: StudyRecord, trials: Path, *, running: bool = True, price: float | None = None) -> list[str]:
     """One line for every trial as the study was declared when it last ran, and what they add up to.
 
     Args:
         record: What became of them.
         trials: Where the folders of runs are; that of a finished trial is shown where it is on this machine.
         running: Whether a process may be running the study; if not, what looks like it was cut off.
+        price: Of an hour of a GPU, or of a core where no trial reserved a GPU; None leaves money out.
     """
+    from siod.reports.analysis.spending import spending  # noqa: PLC0415  (keeps --help fast)
     from siod.tuning.showing.board import metric_label, percent  # noqa: PLC0415  (keeps --help fast)
 
     known = {(trial.arm, trial.seed): trial for trial in record.trials}
@@ -76,4 +80,6 @@ def lines(record: StudyRecord, trials: Path, *, running: bool = True) -> list[st
         written.append(f"{name:<{width}}  {state:<11}  {epoch:>5}  {percent(value):>6}{error}{folder}".rstrip())
     states = [known[place].status for place in names if place in known]
     beside = "".join(f", {states.count(state)} {state}" for state in ("pruned", "failed") if state in states)
-    return [*written, f"{states.count('finished')} of {len(names)} finished{beside}"]
+    spent = spending(record)
+    about = [] if spent is None else [spent.sentence(price)]
+    return [*written, f"{states.count('finished')} of {len(names)} finished{beside}", *about]

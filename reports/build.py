@@ -47,13 +47,16 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def build_report(study: StudyRecord, out_dir: Path, *, printer: FigurePrinter | None = None) -> ReportFiles:
+def build_report(
+    study: StudyRecord, out_dir: Path, *, printer: FigurePrinter | None = None, price: float | None = None
+) -> ReportFiles:
     """Write a study's tables, figures and page; files of an earlier report are replaced.
 
     Args:
         study: Finished or not; what is missing says so.
         out_dir: Folder of the report, made if need be.
         printer: Prints the figures; one that was made before the records were read is ready by now.
+        price: Of an hour of a GPU, or of a core where no trial reserved a GPU; None leaves money out.
 
     Returns:
         What was written.
@@ -63,7 +66,7 @@ def build_report(study: StudyRecord, out_dir: Path, *, printer: FigurePrinter | 
     """
     printer = printer or FigurePrinter()
     with gc_paused():
-        written = _written(study, out_dir, printer)
+        written = _written(study, out_dir, printer, price)
     for path, content in written.items():
         write(path, content)
     page = out_dir / "index.html"
@@ -71,12 +74,12 @@ def build_report(study: StudyRecord, out_dir: Path, *, printer: FigurePrinter | 
     return ReportFiles(out_dir, page, tables, tuple(path for path in written if path.parent != out_dir))
 
 
-def _written(study: StudyRecord, out_dir: Path, printer: FigurePrinter) -> dict[Path, str | bytes]:
+def _written(study: StudyRecord, out_dir: Path, printer: FigurePrinter, price: float | None) -> dict[Path, str | bytes]:
     """Contents of all files of a report."""
     drawings = draw_study(study, ready=printer.submit)
     table, notes = tabulate(study), caveats(study)
     written = {out_dir / name: content for name, content in _tables(study, table, notes).items()}
-    written[out_dir / "index.html"] = render_page(study, table, notes, drawings)
+    written[out_dir / "index.html"] = render_page(study, table, notes, drawings, price=price)
     for drawing in (drawing for group in drawings.values() for drawing in group):
         files: dict[str, str | bytes] = {"svg": drawing.svg, **printer.files(drawing)}
         written |= {out_dir / "figures" / f"{drawing.name}.{kind}": content for kind, content in files.items()}

@@ -18,6 +18,7 @@ from siod.reports.analysis.differences import HEADINGS, differences, reading
 from siod.reports.analysis.equal_cost import equal_cost
 from siod.reports.analysis.gallery import draw_gallery, gallery_data, shown_arms
 from siod.reports.analysis.numbers import MINUS, heading, percent
+from siod.reports.analysis.spending import spending
 from siod.reports.analysis.test_split import TITLE, on_test_split
 from siod.reports.inline import json_of, policy_hash
 from siod.reports.sentences.answer import answers
@@ -49,6 +50,7 @@ def render_page(
     drawings: Mapping[str, Sequence[Drawing]],
     *,
     most_arms: int = 12,
+    price: float | None = None,
 ) -> str:
     """Write a study's page.
 
@@ -58,12 +60,13 @@ def render_page(
         notes: What limits the table, in whole sentences.
         drawings: Figures by group.
         most_arms: How many arms figures show at most.
+        price: Of an hour of a GPU, or of a core where no trial reserved a GPU; None leaves money out.
 
     Returns:
         An HTML document that needs no other file and no network: complete as it is, with a script of its own for
         sorting, zooming and the gallery's slider, and links to the runs in MLflow; all text is escaped.
     """
-    found, tested = differences(study), on_test_split(study)
+    found, tested, spent = differences(study), on_test_split(study), spending(study)
     return (
         environment()
         .get_template("page.html")
@@ -91,6 +94,7 @@ def render_page(
             local=study.address.startswith(LOCAL),
             costs=costs(study),
             cost_headings=COST_HEADINGS,
+            spent="" if spent is None else spent.sentence(price),
             equal_costs=_equal_costs(study),
             objective=heading(study.objective),
             environment=_machine(study.environment),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from siod.reports.analysis.categories import category_tables
 from siod.reports.analysis.differences import HEADINGS, differences, reading
+from siod.reports.analysis.spending import spending
 from siod.reports.analysis.test_split import TITLE, on_test_split
 from siod.reports.sentences.category_answer import disagreements
 from siod.reports.sentences.caveats import caveats
@@ -30,12 +31,13 @@ UNBOUNDED = 10_000
 MOST_CATEGORIES = 20
 
 
-def print_study(study: StudyRecord, console: Console | None = None) -> None:
+def print_study(study: StudyRecord, console: Console | None = None, *, price: float | None = None) -> None:
     """Print a study's question, its table and what limits it.
 
     Args:
         study: Finished or not.
         console: Where to; standard output when None.
+        price: Of an hour of a GPU, or of a core where no trial reserved a GPU; None leaves money out.
     """
     console = console or Console(highlight=False)
     table = tabulate(study)
@@ -55,6 +57,9 @@ def print_study(study: StudyRecord, console: Console | None = None) -> None:
         console.print(_line(one))
     for sentence in reading(study, found):
         console.print(Text(sentence, style="dim"))
+    spent = spending(study)
+    if spent is not None:
+        console.print(Text(spent.sentence(price), style="dim"))
 
 
 def _print_categories(study: StudyRecord, console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -142,6 +141,8 @@ def importance(found: Searched) -> tuple[Mapping[str, float], Mapping[str, float
         FloatDistribution,
     )
 
+    from siod.importance import importances  # noqa: PLC0415
+
     kinds: dict[str, BaseDistribution] = {}
     for setting in found.settings:
         places = [setting.place(trial) for trial in found.trials]
@@ -151,16 +152,8 @@ def importance(found: Searched) -> tuple[Mapping[str, float], Mapping[str, float
             else FloatDistribution(min(places), max(places), log=setting.log)
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about measures that Optuna calls experimental
-        study = optuna.create_study(direction="maximize")
-        for trial, value in zip(found.trials, found.values, strict=True):
-            params = {one.path: trial.params[one.path] if one.words else one.place(trial) for one in found.settings}
-            study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=value))
-        overall = optuna.importance.get_param_importances(
-            study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
-        )
-        near_best = optuna.importance.get_param_importances(
-            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), target=lambda trial: -trial.values[0]
-        )
-    return dict(overall), dict(near_best)
+    study = optuna.create_study(direction="maximize")
+    for trial, value in zip(found.trials, found.values, strict=True):
+        params = {one.path: trial.params[one.path] if one.words else one.place(trial) for one in found.settings}
+        study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=value))
+    return importances(study)

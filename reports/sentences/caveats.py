@@ -51,6 +51,7 @@ def caveats(study: StudyRecord) -> tuple[str, ...]:
         about_files(study),
         _undeclared(study),
         _fixed(study),
+        _proposed(study),
         _noted(study),
     )
     return (*(sentence for part in parts for sentence in part), _legend(study))
@@ -153,6 +154,13 @@ def _fixed(study: StudyRecord) -> Iterator[str]:
 
 def _trained_on(data: str, arm: str, trials: Iterable[TrialRecord]) -> bool:
     return any(trial.arm == arm and trial.tags.get("data_fingerprint") == data for trial in trials)
+
+
+def _proposed(study: StudyRecord) -> Iterator[str]:
+    """How the trials of a search were proposed, once for arms that are alike in that."""
+    for words in dict.fromkeys(study.proposals.values()):
+        titles = [arm.title for arm in study.arms if study.proposals.get(arm.name) == words]
+        yield f"{', '.join(titles)}: trials proposed {words}."
 
 
 def _noted(study: StudyRecord) -> Iterator[str]:

@@ -22,6 +22,15 @@ METRICS = """
     SELECT run_uuid, key, value, timestamp, step, is_nan FROM latest_metrics
     WHERE run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
 """
+# MLflow keeps the largest of values with one step and time; SQLite knows which was written last.
+METRICS_OF_SQLITE = """
+    SELECT metrics.run_uuid, metrics.key, metrics.value, metrics.timestamp, metrics.step, metrics.is_nan
+    FROM latest_metrics latest CROSS JOIN metrics
+    WHERE latest.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
+    AND metrics.run_uuid = latest.run_uuid AND metrics.key = latest.key
+    AND metrics.timestamp = latest.timestamp AND metrics.step = latest.step
+    ORDER BY latest.rowid, metrics.rowid
+"""
 PARAMS = """
     SELECT run_uuid, key, value FROM params
     WHERE run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
@@ -36,6 +45,7 @@ VALUES = """
         WHERE child.key = 'mlflow.parentRunId' AND child.value = :study AND arm.value IN :arms
     ) ORDER BY timestamp
 """
+VALUES_OF_SQLITE = f"{VALUES.rstrip()}, rowid"
 
 
 def engine_of(client: MlflowClient) -> Engine | None:
@@ -47,17 +57,22 @@ def engine_of(client: MlflowClient) -> Engine | None:
 def child_runs(engine: Engine, study: str) -> list[Run]:
     """All runs below one that were not deleted, as ``MlflowClient.search_runs`` returns them.
 
+    A metric that was recorded twice at its last step has the later value.
+
     Args:
         engine: Of the database.
         study: Id of the run above them.
     """
     from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag  # noqa: PLC0415  (cheap to import this)
 
+    latest = METRICS_OF_SQLITE if _is_sqlite(engine) else METRICS
     with engine.connect() as connection:
-        runs, metrics, params, tags = (_rows(connection, query, study=study) for query in (RUNS, METRICS, PARAMS, TAGS))
-    parts: dict[str, tuple[list[Metric], list[Param], list[RunTag]]] = {row[0]: ([], [], []) for row in (*runs, *tags)}
+        runs, metrics, params, tags = (_rows(connection, query, study=study) for query in (RUNS, latest, PARAMS, TAGS))
+    parts: dict[str, tuple[dict[str, Metric], list[Param], list[RunTag]]] = {
+        row[0]: ({}, [], []) for row in (*runs, *tags)
+    }
     for run, key, value, timestamp, step, is_nan in metrics:
-        parts[run][0].append(Metric(key, math.nan if is_nan else value, timestamp, step))
+        parts[run][0][key] = Metric(key, math.nan if is_nan else value, timestamp, step)
     for run, key, value in params:
         parts[run][1].append(Param(key, value))
     for run, key, value in tags:
@@ -65,7 +80,7 @@ def child_runs(engine: Engine, study: str) -> list[Run]:
     return [
         Run(
             RunInfo(run, str(experiment), user, status, started, ended, stage, artifact_uri, name),
-            RunData(*parts[run]),
+            RunData(list(parts[run][0].values()), *parts[run][1:]),
         )
         for run, name, experiment, user, status, started, ended, stage, artifact_uri in runs
     ]
@@ -80,8 +95,13 @@ def values_by_step(engine: Engine, name: str, study: str, arms: Collection[str])
         study: Id of the run above them.
         arms: Others are left out.
     """
+    query = VALUES_OF_SQLITE if _is_sqlite(engine) else VALUES
     with engine.connect() as connection:
-        return _rows(connection, VALUES, name=name, study=study, arms=list(arms))
+        return _rows(connection, query, name=name, study=study, arms=list(arms))
+
+
+def _is_sqlite(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite"
 
 
 def _rows(connection: Connection, query: str, **given: Any) -> Sequence[Any]:

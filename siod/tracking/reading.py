@@ -148,7 +148,9 @@ class StudyReader:
             return points
         for run in self.runs:
             if name in run.data.metrics and run.data.tags["arm"] in arms:
-                history = self.client.get_metric_history(run.info.run_id, name)
+                history = sorted(
+                    self.client.get_metric_history(run.info.run_id, name), key=lambda metric: metric.timestamp
+                )
                 points[run.info.run_id] = {metric.step: _recorded_value(metric.value) for metric in history}
         return points
 

@@ -183,6 +183,7 @@ class StudyHeader:
         baselines: By group of arms, the arm its gains are counted from; ``baseline`` for groups not named here.
         primary: Comparisons named beforehand, arm over arm, which alone are tested; empty tests every arm against its
             baseline.
+        proposals: How the trials of each arm's search were proposed, in words; empty where that is unknown.
     """
 
     name: str
@@ -196,6 +197,7 @@ class StudyHeader:
     command: str = ""
     baselines: Mapping[str, str] = field(default_factory=dict)
     primary: tuple[tuple[str, str], ...] = ()
+    proposals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_search(self) -> bool:

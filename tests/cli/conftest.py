@@ -42,6 +42,7 @@ def siod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     monkeypatch.setenv("SIOD_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("SIOD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SIOD_TRACKING", raising=False)
+    monkeypatch.delenv("SIOD_PRICE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -254,12 +255,13 @@ def test_a_plan_measures_each_shape_once_and_knows_it_from_then_on(siod: Siod, t
     (tmp_path / "small.py").write_text(SMALL)
     measured = siod("study", "plan", "small.py", "--measure")
     assert measured.code == 0
-    again = siod("study", "plan", "small.py")
+    again = siod("study", "plan", "small.py", "--price", "2.5")
     rows = [line.split() for line in again.out.splitlines()[1:3]]
     assert [row[1] for row in rows] == ["0/2", "0/2"]  # one epoch is no result of the study
     assert [row[6:] for row in rows] == [["1", "run", "of", "its", "shape"]] * 2
     assert len(list((tmp_path / "runs" / "trials").iterdir())) == 1
-    assert "GPU-hours" in again.out
+    (figures,) = [line for line in again.out.splitlines() if "GPU-hours" in line]
+    assert re.search(r"MiB of disk, price \d+\.\d\d at 2\.50 per CPU-core-hour$", figures)
     assert "never measured" not in again.out
 
 

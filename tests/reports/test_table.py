@@ -113,6 +113,13 @@ def test_caveats_name_what_failed_what_is_missing_and_what_differs(unfinished: S
     assert caveats(bare)[0] == "FSOD, SIOD + SPLG, SIOD + PGCL, SIOD (DMiner): no finished trial yet."
 
 
+def test_a_search_tells_how_its_trials_were_proposed_once_for_arms_that_are_alike(study: StudyRecord) -> None:
+    alike = "by Optuna 5.0.0, sampler random, pruner none"
+    told = caveats(replace(study, proposals={"base": alike, "splg": alike, "pgcl": f"from trial 3 on {alike}"}))
+    assert f"SIOD (base), SIOD + SPLG: trials proposed {alike}." in told
+    assert f"SIOD + PGCL: trials proposed from trial 3 on {alike}." in told
+
+
 def test_a_finished_study_tells_what_its_arms_share_and_what_the_figures_are(study: StudyRecord) -> None:
     shared, data, note, legend = caveats(study)
     assert shared == (

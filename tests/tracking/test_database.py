@@ -88,6 +88,43 @@ def test_the_arms_asked_for_are_chosen_from_the_record(store: Store) -> None:
     assert ("ap_s" in base.history, "ap_s" in dminer.history) == (False, True)
 
 
+@pytest.mark.parametrize("times", [(1000, 2000), (1000, 1000)], ids=["later", "in_the_same_millisecond"])
+def test_of_a_step_recorded_twice_the_last_counts_and_not_the_largest(
+    times: tuple[int, int], store: Store, header: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = begin(store, store.start_study(header()), "base", 0)
+    for time, values in zip(
+        times, ({"ap_s": 0.5, "train/loss": 2.0}, {"ap_s": 0.3, "train/loss": math.nan}), strict=True
+    ):
+        monkeypatch.setattr(mlflow, "_now_ms", lambda time=time: time)
+        log.log_epoch(2, values)
+    (trial,) = store.read_study("demo").trials
+    assert (trial.metrics["ap_s"], trial.history["ap_s"]) == (0.3, ((2, 0.3),))
+    assert math.isnan(trial.metrics["train/loss"])
+    assert math.isnan(trial.history["train/loss"][0][1])
+    (told,) = store.read_study("demo", details=False).trials  # what siod study status shows
+    assert told.metrics["ap_s"] == 0.3
+
+
+def test_a_server_that_tells_a_history_in_any_order_is_read_by_time(
+    store: Store, header: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = begin(store, store.start_study(header()), "base", 0)
+    for time, value in ((1000, 0.5), (2000, 0.3)):
+        monkeypatch.setattr(mlflow, "_now_ms", lambda time=time: time)
+        log.log_epoch(2, {"ap_s": value})
+    for module in (mlflow, reading):
+        monkeypatch.setattr(module, "engine_of", lambda _: None)
+    by_value = MlflowClient.get_metric_history
+    monkeypatch.setattr(
+        MlflowClient,
+        "get_metric_history",
+        lambda client, run, name: sorted(by_value(client, run, name), key=lambda metric: metric.value),
+    )
+    (trial,) = store.read_study("demo").trials
+    assert (trial.metrics["ap_s"], trial.history["ap_s"]) == (0.3, ((2, 0.3),))
+
+
 def test_a_server_is_asked_by_the_client(tmp_path: Path) -> None:
     assert engine_of(MlflowClient("http://127.0.0.1:9")) is None
     assert engine_of(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")) is not None

@@ -173,6 +173,23 @@ def test_gpu_hours_count_what_each_trial_holds_from_its_start_to_its_end(clock: 
     assert board.gpu_hours() == pytest.approx(1.5)
 
 
+def test_the_price_so_far_is_of_gpu_hours_or_of_core_hours_where_no_trial_holds_a_gpu(clock: Clock) -> None:
+    board, said = a_board(clock, ("base/0", "dminer/0"), slots=2)
+    board.cpus = {"base/0": 4.0, "dminer/0": 2.0}
+    assert board.priced_so_far() == "", "no price was given"
+    board.price = 2.5
+    board.begin("base/0")
+    board.begin("dminer/0")
+    clock.now += 1800
+    board.epoch("base/0", 1, {"ap_s": 0.1})
+    assert board.priced_so_far() == "price 7.50 at 2.50 per CPU-core-hour"  # six cores for half an hour
+    assert said[-1].endswith(", price 7.50 at 2.50 per CPU-core-hour")
+    board.gpus = {"base/0": 2.0, "dminer/0": 0.0}
+    assert board.priced_so_far() == "price 2.50 at 2.50 per GPU-hour"  # two GPUs for half an hour
+    board.rows["base/0"].began_at = None
+    assert board.priced_so_far() == "", "no GPU was used yet"
+
+
 def test_a_trial_whose_folder_another_process_holds_is_said_to_wait(clock: Clock) -> None:
     board, said = a_board(clock, ("a/0",))
     board.begin("a/0")

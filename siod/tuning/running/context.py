@@ -89,8 +89,11 @@ class RunContext:
         """
         board, config = watch.board, self.config
         placements = {job.arm: Placement.of(job.experiment.compute) for job in jobs}
-        held = {arm: placement.workers * placement.gpus for arm, placement in placements.items()}
-        board.gpus = {name: held.get(name.rpartition("/")[0], 0.0) for name in board.rows}
+        arms = {name: name.rpartition("/")[0] for name in board.rows}
+        known = {name: placements[arm] for name, arm in arms.items() if arm in placements}
+        board.gpus = {name: each.workers * each.gpus for name, each in known.items()}
+        board.cpus = {name: each.workers * each.cpus for name, each in known.items()}
+        board.price = config.price
         board.set_activity("starting Ray")
         with cluster.session(config.address, verbose=config.verbose, autoscale=config.autoscale) as nodes:
             cluster.refuse_unshared((config.runs_dir, config.cache_dir))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,15 @@ class Recorder:
 
     @classmethod
     @contextmanager
-    def open(cls, study: Study, jobs: Sequence[Job], *, store_uri: str, command: str) -> Iterator[Recorder]:
+    def open(
+        cls,
+        study: Study,
+        jobs: Sequence[Job],
+        *,
+        store_uri: str,
+        command: str,
+        proposals: Mapping[str, str] | None = None,
+    ) -> Iterator[Recorder]:
         """Find or create the run of the study; when the context ends everything has been written.
 
         Args:
@@ -66,13 +75,14 @@ class Recorder:
             jobs: Its trials.
             store_uri: MLflow tracking URI.
             command: What was typed.
+            proposals: Of a search, how the trials of each arm are proposed, in words.
 
         Raises:
             UserError: The store cannot be opened.
         """
         store = Store(store_uri)
         store.prepare()
-        recorder = cls(store, store.start_study(header_of(study, command)))
+        recorder = cls(store, store.start_study(replace(header_of(study, command), proposals=proposals or {})))
         recorder._later("gallery", lambda: recorder._log_gallery(jobs))
         try:
             yield recorder

@@ -28,6 +28,7 @@ class RunConfig(Value):
         max_failures: How often a trial whose process died continues from its last checkpoint, 0 or more.
         verbose: Whether Ray's own messages are shown.
         command: The command line, for the records.
+        price: Of an hour of a GPU, or of a core where no GPU is reserved, at least 0; shown while the study runs.
     """
 
     runs_dir: Path
@@ -43,3 +44,4 @@ class RunConfig(Value):
     max_failures: Annotated[int, Field(ge=0)] = 1
     verbose: bool = False
     command: str = ""
+    price: Annotated[float, Field(ge=0)] | None = None

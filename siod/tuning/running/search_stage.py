@@ -46,7 +46,13 @@ def run_search(study: Study, run: RunContext) -> StudyOutcome:
         search = StudySearch.open(study, bases, run.folder)
         _show_past(search, board)
         board.set_activity("opening the tracking store")
-        with Recorder.open(as_study, (), store_uri=run.config.store_uri, command=run.config.command) as recorder:
+        with Recorder.open(
+            as_study,
+            (),
+            store_uri=run.config.store_uri,
+            command=run.config.command,
+            proposals=search.proposals(),
+        ) as recorder:
             if search.is_left():
                 _train(search, trials, run, Watch(board, recorder, search))
             recorder.status = "interrupted" if board.count("waiting", "running", "interrupted") else "finished"

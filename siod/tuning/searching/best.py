@@ -5,13 +5,13 @@ Reads the database that :mod:`siod.tuning.searching.search` writes; nothing is p
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from siod.importance import importances
 from siod.tuning.searching.search import CHANGES, DATABASE, budget_of, database_url, search_of, storage_of
 from siod.tuning.space import applicable
 
@@ -71,11 +71,7 @@ def best_of(study: Study, folder: Path, *, importance: bool = False) -> dict[str
         best = max(complete, key=lambda trial: trial.values[0])
         states = [trial.state.name.lower() for trial in trials]
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
-        overall, near_best = {}, {}
-        if importance:
-            overall = _importance(search, complete, optuna.importance.FanovaImportanceEvaluator(seed=0), 1.0)
-            # This one takes small values for good ones.
-            near_best = _importance(search, complete, optuna.importance.PedAnovaImportanceEvaluator(), -1.0)
+        overall, near_best = importances(search) if importance and _tells(complete) else ({}, {})
         found[arm.name] = Best(best.number, best.values[0], dict(best.user_attrs[CHANGES]), counts, overall, near_best)
     return found
 
@@ -129,15 +125,6 @@ def _settings_text(changes: Mapping[str, Any]) -> str:
     return f"at the best settings of its search, {settings}"
 
 
-def _importance(
-    search: optuna.Study, complete: list[FrozenTrial], evaluator: optuna.importance.BaseImportanceEvaluator, sign: float
-) -> dict[str, float]:
-    if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) == 1:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about parameters that never varied
-        return dict(
-            optuna.importance.get_param_importances(
-                search, evaluator=evaluator, target=lambda trial: sign * trial.values[0]
-            )
-        )
+def _tells(complete: list[FrozenTrial]) -> bool:
+    """True when the trials are enough and differ."""
+    return len(complete) >= FEWEST_FOR_IMPORTANCE and len({trial.values[0] for trial in complete}) > 1

@@ -20,6 +20,7 @@ from siod.tracking.connection import sqlite_uri
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement
 from siod.tuning.planning.jobs import teacher_stages
+from siod.tuning.searching.proposing import asked, described, make_pruner, make_sampler, settle
 from siod.tuning.space import Choice, Float, Search, applicable, combinations, own_settings
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 DATABASE = "optuna.db"
 CHANGES, GPU_HOURS = "changes", "gpu_hours"
 SECONDS_PER_HOUR = 3600.0
-# Random trials before a model of the objective is worth asking.
-FEWEST_STARTUP, MOST_STARTUP = 4, 10
-REDUCTION = 3
 
 
 @dataclass
@@ -77,7 +75,7 @@ class ArmSearch:
 
     def asked(self) -> int:
         """Number of trials asked for so far, without those still enqueued."""
-        return sum(trial.state != TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
+        return asked(self.study)
 
 
 @dataclass
@@ -131,6 +129,11 @@ class StudySearch:
         """True when ``arm/number`` is a trial of the search or may become one."""
         arm, _, number = name.rpartition("/")
         return arm in self.arms and int(number) < max(self.arms[arm].budget, self.arms[arm].asked())
+
+    def proposals(self) -> dict[str, str]:
+        """How the trials of each arm were and are proposed, in words; arms of which it is unknown are left out."""
+        words = {name: described(arm.study) for name, arm in self.arms.items()}
+        return {name: text for name, text in words.items() if text}
 
     def is_left(self) -> bool:
         """True when trials are left to train within the budgets."""
@@ -322,7 +325,6 @@ def _open_arm(
         )
     found.set_user_attr("space", declared)
     trials = found.get_trials(deepcopy=False)
-    found.pruner = _pruner(search, total_epochs(base.experiment))
     if search.sampler == "grid":
         for parameters in combinations(space):
             found.enqueue_trial(parameters, skip_if_exists=True)
@@ -331,7 +333,10 @@ def _open_arm(
     unfinished = [trial for trial in trials if trial.state == TrialState.RUNNING]
     first = search.seed + 10_007 * index
     budget = budget_of(search, space)
-    return ArmSearch(base, space, found, budget, unfinished, lambda number: _sampler(search, seed=first + number))
+    sampler, pruner = settle(found, search, seed=first, goes_on=asked(found) < budget)
+    make_sampler(sampler, seed=first)  # refused now, not at the first proposal
+    found.pruner = make_pruner(pruner, grace_epochs=search.grace_epochs, epochs=total_epochs(base.experiment))
+    return ArmSearch(base, space, found, budget, unfinished, lambda number: make_sampler(sampler, seed=first + number))
 
 
 def budget_of(search: Search, space: Mapping[str, Distribution]) -> int:
@@ -342,29 +347,6 @@ def budget_of(search: Search, space: Mapping[str, Distribution]) -> int:
         space: Of the arm.
     """
     return min(search.trials, len(combinations(space))) if search.sampler == "grid" else search.trials
-
-
-def _sampler(search: Search, *, seed: int) -> optuna.samplers.BaseSampler:
-    startup = min(MOST_STARTUP, max(FEWEST_STARTUP, search.trials // 4))
-    if search.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
-    if search.sampler == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
-    if search.sampler == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=startup)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _pruner(search: Search, epochs: int) -> optuna.pruners.BasePruner:
-    if search.pruner == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=search.grace_epochs, reduction_factor=REDUCTION)
-    if search.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=search.grace_epochs, max_resource=max(epochs, search.grace_epochs), reduction_factor=REDUCTION
-        )
-    if search.pruner == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=FEWEST_STARTUP, n_warmup_steps=search.grace_epochs)
-    return optuna.pruners.NopPruner()
 
 
 def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Any:

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from siod.price import priced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -71,6 +73,8 @@ class Board:
         clock: Seconds that never run backwards.
         abort_reason: Why the study was aborted; empty if it was not.
         gpus: How many each trial holds while it runs, by its name.
+        cpus: How many cores, likewise.
+        price: Of an hour of a GPU, or of a core where no trial holds a GPU; None where money is not shown.
         placements: What each kind of trial is given, and what stays idle; a line each.
     """
 
@@ -83,6 +87,8 @@ class Board:
     activity: str = ""
     abort_reason: str = ""
     gpus: Mapping[str, float] = field(default_factory=dict)
+    cpus: Mapping[str, float] = field(default_factory=dict)
+    price: float | None = None
     placements: tuple[str, ...] = ()
     began_at: float = field(init=False)
 
@@ -142,7 +148,7 @@ class Board:
         row.advance(epoch, metrics.get(self.objective), self.clock())
         shown = [f"epoch {epoch}/{row.total_epochs}", _scored(self.objective, row.current)]
         left = self.seconds_left()
-        shown.append("" if left is None else f"{duration(left)} left")
+        shown += ["" if left is None else f"{duration(left)} left", self.priced_so_far()]
         self.print_line(f"{name}: " + ", ".join(part for part in shown if part))
 
     def finish(self, name: str, metrics: Mapping[str, float], *, state: State = "finished") -> None:
@@ -180,12 +186,22 @@ class Board:
 
     def gpu_hours(self) -> float:
         """GPU-hours that the trials of this run of the study have reserved so far."""
+        return self._hours(self.gpus)
+
+    def priced_so_far(self) -> str:
+        """What the trials of this run cost so far, in words; empty without a price and before a GPU is used."""
+        gpu_hours = self.gpu_hours()
+        if self.price is None or (any(self.gpus.values()) and not gpu_hours):
+            return ""
+        return priced(self.price, gpu_hours=gpu_hours, cpu_hours=self._hours(self.cpus))
+
+    def _hours(self, held: Mapping[str, float]) -> float:
         now = self.clock()
         spent = 0.0
-        for name, gpus in self.gpus.items():
+        for name, amount in held.items():
             row = self.rows.get(name)
             if row is not None and row.began_at is not None:
-                spent += gpus * ((row.ended_at or now) - row.began_at) / SECONDS_PER_HOUR
+                spent += amount * ((row.ended_at or now) - row.began_at) / SECONDS_PER_HOUR
         return spent
 
     def seconds_left(self) -> float | None:

@@ -126,6 +126,8 @@ def summary(board: Board) -> Text:
     gpu_hours = board.gpu_hours()
     if gpu_hours:
         parts.append(f"{gpu_hours:.1f} GPU-hours")
+    if price := board.priced_so_far():
+        parts.append(price)
     left = board.seconds_left()
     if left is not None and done < len(board.rows):
         parts.append(f"about {duration(left)} left")
