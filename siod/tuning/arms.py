@@ -94,8 +94,9 @@ def table1_rows(
     group: str,
     mining: Mapping[str, Any],
     published: Mapping[str, Mapping[str, float]] | None = None,
+    rejecting: Mapping[str, Any] | None = None,
 ) -> tuple[Arm, ...]:
-    """The three rows one detector has in Table 1: full supervision, SIOD base, SIOD with DMiner.
+    """The three rows one detector has in Table 1: full supervision, SIOD base, SIOD with DMiner; reject as a fourth.
 
     Args:
         base: The experiment the study starts from.
@@ -104,6 +105,7 @@ def table1_rows(
         group: Heading of the rows.
         mining: What DMiner changes in ``own``, by dotted path.
         published: A paper's figures, fractions by metric, under ``fsod``, ``base`` and ``dminer``.
+        rejecting: What reject changes in ``own``; None leaves the row out.
 
     Returns:
         The arms, in the table's order; ``<name>-base`` is their baseline.
@@ -115,6 +117,7 @@ def table1_rows(
         ("fsod", "FSOD", {"annotations": Full()}),
         ("base", "SIOD (base)", {}),
         ("dminer", "SIOD (DMiner)", dict(mining)),
+        *(() if rejecting is None else (("reject", "SIOD (reject)", dict(rejecting)),)),
     )
     return tuple(
         Arm(
