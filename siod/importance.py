@@ -6,9 +6,6 @@ import warnings
 
 import optuna
 
-FANOVA = {"n_trees": 64, "max_depth": 64, "seed": 0}
-PED_ANOVA = {"target_quantile": 0.1, "region_quantile": 1.0, "evaluate_on_local": True}
-
 
 def importances(study: optuna.Study) -> tuple[dict[str, float], dict[str, float]]:
     """Share of each setting, over the complete trials; the first objective is to be large.
@@ -24,13 +21,15 @@ def importances(study: optuna.Study) -> tuple[dict[str, float], dict[str, float]
         warnings.simplefilter("ignore")  # about parameters that never varied
         overall = optuna.importance.get_param_importances(
             study,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(**FANOVA),
+            evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=64, max_depth=64, seed=0),
             target=lambda trial: trial.values[0],
             normalize=True,
         )
         near_best = optuna.importance.get_param_importances(
             study,
-            evaluator=optuna.importance.PedAnovaImportanceEvaluator(**PED_ANOVA),
+            evaluator=optuna.importance.PedAnovaImportanceEvaluator(
+                target_quantile=0.1, region_quantile=1.0, evaluate_on_local=True
+            ),
             target=lambda trial: -trial.values[0],  # this one takes small values for good ones
             normalize=True,
         )

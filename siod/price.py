@@ -16,6 +16,9 @@ def priced(price: float, *, gpu_hours: float, cpu_hours: float) -> str:
         'price 30.00 at 2.50 per GPU-hour'
         >>> priced(0.04, gpu_hours=0, cpu_hours=96)
         'price 3.84 at 0.04 per CPU-core-hour'
+        >>> priced(0.0375, gpu_hours=0, cpu_hours=96)
+        'price 3.60 at 0.0375 per CPU-core-hour'
     """
     hours, unit = (gpu_hours, "GPU-hour") if gpu_hours else (cpu_hours, "CPU-core-hour")
-    return f"price {price * hours:.2f} at {price:.2f} per {unit}"
+    rate = f"{price:.2f}" if round(price, 2) == price else f"{price:g}"
+    return f"price {price * hours:.2f} at {rate} per {unit}"

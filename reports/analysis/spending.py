@@ -26,6 +26,7 @@ class Spending:
         gpu_hours: Reserved GPUs times hours.
         cpu_hours: Reserved cores times hours.
         duty: Share of the reserved time that was spent in epochs, judging included.
+        estimated: Whether the last epoch of a trial stands for all of them.
     """
 
     trials: int
@@ -33,6 +34,7 @@ class Spending:
     gpu_hours: float
     cpu_hours: float
     duty: float
+    estimated: bool = False
 
     def sentence(self, price: float | None) -> str:
         """The same in words.
@@ -44,7 +46,8 @@ class Spending:
         said = f"Reserved by {trials}: {self.gpu_hours:.2f} GPU-hours, {self.cpu_hours:.2f} CPU-hours"
         if price is not None:
             said += f", {priced(price, gpu_hours=self.gpu_hours, cpu_hours=self.cpu_hours)}"
-        said += f"; {100 * self.duty:.0f}% of the reserved time was spent in epochs, pauses count as reserved"
+        about = "about " if self.estimated else ""
+        said += f"; {about}{100 * self.duty:.0f}% of the reserved time was spent in epochs, pauses count as reserved"
         if self.left_out:
             are = "1 trial is" if self.left_out == 1 else f"{self.left_out} trials are"
             said += f"; {are} not counted (still running, trained for another study, or of unknown time)"
@@ -58,17 +61,17 @@ def spending(study: StudyRecord) -> Spending | None:
         study: With values by epoch; without, a trial's last epoch stands for all of them.
     """
     gpu_hours = cpu_hours = hours = trained = 0.0
-    counted = 0
+    counted, estimated = 0, False
     for trial in study.trials:
         reserved, in_epochs, held = _reserved_hours(trial), _epoch_hours(trial), _held(trial)
         if reserved is None or held is None or in_epochs > reserved:
             continue
-        counted += 1
+        counted, estimated = counted + 1, estimated or EPOCH_SECONDS not in trial.history
         hours, trained = hours + reserved, trained + in_epochs
         cpu_hours, gpu_hours = cpu_hours + held[0] * reserved, gpu_hours + held[1] * reserved
     if not hours:
         return None
-    return Spending(counted, len(study.trials) - counted, gpu_hours, cpu_hours, trained / hours)
+    return Spending(counted, len(study.trials) - counted, gpu_hours, cpu_hours, trained / hours, estimated)
 
 
 def _reserved_hours(trial: TrialRecord) -> float | None:

@@ -87,6 +87,7 @@ def test_without_values_by_epoch_the_last_epoch_stands_for_all(study: StudyRecor
     found = spending(replace(one, trials=(short,)))
     assert found is not None
     assert found.duty == 0.5  # 2 x 900 s of an hour
+    assert "; about 50% of the reserved time" in found.sentence(None)
 
 
 def test_status_and_report_tell_it(study: StudyRecord, tmp_path: Path) -> None:

@@ -126,6 +126,26 @@ def test_a_search_that_was_cut_off_trains_what_it_had_proposed_and_asks_on(
     assert not StudySearch.open(study, bases, tmp_path).is_left()
 
 
+def test_a_search_of_a_version_that_wrote_nothing_down_goes_on_unchanged_and_says_from_where(
+    a_study: Study, data: PreparedData, tmp_path: Path
+) -> None:
+    study, unbroken = with_search(a_study, trials=7), tmp_path / "unbroken"
+    unbroken.mkdir()
+    bases = {"dminer": bases_of(study, data, tmp_path)["dminer"]}
+    expected = [job.identity for job in run_all(StudySearch.open(study, bases, unbroken))]
+    older = StudySearch.open(study, bases, tmp_path)
+    begun = older.ask()
+    assert begun is not None
+    older.finish(begun, {"ap_s": score(begun)})
+    older.arms["dminer"].study.set_user_attr("proposing", [])  # as the versions before left it
+    again = StudySearch.open(study, bases, tmp_path)
+    assert [job.identity for job in [begun, *run_all(again)]] == expected
+    tpe = "tpe (n_startup_trials 4, n_ei_candidates 24, multivariate true, group false, constant_liar true)"
+    assert again.proposals() == {
+        "dminer": f"from trial 1 on by Optuna {optuna.__version__}, sampler {tpe}, pruner none"
+    }
+
+
 def test_another_space_under_the_same_name_is_refused(a_study: Study, data: PreparedData, tmp_path: Path) -> None:
     study = with_search(a_study)
     bases = bases_of(study, data, tmp_path)
