@@ -91,7 +91,7 @@ def test_the_code_of_the_page_on_missing_boxes_runs() -> None:
     names: dict[str, Any] = {}
     exec(block, names)  # noqa: S102  (the code the page shows)
     assert names["candidates"].scores.tolist() == [0.9, 0.6]
-    assert names["rates"].reasons == ("only 1 images surely lack it, 20 are needed",)
+    assert names["rates"].reasons == ("only 1 image surely lacks it, 20 are needed",)
 
 
 def test_files_named_in_readme_and_contributing_exist() -> None:
