@@ -268,6 +268,11 @@ def lines(chosen: Chosen, dataset: CocoDataset) -> list[str]:
         text.append(f"  {names[rate.category_id]:<{width}}  {rate.proposed:>7}  {_estimate(rate, surest)}")
     if more:
         text.append(f"  and {more} {'category' if more == 1 else 'categories'} more")
+    if chosen.errs_low:
+        text.append(
+            "more are false than estimated where images without a category show far fewer objects: "
+            f"{', '.join(chosen.errs_low)}"
+        )
     if len(chosen.unrated) and not any(rate.proposed and rate.reason for rate in chosen.rates):
         text.append(_by_score(chosen.unrated))
     return text

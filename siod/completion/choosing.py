@@ -9,7 +9,7 @@ import numpy as np
 
 from siod.completion.candidates import Annotated, find_candidates
 from siod.completion.proposals import CategoryRate, Proposal
-from siod.completion.rates import estimate
+from siod.completion.rates import estimate, lacking_show_less
 from siod.completion.rejected import rejected_boxes
 from siod.data.coco import image_sizes
 from siod.errors import UserError
@@ -59,12 +59,15 @@ class Chosen:
         rates: One for each category, in the order of ids.
         surest: The least rate of any candidates of each category; None where it is not known, ``[C]``.
         unrated: Scores of all candidates whose rate is not known, falling.
+        errs_low: Names of categories of which boxes are proposed and too few of the false ones are estimated, as images
+            without them show far fewer objects.
     """
 
     boxes: tuple[Proposal, ...]
     rates: tuple[CategoryRate, ...]
     surest: tuple[float | None, ...]
     unrated: NDArray[np.float64]
+    errs_low: tuple[str, ...] = ()
 
     def fdr(self) -> float | None:
         """The estimated share of false ones among all proposals; None where it is not known of some."""
@@ -122,11 +125,18 @@ def choose(
     rows = _rows(candidates, rates, may_be_true, wanted)
     known = ~np.isnan(rates.fdr)
     least = [rates.fdr[known & (candidates.label == label)] for label in range(len(dataset.categories))]
+    made = _of_categories(candidates, rates, dataset, rows)
+    less = lacking_show_less(states)
     return Chosen(
         _proposals(candidates, rates, states, dataset, rows),
-        _of_categories(candidates, rates, dataset, rows),
+        made,
         tuple(float(of.min()) if len(of) else None for of in least),
         np.sort(candidates.scores[may_be_true & ~known])[::-1],
+        tuple(
+            category.name
+            for category, rate, low in zip(dataset.categories, made, less, strict=True)
+            if rate.fdr is not None and low
+        ),
     )
 
 

@@ -40,6 +40,8 @@ LEAST_BOXES = 30
 """Of fewer candidates no rate is estimated, and a category with fewer that are true has the rate of all such ones."""
 LEAST_ABSENT = 20
 """Decoys are counted in at least so many images."""
+FEWER = 1.5
+"""So many times the categories in images that may have one, over those that lack it, make decoys too rare."""
 DRAWS = 200
 THRESHOLDS = 256
 """Scores at which rates are estimated, closest to each other among the highest."""
@@ -152,6 +154,27 @@ def estimate(
         columns[:, rows] = curve.at(candidates.scores[rows])
     pooled = np.isin(np.arange(states.shape[1]), rare)
     return Rates(columns[0], columns[1], columns[2], pooled, tuple(reasons), confidence)
+
+
+def lacking_show_less(states: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """For which categories the images that lack them show far fewer others, so that too few of the false are estimated.
+
+    What is false of a category is often an object of another one, and where there are fewer, decoys are rarer.
+
+    Args:
+        states: What is known of each category in each image, ``[I, C]`` of :class:`siod.state.State`.
+
+    Returns:
+        A truth value for each category that is absent in some image and may lack boxes in another, ``[C]``: whether
+        ``FEWER`` times as many categories have boxes in images of the second kind, the category itself counted in both.
+    """
+    open_, absent = _open(states), states == State.ABSENT
+    boxed = (states == State.SOME) | (states == State.COMPLETE)
+    shown = 1 + boxed.sum(axis=1, keepdims=True) - boxed
+    of_open = (open_ * shown).sum(axis=0) / np.maximum(open_.sum(axis=0), 1)
+    of_absent = (absent * shown).sum(axis=0) / np.maximum(absent.sum(axis=0), 1)
+    fewer: NDArray[np.bool_] = absent.any(axis=0) & (of_open >= FEWER * of_absent)
+    return fewer
 
 
 def _open(states: NDArray[np.int8]) -> NDArray[np.bool_]:

@@ -12,11 +12,12 @@ from siod.cli.complete import complete, lines
 from siod.completion.candidates import Detected
 from siod.completion.choosing import Wanted, choose
 from siod.completion.folds import fold_files, only_in_one
-from siod.completion.rates import estimate
+from siod.completion.rates import estimate, lacking_show_less
 from siod.completion.results_file import is_annotation_file, is_results_file
 from siod.data import coco
 from siod.data.category_states import Declared, category_states
 from siod.errors import UserError
+from siod.state import State
 from siod.training.experiment import Compute
 from siod.tuning.running.completing import Asked, find
 from siod.tuning.running.finding import Images
@@ -154,3 +155,13 @@ def test_options_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
         complete(apply=tmp_path / "decisions.json", max_fdr=0.2)
     with pytest.raises(UserError, match="--review says where decisions were made; it belongs to --apply"):
         complete("runs/mine", out=tmp_path / "review", review=tmp_path)
+
+
+def test_images_without_a_category_that_show_less_are_noticed() -> None:
+    """Pawn, king and rook: all three, a king alone, a rook alone; of themselves one each counts.
+
+    Where a pawn is there are 3, where none is 2 and 2: half as many more. Where a king is there are 3 and 1, else 2.
+    """
+    some, absent = State.SOME, State.ABSENT
+    boards = np.array([[some, some, some], [absent, some, absent], [absent, absent, some]], dtype=np.int8)
+    assert lacking_show_less(boards).tolist() == [True, False, False]
