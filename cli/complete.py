@@ -285,7 +285,7 @@ def _estimate(rate: CategoryRate, surest: float | None) -> str:
         return f"{100 * rate.fdr:.0f}% false ({interval}){together}"
     if surest is not None:
         return f"the surest are {100 * surest:.0f}% false{together}"
-    return f"share of false ones not known: {rate.reason}"
+    return f"share of false ones not known: {rate.reason}" if rate.reason else "none found without a box"
 
 
 def _by_score(scores: NDArray[np.float64]) -> str:

@@ -77,6 +77,14 @@ def test_where_nothing_is_proposed_it_is_said_what_could_be(dataset: coco.CocoDa
     ]
 
 
+def test_a_category_of_which_nothing_was_found_says_so(dataset: coco.CocoDataset) -> None:
+    """Of 40 cells (27 + 1) / 40 are false, so that 12 are true: they are rare, and plates have the rate of them."""
+    states = np.array([[State.SOME, State.SOME]] * 40 + [[State.ABSENT, State.ABSENT]] * 40, dtype=np.int8)
+    cells = Detected(np.arange(67), np.zeros(67, dtype=np.int64), np.tile([0.0, 50, 10, 60], (67, 1)), np.full(67, 0.3))
+    plates = lines(choose(cells, dataset, states, Wanted(0.1)), dataset)[2]
+    assert plates == "  plate        0  none found without a box"
+
+
 def test_what_was_proposed_by_score_is_not_recommended_once_more(dataset: coco.CocoDataset) -> None:
     assert [line[:22] for line in lines(chosen(dataset, Wanted(0.1, None, 0.3)), dataset)] == [
         "40 boxes proposed in 4",
