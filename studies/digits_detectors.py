@@ -50,9 +50,7 @@ STUDY = Study(
     base=BASE,
     arms=(
         *table1_rows(BASE, BASE, name="centernet", group="CenterNet", mining={"dminer": DIGITS_DMINER}),
-        *table1_rows(
-            BASE, FASTER_RCNN, name="faster_rcnn", group="Faster R-CNN C4", mining=BRANCHED, rejecting=REJECT
-        ),
+        *table1_rows(BASE, FASTER_RCNN, name="faster_rcnn", group="Faster R-CNN C4", mining=BRANCHED, rejecting=REJECT),
         *table1_rows(BASE, FCOS, name="fcos", group="FCOS", mining={"dminer": DIGITS_FPN_DMINER}),
         *table1_rows(BASE, RETINANET, name="retinanet", group="RetinaNet", mining={"dminer": DIGITS_FPN_DMINER}),
     ),

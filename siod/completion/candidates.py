@@ -84,14 +84,21 @@ class Located:
     """How well annotated objects are found, one row for each annotated box of an object.
 
     Attributes:
+        image: Place of the image, ``[m]``.
         label: Place of the category, ``[m]``.
         found: Highest score of a detection that overlaps the box enough to be true; minus infinite without one.
         near: Highest score of one that overlaps it less than that, but clearly.
+        taken_for: Place of the category of the best detection on it, of those that the image may have or has; its own
+            without one.
+        taken: Score of that detection; minus infinite without one.
     """
 
+    image: Ints
     label: Ints
     found: Floats
     near: Floats
+    taken_for: Ints
+    taken: Floats
 
 
 @dataclass(frozen=True)
@@ -129,16 +136,19 @@ def find_candidates(
         Candidates by image, the highest scores first: those of categories that may lack boxes in their image, and of
         categories that are absent there. And how well annotated objects are located, in the order of ``annotated``.
     """
-    kept, found, near = [], np.full(len(annotated), NEVER), np.full(len(annotated), NEVER)
+    kept, found, near, taken = [], *(np.full(len(annotated), NEVER) for _ in range(3))
+    taken_for = annotated.label.copy()
     order = np.lexsort((-detected.scores, detected.image))
     for rows, boxes, truth, truth_rows in _chunks(detected, order, annotated, len(states)):
         chunk = _Chunk(boxes, truth, states[boxes["place"]], overlaps)
         kept.append(rows[chunk.candidates()])
-        well, badly = chunk.located()
         there = truth["valid"]
+        (well, badly), (label, score) = chunk.located(), chunk.taken()
         found[truth_rows[there]], near[truth_rows[there]] = well[there], badly[there]
+        taken_for[truth_rows[there]], taken[truth_rows[there]] = label[there], score[there]
     instances = ~annotated.crowd & ~annotated.rejected
-    located = Located(annotated.label[instances], found[instances], near[instances])
+    columns = (annotated.image, annotated.label, found, near, taken_for, taken)
+    located = Located(*(column[instances] for column in columns))
     rows = np.concatenate(kept) if kept else order[:0]
     return detected.take(rows[np.lexsort((-detected.scores[rows], detected.image[rows]))]), located
 
@@ -172,6 +182,17 @@ class _Chunk:
             np.where(single & on, scores, NEVER).max(axis=1, initial=NEVER),
             np.where(single & near, scores, NEVER).max(axis=1, initial=NEVER),
         )
+
+    def taken(self) -> tuple[Ints, Floats]:
+        """The category and score of the best detection on each annotated box, ``[images, M]``."""
+        may_be = self.boxes["valid"] & (self.states != State.ABSENT)
+        on = may_be[:, :, None] & (self.truth_union >= self.overlaps.same)
+        if not on.shape[1]:
+            return self.truth["label"], np.full(self.truth["label"].shape, NEVER)
+        first, any_ = on.argmax(axis=1), on.any(axis=1)
+        label = np.take_along_axis(self.boxes["label"], first, axis=1)
+        score = np.take_along_axis(self.boxes["scores"], first, axis=1)
+        return np.where(any_, label, self.truth["label"]), np.where(any_, score, NEVER)
 
     def _explained_by_annotated(self) -> Truths:
         limits, valid = self.overlaps, self.truth["valid"][:, None, :]

@@ -1,12 +1,16 @@
 """How many candidates are false, estimated from what the annotation file tells without its missing boxes.
 
-A candidate is false for one of two reasons. It shows no object of its category: such boxes are as frequent, image for
-image, where the category is surely absent, and there each of them is seen to be false, a *decoy*. Or it shows one and
-is badly placed: that happens to annotated objects too, and is seen there. With D_c(s) decoys of category c that score s
-or more in the A_c images that lack it, N_c(s) candidates in the P_c images that may have it, and of the annotated
-objects F(s) that are found and M(s) that are only nearly found at that score::
+A candidate is false for one of three reasons.
 
-    d_c(s) = (D_c(s) + 1) / A_c * P_c / N_c(s)
+*It shows nothing of the kind.* Such boxes are as frequent, image for image, where the category is surely absent, and
+there each of them is seen to be false, a *decoy*: D_c(s) of category c that score s or more in the A_c images that lack
+it, for N_c(s) candidates in the P_c images that may have it. *It shows an object of another category.* Decoys hold these
+too, unless images without c show fewer objects. The best detection on an annotated object of another category tells: on
+X_c(s) of them it is of c, and score for score there are r_c(s) candidates of other categories for one annotated object
+that is found. The larger of the two counts. *It shows one of c and is badly placed.* That happens to annotated objects
+too, of which F(s) are found and M(s) only nearly::
+
+    d_c(s) = max((D_c(s) + 1) / A_c * P_c, X_c(s) * r_c(s)) / N_c(s)
     FDR_c(s) = d_c(s) + (1 - d_c(s)) * M(s) / (F(s) + M(s))
 
 Annotated objects stand for the missing ones where the detector has learnt from neither (``--folds``); of images it has
@@ -100,6 +104,9 @@ class _Category(NamedTuple):
         one_more: The weight of the decoy that is added.
         found: Of :class:`Located`, of these categories, or of all where they have few annotated boxes.
         near: Likewise.
+        mistaken: Scores of detections of them that are the best on an annotated object of another category.
+        others_found: Scores of the best detections on annotated objects of other categories, in images that may have it.
+        others: Scores of candidates of other categories there.
     """
 
     scores: Floats
@@ -109,6 +116,9 @@ class _Category(NamedTuple):
     one_more: float
     found: Floats
     near: Floats
+    mistaken: Floats
+    others_found: Floats
+    others: Floats
 
 
 def estimate(
@@ -201,6 +211,7 @@ def _category(
 ) -> _Category:
     """What counts for one category, or for several together."""
     open_, absent = _open(states), states == State.ABSENT
+    may_have = open_[:, labels].any(axis=1)
     of, annotated = np.isin(candidates.label, labels), np.isin(located.label, labels)
     if annotated.sum() < LEAST_BOXES:
         annotated[:] = True
@@ -215,6 +226,9 @@ def _category(
         one_more,
         located.found[annotated],
         located.near[annotated],
+        located.taken[np.isin(located.taken_for, labels) & (located.taken_for != located.label)],
+        located.taken[may_have[located.image] & ~np.isin(located.label, labels)],
+        candidates.scores[may_have[candidates.image] & ~of & may_be_true],
     )
 
 
@@ -227,12 +241,13 @@ def _curve(part: _Category, confidence: float, generator: np.random.Generator) -
     bins = np.searchsorted(-scores, -part.decoys, side="left")
     counted = bins < len(scores)
     bins, weights, images = bins[counted], part.weights[counted], part.images[counted]
-    false = np.cumsum(np.bincount(bins, weights, len(scores))) + part.one_more
+    confused = _Confused.of(part, scores)
+    false = np.maximum(np.cumsum(np.bincount(bins, weights, len(scores))) + part.one_more, confused.expected())
     found = _at_least(part.found, scores)
     near = _at_least(np.maximum(part.found, part.near), scores) - found
     fdr = _rate(false / ranks, near / np.maximum(found + near, 1))
     decoys = _Decoys.of(bins, weights, images, part.one_more)
-    drawn = np.stack([_draw(decoys, ranks, found, near, generator) for _ in range(DRAWS)])
+    drawn = np.stack([_draw(decoys, confused, ranks, (found, near), generator) for _ in range(DRAWS)])
     tails = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0) if len(ranks) else drawn[:2]
     true = float(((1 - fdr) * ranks).max(initial=0))
     # The best of all lower thresholds: a higher score never makes a box more doubtful.
@@ -246,7 +261,7 @@ def _at_least(values: Floats, scores: Floats) -> Floats:
 
 
 def _rate(false: Floats, badly_placed: Floats) -> Floats:
-    """The share of false candidates from both reasons, at most 1."""
+    """The share of false candidates from all reasons, at most 1."""
     not_shown = np.minimum(false, 1)
     return not_shown + (1 - not_shown) * badly_placed
 
@@ -267,17 +282,46 @@ class _Decoys(NamedTuple):
         return cls(bins, image, weights[first], one_more)
 
 
+class _Confused(NamedTuple):
+    """At each threshold annotated objects that are taken for another category, and missing ones for one of these."""
+
+    mistaken: Floats
+    missing: Floats
+
+    @classmethod
+    def of(cls, part: _Category, scores: Floats) -> Self:
+        found = np.maximum(_at_least(part.others_found, scores), 1)
+        return cls(_at_least(part.mistaken, scores), _at_least(part.others, scores) / found)
+
+    def expected(self) -> Floats:
+        """How many candidates show an object of another category."""
+        return self.mistaken * self.missing
+
+    def draw(self, generator: np.random.Generator) -> Floats:
+        """One draw of it: annotated objects anew, and of the missing ones what chance gives, at all thresholds alike."""
+        most = self.expected().max(initial=0)
+        if most == 0:
+            return self.expected()
+        for_each = most / self.mistaken.max()
+        return self.expected() * (generator.poisson(generator.poisson(self.mistaken.max()) * for_each) / most)
+
+
 def _draw(
-    decoys: _Decoys, ranks: NDArray[np.int64], found: Floats, near: Floats, generator: np.random.Generator
+    decoys: _Decoys,
+    confused: _Confused,
+    ranks: NDArray[np.int64],
+    placed: tuple[Floats, Floats],
+    generator: np.random.Generator,
 ) -> Floats:
     """One draw of the share of false candidates at each threshold.
 
     Images are drawn anew, all decoys of one together, and out of these as many as may have the category: a Poisson
     number of times each, whose mean is the number of images that one lacking image stands for.
     """
+    found, near = placed
     again = generator.poisson(generator.poisson(1.0, len(decoys.weights)) * decoys.weights)[decoys.image]
     counted = np.cumsum(np.bincount(decoys.bins, again, len(ranks))) + generator.poisson(decoys.one_more)
-    false = np.minimum(counted / ranks, 1)
+    false = np.minimum(np.maximum(counted, confused.draw(generator)) / ranks, 1)
     # Of the objects that the others show some are badly placed.
     shown = np.round((1 - false) * ranks).astype(np.int64)
     return false + generator.binomial(shown, generator.beta(near + 0.5, found + 0.5)) / ranks

@@ -119,6 +119,17 @@ def test_annotated_objects_are_found_nearly_found_or_not() -> None:
     assert located.near.tolist() == [NEVER, 0.4, NEVER]
 
 
+def test_annotated_objects_are_taken_for_the_best_detection_on_them() -> None:
+    rows = detected((0, A, (1, 0, 11, 10), 0.7), (0, B, BOX, 0.8), (1, A, BOX, 0.6), (1, B, BOX, 0.9), (0, A, FAR, 1.0))
+    truth = annotated((0, A, BOX), (1, A, BOX), (2, B, BOX))
+    known = states((State.SOME, State.SOME), (State.SOME, State.ABSENT), (State.ABSENT, State.SOME))
+    _, located = find_candidates(rows, truth, known)
+    # a detection of a category that is surely absent takes it for nothing; nothing was found in the last image
+    assert located.taken_for.tolist() == [B, A, B]
+    assert located.taken.tolist() == [0.8, 0.6, NEVER]
+    assert located.image.tolist() == [0, 1, 2]
+
+
 def test_images_do_not_matter_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     count = 300

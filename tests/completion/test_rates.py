@@ -20,7 +20,8 @@ def candidates(image: list[int], label: list[int], scores: list[float]) -> Detec
 
 
 def located(found: list[float], near: list[float], label: int = 0) -> Located:
-    return Located(np.full(len(found), label, dtype=np.int64), np.array(found), np.array(near))
+    labels, none = np.full(len(found), label, dtype=np.int64), np.full(len(found), NEVER)
+    return Located(np.zeros(len(found), dtype=np.int64), labels, np.array(found), np.array(near), labels, none)
 
 
 def states(some: int, absent: int, categories: int = 1) -> States:
@@ -32,7 +33,7 @@ def states(some: int, absent: int, categories: int = 1) -> States:
 WELL = located([1.0] * 90, [NEVER] * 90)
 
 
-def test_the_rate_of_a_score_is_the_sum_of_both_reasons() -> None:
+def test_the_rate_of_a_score_is_the_sum_of_its_reasons() -> None:
     """100 images may have it, 200 lack it. Of 100 candidates 40 score 0.8, 60 score 0.4; of 19 decoys 3 score 0.8.
 
     d(0.8) = (3 + 1) / 200 * 100 / 40 = 0.05 and d(0.4) = (19 + 1) / 200 * 100 / 100 = 0.1. Of 10 annotated objects
@@ -46,6 +47,29 @@ def test_the_rate_of_a_score_is_the_sum_of_both_reasons() -> None:
     assert np.isnan(rates.fdr[100:]).all()
     assert (rates.low[:100] <= rates.fdr[:100]).all()
     assert (rates.high[:100] >= rates.fdr[:100]).all()
+
+
+def test_objects_of_another_category_are_false_where_no_image_without_them_tells() -> None:
+    """No decoy in 200 images, but the best detection on 5 of 50 annotated plates is a cell; 100 plates are missing.
+
+    The 5 stand for 5 * 100 / 50 = 10 missing plates among the 100 candidates for cells; all cells are well placed.
+    """
+    found = candidates([*range(100), *range(100)], [0] * 100 + [1] * 100, [0.8] * 100 + [0.9] * 100)
+    image, cells, plates = np.arange(50), np.zeros(90, dtype=np.int64), np.ones(50, dtype=np.int64)
+    objects = Located(
+        np.concatenate([np.zeros(90, dtype=np.int64), image]),
+        np.concatenate([cells, plates]),
+        np.full(140, 1.0),
+        np.full(140, NEVER),
+        np.concatenate([cells, np.zeros(5, dtype=np.int64), plates[5:]]),
+        np.full(140, 0.9),
+    )
+    known = np.array([[State.SOME, State.SOME]] * 100 + [[State.ABSENT, State.ABSENT]] * 200, dtype=np.int8)
+    rates = estimate(found, objects, known)
+    assert rates.fdr[:100].tolist() == pytest.approx([0.1] * 100)
+    # on no annotated cell is a plate the best detection: (0 + 1) / 200 * 100 / 100
+    assert rates.fdr[100:].tolist() == pytest.approx([0.005] * 100)
+    assert rates.low[0] < 0.1 < rates.high[0]
 
 
 def test_a_higher_score_never_makes_a_box_more_doubtful() -> None:
