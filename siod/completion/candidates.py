@@ -147,8 +147,14 @@ def find_candidates(
         found[truth_rows[there]], near[truth_rows[there]] = well[there], badly[there]
         taken_for[truth_rows[there]], taken[truth_rows[there]] = label[there], score[there]
     instances = ~annotated.crowd & ~annotated.rejected
-    columns = (annotated.image, annotated.label, found, near, taken_for, taken)
-    located = Located(*(column[instances] for column in columns))
+    located = Located(
+        annotated.image[instances],
+        annotated.label[instances],
+        found[instances],
+        near[instances],
+        taken_for[instances],
+        taken[instances],
+    )
     rows = np.concatenate(kept) if kept else order[:0]
     return detected.take(rows[np.lexsort((-detected.scores[rows], detected.image[rows]))]), located
 

@@ -4,11 +4,11 @@ A candidate is false for one of three reasons.
 
 *It shows nothing of the kind.* Such boxes are as frequent, image for image, where the category is surely absent, and
 there each of them is seen to be false, a *decoy*: D_c(s) of category c that score s or more in the A_c images that lack
-it, for N_c(s) candidates in the P_c images that may have it. *It shows an object of another category.* Decoys hold these
-too, unless images without c show fewer objects. The best detection on an annotated object of another category tells: on
-X_c(s) of them it is of c, and score for score there are r_c(s) candidates of other categories for one annotated object
-that is found. The larger of the two counts. *It shows one of c and is badly placed.* That happens to annotated objects
-too, of which F(s) are found and M(s) only nearly::
+it, for N_c(s) candidates in the P_c images that may have it. *It shows an object of another category.* Decoys hold
+these too, unless images without c show fewer objects. The best detection on an annotated object of another category
+tells: on X_c(s) of them it is of c, and score for score there are r_c(s) candidates of other categories for one
+annotated object that is found. The larger of the two counts. *It shows one of c and is badly placed.* That happens to
+annotated objects too, of which F(s) are found and M(s) only nearly::
 
     d_c(s) = max((D_c(s) + 1) / A_c * P_c, X_c(s) * r_c(s)) / N_c(s)
     FDR_c(s) = d_c(s) + (1 - d_c(s)) * M(s) / (F(s) + M(s))
@@ -105,7 +105,7 @@ class _Category(NamedTuple):
         found: Of :class:`Located`, of these categories, or of all where they have few annotated boxes.
         near: Likewise.
         mistaken: Scores of detections of them that are the best on an annotated object of another category.
-        others_found: Scores of the best detections on annotated objects of other categories, in images that may have it.
+        others_found: Scores of the best detections on annotated objects of others, in images that may have these.
         others: Scores of candidates of other categories there.
     """
 
@@ -211,7 +211,7 @@ def _category(
 ) -> _Category:
     """What counts for one category, or for several together."""
     open_, absent = _open(states), states == State.ABSENT
-    may_have = open_[:, labels].any(axis=1)
+    may_have = np.asarray(open_[:, labels].any(axis=1))
     of, annotated = np.isin(candidates.label, labels), np.isin(located.label, labels)
     if annotated.sum() < LEAST_BOXES:
         annotated[:] = True
@@ -298,12 +298,13 @@ class _Confused(NamedTuple):
         return self.mistaken * self.missing
 
     def draw(self, generator: np.random.Generator) -> Floats:
-        """One draw of it: annotated objects anew, and of the missing ones what chance gives, at all thresholds alike."""
+        """One draw: annotated objects anew, and of the missing ones what chance gives, at all thresholds alike."""
         most = self.expected().max(initial=0)
         if most == 0:
             return self.expected()
         for_each = most / self.mistaken.max()
-        return self.expected() * (generator.poisson(generator.poisson(self.mistaken.max()) * for_each) / most)
+        drawn: Floats = self.expected() * (generator.poisson(generator.poisson(self.mistaken.max()) * for_each) / most)
+        return drawn
 
 
 def _draw(
