@@ -1,7 +1,7 @@
-"""Table 1 in small: full supervision, SIOD base and DMiner on every family of detectors, and reject where DMiner harms.
+"""Table 1 in small: full supervision, SIOD base and DMiner on every family of detectors, and reject on three of them.
 
 Command: siod study run digits_detectors
-Cost: 78 trials, of which digits_modules has trained 15; the others take 2 to 5 minutes of one core each.
+Cost: 90 trials, of which digits_modules has trained 15; the others take 2 to 5 minutes of one core each.
 Measured 2026-11-23 on two cores of an AMD EPYC server busy with other work, seeds 0 to 2, AP@S in percent, mean ±
 standard deviation, for full supervision, base and DMiner: CenterNet 37.8 ± 0.7, 18.6 ± 0.2, 26.5 ± 0.2;
 Faster R-CNN 58.1 ± 0.5, 46.5 ± 0.3, 45.9 ± 0.8; FCOS 47.8 ± 0.1, 31.1 ± 0.1, 34.6 ± 3.2;
@@ -9,8 +9,8 @@ RetinaNet 65.0 ± 0.4, 30.3 ± 0.1, 47.7 ± 0.4.
 The last three had their references half a stride off then. Base and DMiner again 2026-11-28, on two busy cores of an
 Intel Xeon server, seeds 0 to 5: Faster R-CNN 46.7 ± 0.4, 44.6 ± 0.8; FCOS 31.0 ± 0.3, 34.6 ± 1.2; RetinaNet
 30.4 ± 0.4, 48.0 ± 0.6. DMiner helps CenterNet, RetinaNet and FCOS with every seed, and harms Faster R-CNN with every
-seed here, where reject has 50.1 ± 0.8 (p = 0.031 each, 0.125 after correction over four). What was tried beside stands
-in docs/findings.md.
+seed here. Reject, a third miner: Faster R-CNN 50.1 ± 0.8, FCOS 34.8 ± 0.3, RetinaNet 41.5 ± 0.7, ahead of base with
+every seed (p = 0.031 each, 0.19 after correction over the six). What was tried beside stands in docs/findings.md.
 """
 
 from __future__ import annotations
@@ -38,11 +38,14 @@ RETINANET = digits_retinanet()
 # Region proposals have no dense class scores; the miners work on a branch that has them.
 BRANCHED = {"detector": FASTER_RCNN_TINY_MINING, "dminer": DIGITS_FASTER_RCNN_DMINER}
 
-# All of reject's share in the second epoch: there is no third one.
-REJECT = {
+# All of reject's share in Faster R-CNN's second epoch: there is no third one.
+REJECT = DMiner(splg=None, pgcl=None, reject=Reject(growth=0.005))
+REJECT_ON_BRANCH = {
     "detector": FASTER_RCNN_TINY_MINING,
-    "dminer": DMiner(splg=None, pgcl=None, reject=Reject(max_share=0.03, growth=0.03)),
+    "dminer": REJECT.with_changes({"reject.max_share": 0.03, "reject.growth": 0.03}),
 }
+
+ON_PYRAMID = {"dminer": DIGITS_FPN_DMINER}
 
 STUDY = Study(
     name="digits_detectors",
@@ -50,9 +53,18 @@ STUDY = Study(
     base=BASE,
     arms=(
         *table1_rows(BASE, BASE, name="centernet", group="CenterNet", mining={"dminer": DIGITS_DMINER}),
-        *table1_rows(BASE, FASTER_RCNN, name="faster_rcnn", group="Faster R-CNN C4", mining=BRANCHED, rejecting=REJECT),
-        *table1_rows(BASE, FCOS, name="fcos", group="FCOS", mining={"dminer": DIGITS_FPN_DMINER}),
-        *table1_rows(BASE, RETINANET, name="retinanet", group="RetinaNet", mining={"dminer": DIGITS_FPN_DMINER}),
+        *table1_rows(
+            BASE,
+            FASTER_RCNN,
+            name="faster_rcnn",
+            group="Faster R-CNN C4",
+            mining=BRANCHED,
+            rejecting=REJECT_ON_BRANCH,
+        ),
+        *table1_rows(BASE, FCOS, name="fcos", group="FCOS", mining=ON_PYRAMID, rejecting={"dminer": REJECT}),
+        *table1_rows(
+            BASE, RETINANET, name="retinanet", group="RetinaNet", mining=ON_PYRAMID, rejecting={"dminer": REJECT}
+        ),
     ),
     baseline="centernet-base",
     baselines={"Faster R-CNN C4": "faster_rcnn-base", "FCOS": "fcos-base", "RetinaNet": "retinanet-base"},
