@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "annotation_set"
+COMPLETION = "completion"
 
 
 class _Info(msgspec.Struct):
@@ -45,6 +46,8 @@ def stated_set(info: Mapping[str, Any]) -> str:
         'keep-1'
         >>> stated_set({"description": "converted from VOC"})
         ''
+        >>> stated_set({"completion": {"source_info": {"annotation_set": {"policy": "keep", "k": 1}}}})
+        'completed keep-1'
     """
     return next((name for account in _accounts(info) if (name := _name(account))), "")
 
@@ -54,6 +57,9 @@ def _accounts(entry: Any) -> Iterator[Any]:
     if isinstance(entry, dict):
         if KEY in entry:
             yield entry[KEY]
+        if COMPLETION in entry and (before := stated_set({"source": entry[COMPLETION]})):
+            # Some of what was hidden has its box now.
+            yield {"policy": f"completed {before.removeprefix('completed ')}"}
         entry = list(entry.values())
     if isinstance(entry, list):
         for part in entry:

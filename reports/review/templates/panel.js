@@ -45,7 +45,8 @@ function doubtOf(item) {
 function explained(item) {
   if (item.place === undefined) return "";
   const reason = fdrOf(item.place) === null ? CATEGORIES.reason[PROPOSED.category[item.place]] : "";
-  return `${STATES[PROPOSED.state[item.place]]} ${reason}`.trim();
+  const unknown = reason ? `Its rate is not known: ${reason}.` : "";
+  return `${STATES[PROPOSED.state[item.place]]} ${unknown}`.trim();
 }
 
 function rowOf(item) {
