@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  (typer resolves the annotations at run time)
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -44,82 +44,91 @@ SCORES = 4
 """How many scores are named for which boxes without a rate could be proposed."""
 
 
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STUDY|RUN|DETECTIONS]",
+        help="What finds the boxes: a study (with --arm), a run's folder, a checkpoint, or a COCO results file.",
+        show_default=False,
+    ),
+]
+Annotations = Annotated[
+    Path | None,
+    typer.Option(help="COCO file that lacks boxes; the run's own training set when not given.", show_default=False),
+]
+Images = Annotated[
+    Path | None, typer.Option(help="Folder of its images; belongs to --annotations.", show_default=False)
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder to write; with --apply the completed COCO file.", show_default=False)
+]
+MaxFdr = Annotated[
+    float | None,
+    typer.Option(
+        "--max-fdr", min=0.001, max=0.9, help="Largest estimated share of false proposals.", show_default="0.1"
+    ),
+]
+Boxes = Annotated[int | None, typer.Option(min=1, help="The best so many instead of a rate.", show_default=False)]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Of categories whose rate cannot be estimated, those with this score.", show_default=False
+    ),
+]
+Lacks = Annotated[
+    Literal["some", "unlabelled"] | None,
+    typer.Option(
+        help="What the file lacks. some: more boxes where an image has one of a category, none elsewhere; "
+        "unlabelled: nobody looked for all of them. Files of siod and LVIS say it themselves.",
+        show_default=False,
+    ),
+]
+Whole = Annotated[
+    list[str] | None,
+    typer.Option("--complete", metavar="CATEGORY", help="Lacks no box; may be given again.", show_default=False),
+]
+Folds = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Train so many detectors, each without a part of the images, and let it look at that part."
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Regular expression; images whose first groups agree share a fold.", show_default=False),
+]
+AtOnce = Annotated[
+    int | None, typer.Option(min=1, help="At most so many folds at once; as many as fit when not given.")
+]
+Apply = Annotated[
+    Path | None,
+    typer.Option(help="Decisions that the review page saved: write the completed file.", show_default=False),
+]
+Review = Annotated[
+    Path | None, typer.Option(help="With --apply: where the folder of the review is now.", show_default=False)
+]
+
+
 def complete(
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[STUDY|RUN|DETECTIONS]",
-            help="What finds the boxes: a study (with --arm), a run's folder, a checkpoint, or a COCO results file.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Source = None,
     *,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(help="COCO file that lacks boxes; the run's own training set when not given.", show_default=False),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of its images; belongs to --annotations.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write; with --apply the completed COCO file.", show_default=False),
-    ] = None,
-    max_fdr: Annotated[
-        float | None,
-        typer.Option(
-            "--max-fdr", min=0.001, max=0.9, help="Largest estimated share of false proposals.", show_default="0.1"
-        ),
-    ] = None,
-    boxes: Annotated[
-        int | None, typer.Option(min=1, help="The best so many instead of a rate.", show_default=False)
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Of categories whose rate cannot be estimated, those with this score.",
-            show_default=False,
-        ),
-    ] = None,
-    others: Annotated[
-        Literal["some", "unlabelled"] | None,
-        typer.Option(
-            help="What the file lacks. some: more boxes where an image has one of a category, none elsewhere; "
-            "unlabelled: nobody looked for all of them. Files of siod and LVIS say it themselves.",
-            show_default=False,
-        ),
-    ] = None,
-    complete_: Annotated[
-        list[str] | None,
-        typer.Option("--complete", metavar="CATEGORY", help="Lacks no box; may be given again.", show_default=False),
-    ] = None,
+    annotations: Annotations = None,
+    images: Images = None,
+    out: Out = None,
+    max_fdr: MaxFdr = None,
+    boxes: Boxes = None,
+    min_score: MinScore = None,
+    others: Lacks = None,
+    complete_: Whole = None,
     arm: Annotated[str | None, typer.Option(help="Arm of the study.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of its trial.", show_default="its first")] = None,
-    folds: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Train so many detectors, each without a part of the images, and let it look at that part."
-        ),
-    ] = 0,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Regular expression; images whose first groups agree share a fold.", show_default=False),
-    ] = None,
+    folds: Folds = 0,
+    group: Group = None,
     set_: Set = None,
-    max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="At most so many folds at once; as many as fit when not given.")
-    ] = None,
+    max_concurrent: AtOnce = None,
     link: Annotated[bool, typer.Option("--link", help="Link to the images instead of copying them.")] = False,
-    apply: Annotated[
-        Path | None,
-        typer.Option(help="Decisions that the review page saved: write the completed file.", show_default=False),
-    ] = None,
-    review: Annotated[
-        Path | None,
-        typer.Option(help="With --apply: where the folder of the review is now.", show_default=False),
-    ] = None,
+    apply: Apply = None,
+    review: Review = None,
     device: PlainDevice = "auto",
     runs: Runs = RUNS,
     tracking: Tracking = None,
