@@ -82,4 +82,4 @@ def lines(record: StudyRecord, trials: Path, *, running: bool = True, price: flo
     beside = "".join(f", {states.count(state)} {state}" for state in ("pruned", "failed") if state in states)
     spent = spending(record)
     about = [] if spent is None else [spent.sentence(price)]
-    return [*written, f"{states.count('finished')} of {len(names)} finished{beside}", *about]
+    return [*written, *about, f"{states.count('finished')} of {len(names)} finished{beside}"]

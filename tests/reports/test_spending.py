@@ -93,6 +93,8 @@ def test_without_values_by_epoch_the_last_epoch_stands_for_all(study: StudyRecor
 def test_status_and_report_tell_it(study: StudyRecord, tmp_path: Path) -> None:
     one = of(study, (held(1, 2, 1), 2.0, 1.0))
     said = "Reserved by 1 trial that ended: 2.00 GPU-hours, 4.00 CPU-hours, price 5.00 at 2.50 per GPU-hour; 50% of"
-    assert lines(one, tmp_path, price=2.5)[-1].startswith(said)
+    *_, told, count = lines(one, tmp_path, price=2.5)
+    assert told.startswith(said)
+    assert count == "1 of 15 finished"
     page = build_report(one, tmp_path / "report", price=2.5).page.read_text()
     assert said in page
