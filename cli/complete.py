@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from siod.tuning.running.completing import Found
 
 INTERRUPTED = 130
-RATE = 0.1
-CONFIDENCE = 0.9
 SHOWN = 12
 """Categories in the table that is printed; the review page has all."""
 SCORES = 4
@@ -200,7 +198,7 @@ def complete(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    rate = (max_fdr or RATE) if boxes is None else None
+    rate = (max_fdr or Wanted.max_fdr) if boxes is None else None
     _write(found, Wanted(rate, boxes, min_score), folds or None, absolute(out), link=link)
 
 
@@ -240,7 +238,7 @@ def _write(found: Found, wanted: Wanted, folds: int | None, out: Path, *, link: 
         max_fdr=wanted.max_fdr,
         boxes=wanted.boxes,
         folds=folds,
-        confidence=CONFIDENCE,
+        confidence=chosen.confidence,
         rates=chosen.rates,
         complete=None if found.declared is None else found.declared.complete,
         others="unlabelled" if found.declared is None else found.declared.others,

@@ -121,6 +121,16 @@ class Overlaps:
 DEFAULT = Overlaps()
 
 
+def open_categories(states: NDArray[np.int8]) -> Truths:
+    """Which categories may lack boxes, whether or not somebody looked for them.
+
+    Args:
+        states: Of :class:`siod.state.State`, of any shape.
+    """
+    open_: Truths = (states != State.ABSENT) & (states != State.COMPLETE)
+    return open_
+
+
 def find_candidates(
     detected: Detected, annotated: Annotated, states: NDArray[np.int8], overlaps: Overlaps = DEFAULT
 ) -> tuple[Detected, Located]:
@@ -165,8 +175,9 @@ class _Chunk:
     def __init__(self, boxes: Rows, truth: Rows, states: NDArray[np.int8], overlaps: Overlaps) -> None:
         self.boxes, self.truth, self.overlaps = boxes, truth, overlaps
         self.states = np.take_along_axis(states, boxes["label"], axis=1)
-        self.union, self.smaller, _ = _overlaps(boxes["boxes"], boxes["boxes"])
+        self.union, smaller, _ = _overlaps(boxes["boxes"], boxes["boxes"])
         self.of_class = boxes["label"][:, :, None] == boxes["label"][:, None, :]
+        self.double = self.of_class & ((self.union >= overlaps.same) | (smaller >= overlaps.part))
         self.of_truth = boxes["label"][:, :, None] == truth["label"][:, None, :]
         self.truth_union, self.truth_smaller, self.inside = _overlaps(boxes["boxes"], truth["boxes"])
         before = (truth["valid"] & truth["rejected"])[:, None, :] & self.of_truth & (self.truth_union >= overlaps.same)
@@ -218,10 +229,9 @@ class _Chunk:
 
     def _best(self, of: Truths) -> Truths:
         """Which of some detections are left when each, best first, has taken out those of its object."""
-        double = self.of_class & ((self.union >= self.overlaps.same) | (self.smaller >= self.overlaps.part))
         left = of.copy()
         for place in range(left.shape[1] - 1):
-            left[:, place + 1 :] &= ~(left[:, place, None] & double[:, place, place + 1 :])
+            left[:, place + 1 :] &= ~(left[:, place, None] & self.double[:, place, place + 1 :])
         return left
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from siod.completion.candidates import Annotated, find_candidates
+from siod.completion.candidates import Annotated, find_candidates, open_categories
 from siod.completion.proposals import CategoryRate, Proposal
 from siod.completion.rates import estimate, lacking_show_less
 from siod.completion.rejected import rejected_boxes
@@ -59,6 +59,7 @@ class Chosen:
         rates: One for each category, in the order of ids.
         surest: The least rate of any candidates of each category; None where it is not known, ``[C]``.
         unrated: Scores of all candidates whose rate is not known, falling.
+        confidence: Of the intervals.
         errs_low: Names of categories of which boxes are proposed and too few of the false ones are estimated, as images
             without them show far fewer objects.
     """
@@ -67,6 +68,7 @@ class Chosen:
     rates: tuple[CategoryRate, ...]
     surest: tuple[float | None, ...]
     unrated: NDArray[np.float64]
+    confidence: float
     errs_low: tuple[str, ...] = ()
 
     def fdr(self) -> float | None:
@@ -107,7 +109,7 @@ def choose(
     Raises:
         UserError: No box can be missing, or a rate is asked for and none can be estimated.
     """
-    if states is None or not ((states != State.ABSENT) & (states != State.COMPLETE)).any():
+    if states is None or not open_categories(states).any():
         raise UserError(
             f"{dataset.path}: says that all its boxes are there, or --complete and --others do, so none can be "
             "missing; say what it lacks: --others some where an image without a box of a category has none of it, "
@@ -132,6 +134,7 @@ def choose(
         made,
         tuple(float(of.min()) if len(of) else None for of in least),
         np.sort(candidates.scores[may_be_true & ~known])[::-1],
+        rates.confidence,
         tuple(
             category.name
             for category, rate, low in zip(dataset.categories, made, less, strict=True)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from siod.completion.candidates import open_categories
 from siod.state import State
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def estimate(
         ``LEAST_BOXES`` true boxes seem to be found have the rates of all such categories together.
     """
     generator = np.random.default_rng(seed)
-    open_, absent = _open(states), states == State.ABSENT
+    open_, absent = open_categories(states), states == State.ABSENT
     may_be_true = open_[candidates.image, candidates.label]
     reasons = [_reason(int(open_[:, label].sum()), int(absent[:, label].sum())) for label in range(states.shape[1])]
     curves: dict[int, _Curve] = {}
@@ -178,19 +179,13 @@ def lacking_show_less(states: NDArray[np.int8]) -> NDArray[np.bool_]:
         A truth value for each category that is absent in some image and may lack boxes in another, ``[C]``: whether
         ``FEWER`` times as many categories have boxes in images of the second kind, the category itself counted in both.
     """
-    open_, absent = _open(states), states == State.ABSENT
+    open_, absent = open_categories(states), states == State.ABSENT
     boxed = (states == State.SOME) | (states == State.COMPLETE)
     shown = 1 + boxed.sum(axis=1, keepdims=True) - boxed
     of_open = (open_ * shown).sum(axis=0) / np.maximum(open_.sum(axis=0), 1)
     of_absent = (absent * shown).sum(axis=0) / np.maximum(absent.sum(axis=0), 1)
     fewer: NDArray[np.bool_] = absent.any(axis=0) & (of_open >= FEWER * of_absent)
     return fewer
-
-
-def _open(states: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Which categories may lack boxes."""
-    open_: NDArray[np.bool_] = (states != State.ABSENT) & (states != State.COMPLETE)
-    return open_
 
 
 def _reason(open_: int, absent: int) -> str:
@@ -210,7 +205,7 @@ def _category(
     labels: Sequence[int],
 ) -> _Category:
     """What counts for one category, or for several together."""
-    open_, absent = _open(states), states == State.ABSENT
+    open_, absent = open_categories(states), states == State.ABSENT
     may_have = np.asarray(open_[:, labels].any(axis=1))
     of, annotated = np.isin(candidates.label, labels), np.isin(located.label, labels)
     if annotated.sum() < LEAST_BOXES:
