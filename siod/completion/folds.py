@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siod.data import coco
+from siod.data.annotation_sets import of_images
 from siod.data.cached import creation_lock
 from siod.data.formats.splitting import group_keys
 from siod.errors import UserError
@@ -75,7 +76,9 @@ def fold_files(dataset: CocoDataset, fold: NDArray[np.int64], cache_dir: Path) -
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished.") as unfinished:
                 whole = Path(unfinished) / "whole"
                 for number, file in enumerate(files):
-                    coco.write(whole / file.name, _without(dataset, fold == number, number))
+                    note = {"number": number + 1, "source_sha256": dataset.sha256}
+                    info = {**dataset.info(), "without_fold": note}
+                    coco.write(whole / file.name, of_images(dataset, fold != number, info))
                 whole.rename(folder)
     return files
 
@@ -93,14 +96,3 @@ def only_in_one(dataset: CocoDataset, fold: NDArray[np.int64]) -> tuple[str, ...
     boxed = np.zeros((len(dataset.categories), int(fold.max()) + 1), dtype=bool)
     boxed[dataset.labels[~dataset.iscrowd], fold[dataset.image_index[~dataset.iscrowd]]] = True
     return tuple(dataset.categories[label].name for label in np.flatnonzero(boxed.sum(axis=1) == 1).tolist())
-
-
-def _without(dataset: CocoDataset, left_out: NDArray[np.bool_], number: int) -> dict[str, object]:
-    images, annotations = dataset.image_records(), dataset.annotation_records()
-    note = {"number": number + 1, "source_sha256": dataset.sha256}
-    return {
-        **dataset.sections,
-        "info": {**dataset.info(), "without_fold": note},
-        "images": [images[place] for place in np.flatnonzero(~left_out).tolist()],
-        "annotations": [annotations[row] for row in np.flatnonzero(~left_out[dataset.image_index]).tolist()],
-    }

@@ -173,12 +173,17 @@ def subset(dataset: CocoDataset, kept: NDArray[np.bool_], info: dict[str, Any]) 
     return {**dataset.sections, "info": info, "annotations": annotations}
 
 
+def of_images(dataset: CocoDataset, stays: NDArray[np.bool_], info: dict[str, Any]) -> dict[str, Any]:
+    """The source's document with some of its images and their annotations, and another ``info``."""
+    records = dataset.image_records()
+    document = subset(dataset, stays[dataset.image_index], info)
+    return {**document, "images": [records[place] for place in np.flatnonzero(stays).tolist()]}
+
+
 def without_images(dataset: CocoDataset, image_ids: list[int]) -> dict[str, Any]:
     """The source's document without some images and their annotations; ``info.skipped_images`` names them."""
     stays = ~np.isin([image.id for image in dataset.images], image_ids)
-    records = dataset.image_records()
-    document = subset(dataset, stays[dataset.image_index], {**dataset.info(), "skipped_images": image_ids})
-    return {**document, "images": [records[place] for place in np.flatnonzero(stays).tolist()]}
+    return of_images(dataset, stays, {**dataset.info(), "skipped_images": image_ids})
 
 
 def _account(dataset: CocoDataset, policy: Policy, kept: NDArray[np.bool_]) -> dict[str, Any]:

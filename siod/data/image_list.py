@@ -37,7 +37,22 @@ def listed_images(annotations: Path, paths: Sequence[Path]) -> tuple[tuple[Image
         UserError: The annotation file cannot be read or repeats an id, a path does not exist, none of the images is
             found, or one is found twice.
     """
-    records = _read(annotations)
+    return find_images(_read(annotations), annotations, paths)
+
+
+def find_images(
+    records: Sequence[ImageRecord], annotations: Path, paths: Sequence[Path]
+) -> tuple[tuple[ImageRecord, Path], ...]:
+    """As :func:`listed_images`, of an annotation file that is read already.
+
+    Args:
+        records: All its images.
+        annotations: Names the file in messages.
+        paths: As for :func:`listed_images`.
+
+    Raises:
+        UserError: A path does not exist, none of the images is found, or one is found twice.
+    """
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such image; name an existing file or folder")

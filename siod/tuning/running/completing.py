@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from siod.completion.candidates import Detected
     from siod.data.source import PreparedData
     from siod.training.experiment import Compute, Experiment
+    from siod.training.predict import Trained
     from siod.tuning.running.finding import Shown
     from siod.tuning.running.run_config import RunConfig
     from siod.tuning.study import Study
@@ -100,19 +101,20 @@ def find(asked: Asked) -> Found:
         raise UserError("--set changes what --folds trains; name both, or a run that was trained so")
     if asked.folds == 1:
         raise UserError("--folds 1: leaves no image to learn from; name 2 or more, or 0 for a detector that is trained")
+    trained: Trained | None
     if path.is_dir() or path.suffix == ".pt":
         _refuse_arm(asked)
         trained = load_trained(path.resolve(), cache_dir=asked.config.cache_dir, compute=asked.compute)
-        experiment, run, name = trained.experiment.unplaced(), path.resolve(), path.resolve().name
+        experiment, name = trained.experiment.unplaced(), path.resolve().name
         words = f"run {path.resolve()}"
     else:
         study, arm, seed = _trial(asked)
-        experiment, run, name = _of_study(study, arm, seed, asked)
-        words = f"study {study.name}, {arm}/{seed}"
+        experiment, trained = _of_study(study, arm, seed, asked)
+        name, words = f"{study.name}-{arm}", f"study {study.name}, {arm}/{seed}"
     experiment = experiment.with_changes(asked.settings)
     images, declared = _looked_at(experiment, asked)
-    if not asked.folds:
-        detected = detect_with(run, images, cache_dir=asked.config.cache_dir, compute=asked.compute, shown=asked.shown)
+    if trained is not None and not asked.folds:
+        detected = detect_with(trained, images, shown=asked.shown)
         teaches_itself = experiment.dminer is not None or experiment.method is not None
         return Found(detected, images, declared, words, teaches_itself and asked.annotations is None)
     fold = fold_of_images(tuple(one.file_name for one in images.dataset.images), asked.folds, group=asked.group)
@@ -171,13 +173,14 @@ def _trial(asked: Asked) -> tuple[Study, str, int]:
     return study, arm.name, study.seeds[0] if asked.seed is None else asked.seed
 
 
-def _of_study(study: Study, arm: str, seed: int, asked: Asked) -> tuple[Experiment, Path, str]:
+def _of_study(study: Study, arm: str, seed: int, asked: Asked) -> tuple[Experiment, Trained | None]:
+    """An arm's experiment, and its trained detector unless folds are to be trained."""
     runs_dir, cache_dir = asked.config.runs_dir, asked.config.cache_dir
     experiment = chosen_experiment(study, arm, seed, source=asked.source, runs_dir=runs_dir)
-    run = runs_dir
-    if not asked.folds:
-        run = trained_run(study, arm, seed, source=asked.source, runs_dir=runs_dir, cache_dir=cache_dir)
-    return experiment, run, f"{study.name}-{arm}"
+    if asked.folds:
+        return experiment, None
+    run = trained_run(study, arm, experiment, source=asked.source, runs_dir=runs_dir, cache_dir=cache_dir)
+    return experiment, load_trained(run, cache_dir=cache_dir, compute=asked.compute)
 
 
 def _looked_at(experiment: Experiment, asked: Asked) -> tuple[Images, Declared | None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from siod.completion.candidates import Detected
 from siod.completion.folds import fold_files
-from siod.data.image_list import listed_images
+from siod.data.image_list import find_images
 from siod.errors import RunError, UserError, closest
 from siod.training.predict import arrays_of, load_trained
 from siod.tuning.cross_fitting import fold_study
@@ -64,7 +64,7 @@ class Images:
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; name the one that file names in {dataset.path} are relative to")
-        found = dict(listed_images(dataset.path, [folder]))
+        found = dict(find_images(dataset.images, dataset.path, [folder]))
         missing = [one.file_name for one in dataset.images if one not in found]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -74,21 +74,23 @@ class Images:
         return cls(dataset, folder, tuple(found[one] for one in dataset.images))
 
 
-def trained_run(study: Study, arm: str, seed: int, *, source: str, runs_dir: Path, cache_dir: Path) -> Path:
+def trained_run(
+    study: Study, arm: str, experiment: Experiment, *, source: str, runs_dir: Path, cache_dir: Path
+) -> Path:
     """The folder of a trial of a study that is trained.
 
     Args:
-        study: Of the trial; one with a search has been searched.
+        study: Of the trial.
         arm: Its name.
-        seed: Of the trial.
+        experiment: Of :func:`chosen_experiment`.
         source: How the user names the study.
         runs_dir: Absolute folder of runs.
         cache_dir: Absolute folder of generated data.
 
     Raises:
-        UserError: The study has no such arm, or the trial is not trained.
+        UserError: The trial is not trained.
     """
-    experiment = chosen_experiment(study, arm, seed, source=source, runs_dir=runs_dir)
+    seed = experiment.seed
     trials = [Trial(study.arm(arm), seed, experiment)]
     (job,) = prepare_jobs(trials, runs_dir=runs_dir, cache_dir=cache_dir, baseline=arm)
     if job.result() is None:
@@ -100,7 +102,14 @@ def trained_run(study: Study, arm: str, seed: int, *, source: str, runs_dir: Pat
 
 
 def chosen_experiment(study: Study, arm: str, seed: int, *, source: str, runs_dir: Path) -> Experiment:
-    """The experiment of an arm, at the best settings of its search if there is one; arguments as for ``trained_run``.
+    """The experiment of an arm, at the best settings of its search if there is one.
+
+    Args:
+        study: One with a search has been searched.
+        arm: Its name.
+        seed: Of the trial.
+        source: How the user names the study.
+        runs_dir: Absolute folder of runs.
 
     Raises:
         UserError: The study has no such arm, or was not searched.
@@ -114,23 +123,18 @@ def chosen_experiment(study: Study, arm: str, seed: int, *, source: str, runs_di
     return study.experiment(study.arm(arm), seed)
 
 
-def detect_with(
-    checkpoint: Path, images: Images, *, cache_dir: Path, compute: Compute, shown: Shown = nullcontext
-) -> Detected:
-    """Detections of one checkpoint in all images.
+def detect_with(trained: Trained, images: Images, *, shown: Shown = nullcontext) -> Detected:
+    """Detections of one detector in all images.
 
     Args:
-        checkpoint: A run's folder, or a file of its checkpoints.
+        trained: Of :func:`siod.training.predict.load_trained`.
         images: To look at.
-        cache_dir: Absolute folder of generated data.
-        compute: What it may use of this machine.
         shown: Makes the context in which progress is shown; it gives what is called with the number of images done
             and of all, or None.
 
     Raises:
         UserError: The run does not know a category of the file, or an image cannot be read.
     """
-    trained = load_trained(checkpoint, cache_dir=cache_dir, compute=compute)
     return _detected(trained, images, np.arange(len(images.files)), shown)
 
 
