@@ -37,7 +37,7 @@ def columns(proposals: Proposals, pictures: Sequence[str], path: Path) -> dict[s
     """
     annotated = proposals.annotated
     rows = np.argsort(annotated.image_index, kind="stable")
-    places = {image.id: place for place, image in enumerate(annotated.images)}
+    places = annotated.place_of_image
     boxes = sorted(proposals.boxes, key=lambda box: places[box.image_id])
     proposed = np.array([places[box.image_id] for box in boxes], dtype=np.int64)
     return {
@@ -69,7 +69,7 @@ def _categories(proposals: Proposals) -> dict[str, list[Any]]:
 
 
 def _proposed(proposals: Proposals, boxes: Sequence[Proposal]) -> dict[str, list[Any]]:
-    labels = {category.id: label for label, category in enumerate(proposals.annotated.categories)}
+    labels = proposals.annotated.label_of_category
     ids = np.array([box.id for box in boxes], dtype=np.int64)
     return {
         "id": np.diff(ids, prepend=0).tolist(),

@@ -158,8 +158,7 @@ class _Review:
 
     def __init__(self, path: Path, decided: Decisions, reviewed: Proposals) -> None:
         self.path, self.decided, self.reviewed = path, decided, reviewed
-        self.images = {image.id: place for place, image in enumerate(reviewed.annotated.images)}
-        self.labels = {category.id: label for label, category in enumerate(reviewed.annotated.categories)}
+        self.images, self.labels = reviewed.annotated.place_of_image, reviewed.annotated.label_of_category
         self.proposals = {box.id: box for box in reviewed.boxes}
         self._refuse_unknown_and_repeated()
 

@@ -51,8 +51,7 @@ def rejected_boxes(dataset: CocoDataset) -> Boxes:
     Raises:
         UserError: ``info.completion`` is damaged.
     """
-    images = {image.id: place for place, image in enumerate(dataset.images)}
-    labels = {category.id: label for label, category in enumerate(dataset.categories)}
+    images, labels = dataset.place_of_image, dataset.label_of_category
     try:
         found = [msgspec.convert(one, RejectedBox) for one in _entries(dataset.info())]
     except msgspec.ValidationError as error:

@@ -60,10 +60,8 @@ def read_results(source: Path | list[dict[str, Any]], dataset: CocoDataset) -> D
     records = [record for some in read_detections(source) for record in some]
     flat = np.array([value for record in records for value in record.bbox], dtype=np.float64).reshape(-1, 4)
     detected = Detected(
-        _places([one.id for one in dataset.images], [one.image_id for one in records], "image", source, dataset),
-        _places(
-            [one.id for one in dataset.categories], [one.category_id for one in records], "category", source, dataset
-        ),
+        _places(dataset.place_of_image, [one.image_id for one in records], "image", source, dataset),
+        _places(dataset.label_of_category, [one.category_id for one in records], "category", source, dataset),
         np.concatenate([flat[:, :2], flat[:, :2] + flat[:, 2:]], axis=1),
         np.array([record.score for record in records], dtype=np.float64),
     )
@@ -77,9 +75,8 @@ def read_results(source: Path | list[dict[str, Any]], dataset: CocoDataset) -> D
 
 
 def _places(
-    known: list[int], wanted: list[int], what: str, source: Path | list[dict[str, Any]], dataset: CocoDataset
+    places: dict[int, int], wanted: list[int], what: str, source: Path | list[dict[str, Any]], dataset: CocoDataset
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    places = {number: place for place, number in enumerate(known)}
     try:
         return np.array([places[number] for number in wanted], dtype=np.int64)
     except KeyError as error:

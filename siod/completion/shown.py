@@ -79,7 +79,6 @@ class ShownImages:
         self.folder = Path(proposals.origin.images)
         self.annotated = proposals.annotated
         self.names = [category.name for category in proposals.annotated.categories]
-        self.label_of = {category.id: label for label, category in enumerate(proposals.annotated.categories)}
         self.proposed: defaultdict[int, list[Proposal]] = defaultdict(list)
         for box in proposals.boxes:
             self.proposed[box.image_id].append(box)
@@ -108,7 +107,7 @@ class ShownImages:
         ]
         for proposal in self.proposed.get(record.id, ()):
             x, y, width, height = proposal.bbox
-            label, corners = self.label_of[proposal.category_id], (x, y, x + width, y + height)
+            label, corners = self.annotated.label_of_category[proposal.category_id], (x, y, x + width, y + height)
             boxes.append(self._box(record, orientation, proposal.id, label, corners, proposal=proposal))
         return ShownImage(record, shown_size((record.width, record.height), orientation), tuple(boxes))
 

@@ -142,7 +142,7 @@ def _of_source(full: CocoDataset, counts: _Counts, declared: Declared | None) ->
 
 def _federated(full: CocoDataset, counts: _Counts) -> States:
     """By LVIS's rule: what an image neither lists nor has boxes of was not looked for."""
-    label_of = {category.id: label for label, category in enumerate(full.categories)}
+    label_of = full.label_of_category
     states = np.full(counts.shape, State.UNLABELLED, dtype=np.int8)
     states.reshape(-1)[counts.boxed] = State.COMPLETE
     for place, record in enumerate(full.image_records()):

@@ -107,6 +107,16 @@ class CocoDataset:
         return np.concatenate([self.boxes_xywh[:, :2], self.boxes_xywh[:, :2] + self.boxes_xywh[:, 2:]], axis=1)
 
     @cached_property
+    def place_of_image(self) -> dict[int, int]:
+        """Place in ``images`` of each id."""
+        return {image.id: place for place, image in enumerate(self.images)}
+
+    @cached_property
+    def label_of_category(self) -> dict[int, int]:
+        """Label of each category's id."""
+        return {category.id: label for label, category in enumerate(self.categories)}
+
+    @cached_property
     def _by_image(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         order = np.argsort(self.image_index, kind="stable")
         counts = np.bincount(self.image_index, minlength=len(self.images))

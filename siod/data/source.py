@@ -37,6 +37,10 @@ class _OfUsers(Value):
     complete: tuple[str, ...] | None = None
     others: Others = "unlabelled"
 
+    def declared(self) -> Declared | None:
+        """What the user says of the annotations, if anything."""
+        return None if self.complete is None else Declared(self.complete, self.others)
+
     @model_validator(mode="after")
     def _others_are_other_than_something(self) -> Self:
         if self.complete is None and self.others != "unlabelled":
@@ -203,7 +207,7 @@ def prepare(
     copies = _small_copies(files, splits, cache_dir, progress)
     made = derived_set(splits, annotations, cache_dir)
     summary = json.loads((made / "summary.json").read_text())
-    declared = None if files.complete is None else Declared(files.complete, files.others)
+    declared = files.declared()
     if declared is not None:
         declared.refuse_unknown(summary["category_names"], source=str(splits["train"].named))
     return PreparedData(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from siod.completion.folds import fold_of_images, only_in_one
 from siod.completion.results_file import is_annotation_file, is_results_file, read_results
 from siod.data import coco
-from siod.data.category_states import Declared
 from siod.errors import UserError
 from siod.training.predict import data_of, load_trained
 from siod.tuning.running.finding import Images, chosen_experiment, detect_with, detect_with_folds, trained_run
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from siod.completion.candidates import Detected
+    from siod.data.category_states import Declared
     from siod.data.source import PreparedData
     from siod.training.experiment import Compute, Experiment
     from siod.training.predict import Trained
@@ -194,10 +194,10 @@ def _looked_at(experiment: Experiment, asked: Asked) -> tuple[Images, Declared |
 
 def _said_by_source(experiment: Experiment, images: Images) -> Declared | None:
     source = experiment.data
-    if source.kind == "digits" or source.complete is None:
+    if source.kind == "digits":
         return None
     own = source.root / "annotations" if source.kind == "coco_folder" else source.train_annotations
     own = own.expanduser().resolve()
     if images.dataset.path != own and own not in images.dataset.path.parents:
         return None
-    return Declared(source.complete, source.others)
+    return source.declared()

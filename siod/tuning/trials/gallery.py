@@ -44,7 +44,7 @@ def study_gallery(dataset: CocoDataset, image_ids: Sequence[int]) -> Gallery:
         Files are named as in the annotation file.
     """
     chosen = []
-    places = {image.id: index for index, image in enumerate(dataset.images)}
+    places = dataset.place_of_image
     for image_id in image_ids:
         image = dataset.images[places[image_id]]
         rows = [row for row in dataset.rows_of_image(places[image_id]).tolist() if not dataset.iscrowd[row]]
