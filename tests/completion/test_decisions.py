@@ -144,35 +144,33 @@ def test_what_was_done_is_said_in_sentences() -> None:
     assert len(replace(completed, states_in_images=False).sentences()) == 3
 
 
-def test_a_file_can_be_completed_twice(tmp_path: Path) -> None:
-    made = proposals(tmp_path)
-    apply(decided(made, tmp_path, **SOME_OF_ALL), out=tmp_path / "once.json")
-    (tmp_path / "second").mkdir()
-    again = proposals(tmp_path / "second", (tmp_path / "once.json").read_text())
+def complete_twice(folder: Path, decision: dict[str, Any]) -> Path:
+    """Complete a file, propose for it ten ids higher, and complete it by one decision more."""
+    made = proposals(folder)
+    apply(decided(made, folder, **SOME_OF_ALL), out=folder / "once.json")
+    (folder / "second").mkdir()
+    again = proposals(folder / "second", (folder / "once.json").read_text())
     boxes = tuple(msgspec.structs.replace(box, id=box.id + 10) for box in BOXES)
-    again = write_proposals(tmp_path / "second" / "review" / "proposals.json", again.origin, again.annotated, boxes)
-    decisions = decided(again, tmp_path / "second", decisions=[{"id": 28, "decision": "accept"}])
-    apply(decisions, out=tmp_path / "twice.json")
-    document = json.loads((tmp_path / "twice.json").read_text())
+    again = write_proposals(folder / "second" / "review" / "proposals.json", again.origin, again.annotated, boxes)
+    apply(decided(again, folder / "second", decisions=[decision]), out=folder / "twice.json")
+    return folder / "twice.json"
+
+
+def test_a_file_can_be_completed_twice(tmp_path: Path) -> None:
+    twice = complete_twice(tmp_path, {"id": 28, "decision": "accept"})
+    document = json.loads(twice.read_text())
     assert [entry["id"] for entry in document["annotations"]] == [8, 17, 19, 20, 28]
     assert document["info"]["completion"]["source_info"]["completion"]["counts"]["accepted"] == 2
     assert document["info"]["completion"]["counts"]["accepted"] == 1
 
 
 def test_what_was_rejected_is_remembered_over_two_completions(tmp_path: Path) -> None:
-    made = proposals(tmp_path)
-    apply(decided(made, tmp_path, **SOME_OF_ALL), out=tmp_path / "once.json")
-    (tmp_path / "second").mkdir()
-    again = proposals(tmp_path / "second", (tmp_path / "once.json").read_text())
-    boxes = tuple(msgspec.structs.replace(box, id=box.id + 10) for box in BOXES)
-    again = write_proposals(tmp_path / "second" / "review" / "proposals.json", again.origin, again.annotated, boxes)
-    decisions = decided(again, tmp_path / "second", decisions=[{"id": 29, "decision": "reject"}])
-    apply(decisions, out=tmp_path / "twice.json")
-    found = rejected_boxes(coco.read(tmp_path / "twice.json"))
+    twice = complete_twice(tmp_path, {"id": 29, "decision": "reject"})
+    found = rejected_boxes(coco.read(twice))
     # categories in the order of their ids: cat is 3, dog is 5
     assert (found.image.tolist(), found.label.tolist()) == ([1, 0], [1, 0])
     assert found.boxes_xyxy.tolist() == [[1, 1, 31, 31], [40, 5, 48, 13]]
-    assert len(rejected_boxes(made.annotated)) == 0
+    assert len(rejected_boxes(coco.read(tmp_path / "mine.json"))) == 0
 
 
 def test_damaged_rejections_are_refused(tmp_path: Path) -> None:
