@@ -7,6 +7,7 @@ database with the version, so that a search goes on as it began. What Optuna mea
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import TrialState
 from siod.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from siod.tuning.space import Search
 
@@ -120,7 +121,7 @@ def make_sampler(settings: Settings, *, seed: int) -> optuna.samplers.BaseSample
         UserError: The installed Optuna does not know one of the settings.
     """
     kind, own = _split(settings)
-    try:
+    with _known_settings(kind, own):
         if kind == "tpe":
             return optuna.samplers.TPESampler(seed=seed, **own)
         if kind == "cmaes":
@@ -131,8 +132,6 @@ def make_sampler(settings: Settings, *, seed: int) -> optuna.samplers.BaseSample
         if kind == "nsga2":
             crossover = optuna.samplers.nsgaii.UniformCrossover(own["swapping_prob"])
             return optuna.samplers.NSGAIISampler(seed=seed, crossover=crossover, **own)
-    except (TypeError, ValueError) as error:
-        raise _unknown(kind, own, error) from error
     return optuna.samplers.RandomSampler(seed=seed)
 
 
@@ -148,7 +147,7 @@ def make_pruner(settings: Settings, *, grace_epochs: int, epochs: int) -> optuna
         UserError: The installed Optuna does not know one of the settings.
     """
     kind, own = _split(settings)
-    try:
+    with _known_settings(kind, own):
         if kind == "asha":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=grace_epochs, **own)
         if kind == "hyperband":
@@ -156,8 +155,6 @@ def make_pruner(settings: Settings, *, grace_epochs: int, epochs: int) -> optuna
             return optuna.pruners.HyperbandPruner(min_resource=grace_epochs, max_resource=most, **own)
         if kind == "median":
             return optuna.pruners.MedianPruner(n_warmup_steps=grace_epochs, **own)
-    except (TypeError, ValueError) as error:
-        raise _unknown(kind, own, error) from error
     return optuna.pruners.NopPruner()
 
 
@@ -185,9 +182,14 @@ def _text(settings: Settings) -> str:
     return f"{kind} ({named})" if named else kind
 
 
-def _unknown(kind: str, own: Settings, error: Exception) -> UserError:
-    named = ", ".join(f"{name}={value}" for name, value in own.items())
-    return UserError(
-        f"the search was begun with {kind} ({named}), which Optuna {optuna.__version__} does not take ({error}); "
-        "install the version that it was begun with, or rename the study"
-    )
+@contextmanager
+def _known_settings(kind: str, own: Settings) -> Iterator[None]:
+    """Refuse settings in words that the installed Optuna does not take."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        named = ", ".join(f"{name}={value}" for name, value in own.items())
+        raise UserError(
+            f"the search was begun with {kind} ({named}), which Optuna {optuna.__version__} does not take ({error}); "
+            "install the version that it was begun with, or rename the study"
+        ) from error
