@@ -28,7 +28,8 @@ class Target:
     them. Boxes are in the frame of the image they come with (after augmentation). ``states`` has for each class its
     :class:`State` in the whole image, as the annotation file has it: a crop that loses a box does not change it. None
     where all classes are complete or absent. ``some_unlabelled`` says whether one of them is UNLABELLED, which spares
-    the host a wait for the device; None where that is to be read from ``states``.
+    the host a wait for the device; None where that is to be read from ``states``. ``pseudo`` are the boxes that a method
+    found, not an annotator; None where there are none.
     """
 
     boxes_xyxy: Float[Tensor, "N 4"]
@@ -37,6 +38,7 @@ class Target:
     hidden_labels: Int[Tensor, " M"]
     states: Int8[Tensor, " C"] | None = None
     some_unlabelled: bool | None = None
+    pseudo: Bool[Tensor, " N"] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ def _targets_on(device: torch.device | str, targets: tuple[Target, ...]) -> tupl
     known = stacked_states(targets)
     states = [None] * len(targets) if known is None else _copied(known, device)
     unlabelled = [target.some_unlabelled for target in targets]
-    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2], states, unlabelled))
+    pseudo = [None if target.pseudo is None else _copied(target.pseudo, device) for target in targets]
+    return tuple(map(Target, boxes[::2], labels[::2], boxes[1::2], labels[1::2], states, unlabelled, pseudo))
 
 
 def stacked_states(targets: Sequence[Target]) -> Int8[Tensor, "B C"] | None:

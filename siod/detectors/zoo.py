@@ -10,6 +10,7 @@ from siod.detectors.backbones.architectures import DEFAULT_WIDTH
 from siod.detectors.centernet import CenterNet
 from siod.detectors.faster_rcnn_c4 import FasterRCNNC4, MiningBranch
 from siod.detectors.fcos import FCOS
+from siod.detectors.query import DFINE, RTDETR
 from siod.detectors.region_head import RegionHead
 from siod.detectors.region_proposals import ProposalNetwork
 from siod.detectors.retinanet import RetinaNet
@@ -102,12 +103,38 @@ _LITE0 = {
 FCOS_LITE0 = FCOS_TINY.with_changes({**_LITE0, "range_strides": 4.0})
 RETINANET_LITE0 = RETINANET_TINY.with_changes(_LITE0)
 
+# For scenes of about 100 px: maps of strides 4, 8 and 16, two layers, a quarter of the width.
+_TINY_QUERIES = {
+    "backbone": "tiny_resnet18",
+    "base_width": 16,
+    "norm": "batch",
+    "frozen_stages": 0,
+    "pixels": "coco",
+    "queries": 100,
+    "decoder_layers": 2,
+    "denoising": 20,
+    "config": {
+        "d_model": 64,
+        "encoder_hidden_dim": 64,
+        "decoder_in_channels": [64, 64, 64],
+        "encoder_ffn_dim": 128,
+        "decoder_ffn_dim": 128,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "hidden_expansion": 0.5,
+    },
+}
+RTDETR_TINY = RTDETR(**_TINY_QUERIES)
+DFINE_TINY = DFINE(**_TINY_QUERIES)
+
 
 FAMILIES: Registry[DetectorSpec] = Registry("family", "family")
 FAMILIES.add(CenterNet, "siod.detectors.networks.centernet:CenterNetDetector")
 FAMILIES.add(FasterRCNNC4, "siod.detectors.networks.faster_rcnn_c4:FasterRCNNC4Detector")
 FAMILIES.add(FCOS, "siod.detectors.networks.fcos:FCOSDetector")
 FAMILIES.add(RetinaNet, "siod.detectors.networks.retinanet:RetinaNetDetector")
+FAMILIES.add(RTDETR, "siod.detectors.networks.query:QueryDetector")
+FAMILIES.add(DFINE, "siod.detectors.networks.query:QueryDetector")
 
 
 def add_family(spec: type[DetectorSpec], detector: Callable[[Any, int], Detector]) -> None:

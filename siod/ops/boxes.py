@@ -142,6 +142,25 @@ def generalized_iou_loss(found_xyxy: Float[Tensor, "n 4"], wanted_xyxy: Float[Te
     return 1 - (overlap / (union + MARGIN) - (around - union) / (around + MARGIN))
 
 
+def paired_overlaps(found_xyxy: Float[Tensor, "n 4"], wanted_xyxy: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """The intersection over union of each box with its own target.
+
+    Args:
+        found_xyxy: Corners.
+        wanted_xyxy: Corners, with an area.
+
+    Returns:
+        In [0, 1].
+
+    Example:
+        >>> found, wanted = torch.tensor([[0.0, 0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0, 4.0, 1.0]])
+        >>> paired_overlaps(found, wanted)  # 1 of 4
+        tensor([0.2500])
+    """
+    overlap, union = _overlap_and_union(found_xyxy, wanted_xyxy)
+    return overlap / (union + MARGIN)
+
+
 def _overlap_and_union(
     found_xyxy: Float[Tensor, "n 4"], wanted_xyxy: Float[Tensor, "n 4"]
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from siod.types import LossTerm
@@ -131,6 +132,40 @@ def sigmoid_focal_terms(
     # The weight of a positive is 0 so far.
     loss = sigmoid_focal_loss(logits, positive) * weight.add_(positive)
     return LossTerm(loss.sum(), positive.sum())
+
+
+def varifocal_loss(
+    logits: Float[Tensor, "*n c"],
+    quality: Float[Tensor, "*n c"],
+    positive: Bool[Tensor, "*n c"],
+    *,
+    alpha: float,
+    gamma: float,
+    kept: Float[Tensor, "*n #c"] | None = None,
+) -> Float[Tensor, "*n c"]:
+    """The loss of predictions whose score is to be the overlap with their object.
+
+    Args:
+        logits: Before the sigmoid.
+        quality: Of positives the overlap, in [0, 1]; 0 of negatives.
+        positive: The entries of objects.
+        alpha: Factor of the negatives.
+        gamma: Power of a negative's score that weighs it.
+        kept: The share of its loss a negative keeps, in [0, 1].
+
+    Returns:
+        Of each entry, not negative.
+
+    Source: Zhang et al., VarifocalNet, CVPR 2021, Eq. 2, in the form of RT-DETR's code.
+
+    Example:
+        >>> logits, quality = torch.zeros(2, 1), torch.tensor([[0.5], [0.0]])
+        >>> varifocal_loss(logits, quality, quality > 0, alpha=0.75, gamma=2.0).T  # 0.5 log 2 and 0.75 / 4 log 2
+        tensor([[0.3466, 0.1300]])
+    """
+    negative = alpha * logits.detach().sigmoid().pow(gamma)
+    weight = torch.where(positive, quality, negative if kept is None else negative * kept)
+    return functional.binary_cross_entropy_with_logits(logits, quality, weight, reduction="none")
 
 
 class _FocalSum(torch.autograd.Function):

@@ -65,6 +65,12 @@ class Adam(Value):
     kind: Literal["adam"] = "adam"
 
 
+class AdamW(Value):
+    """Adam whose decay does not pass through its moments; biases and factors of normalisation do not decay."""
+
+    kind: Literal["adamw"] = "adamw"
+
+
 class SGD(Value):
     """Stochastic gradient descent with momentum."""
 
@@ -72,17 +78,18 @@ class SGD(Value):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
 
-Optimiser = Annotated[Adam | SGD, Field(discriminator="kind")]
+Optimiser = Annotated[Adam | AdamW | SGD, Field(discriminator="kind")]
 
 
 class Recipe(Value):
     """How the weights are learnt: the optimiser and its schedule, the batch and the arithmetic.
 
     ``batch_size`` is global: the images of one optimiser step over all workers. ``clip_norm`` bounds the
-    gradient's 2-norm; None leaves it alone. A ``precision`` the device does not have is refused, never replaced.
+    gradient's 2-norm; None leaves it alone. The backbone learns at ``backbone_factor`` times the learning rate. A
+    ``precision`` the device does not have is refused, never replaced.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"optimiser"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"optimiser", "backbone_factor"})
 
     epochs: PositiveInt = 140
     batch_size: PositiveInt = 114
@@ -92,6 +99,7 @@ class Recipe(Value):
     schedule: Schedule = StepDecay()
     precision: Precision = "fp32"
     clip_norm: PositiveFloat | None = None
+    backbone_factor: PositiveFloat = 1.0
 
 
 class ImageNet(Value):

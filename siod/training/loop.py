@@ -252,7 +252,7 @@ def _train_epoch(
     torch.manual_seed((experiment.seed * 100_003 + epoch) * 4_096)
     learner.model.train()
     epoch_log, began = EpochLog(), time.perf_counter()
-    learning_rate = float(learner.schedule.get_last_lr()[0])
+    learning_rate = float(max(learner.schedule.get_last_lr()))
     last_good = str(folder.latest() or "none yet")
     batches, epochs = _batches(experiment, data, context, epoch=epoch), total_epochs(experiment)
     for step, batch in enumerate(batches):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
@@ -24,16 +24,36 @@ def build_optimiser(model: nn.Module, recipe: Recipe, *, lr_factor: float = 1.0)
     Returns:
         A fresh optimiser.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate, decay = recipe.learning_rate * lr_factor, recipe.weight_decay
+    groups = _groups(model, recipe, rate)
     # Fused: one pass over all parameters instead of one operation for each tensor.
     if recipe.optimiser.kind == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+        return torch.optim.Adam(groups, lr=rate, weight_decay=decay, fused=True)
+    if recipe.optimiser.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
     momentum = recipe.optimiser.momentum
-    optimiser = torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+    optimiser = torch.optim.SGD(groups, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
     if momentum > 0:
-        _begin_momentum(optimiser, parameters)
+        _begin_momentum(optimiser, [parameter for group in groups for parameter in group["params"]])
     return optimiser
+
+
+def _groups(model: nn.Module, recipe: Recipe, rate: float) -> list[dict[str, Any]]:
+    """The parameters that learn, by rate and decay; one group where all have the same."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            slower = recipe.backbone_factor != 1 and name.startswith("backbone.")
+            decays = recipe.optimiser.kind != "adamw" or parameter.dim() > 1
+            groups.setdefault((slower, decays), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": rate * (recipe.backbone_factor if slower else 1.0),
+            **({} if decays else {"weight_decay": 0.0}),
+        }
+        for (slower, decays), parameters in groups.items()
+    ]
 
 
 def _begin_momentum(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
@@ -68,7 +88,7 @@ def build_schedule(
         return LambdaLR(optimiser, lambda step: _warmup_step(schedule, step, steps_per_epoch))
     return OneCycleLR(
         optimiser,
-        max_lr=optimiser.param_groups[0]["lr"],
+        max_lr=[group["lr"] for group in optimiser.param_groups],
         total_steps=epochs * steps_per_epoch,
         pct_start=schedule.rising,
         cycle_momentum=False,

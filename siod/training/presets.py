@@ -18,12 +18,14 @@ from siod.detectors.zoo import (
     CENTERNET_R18,
     CENTERNET_R101,
     CENTERNET_TINY,
+    DFINE_TINY,
     FASTER_RCNN_R50_C4,
     FASTER_RCNN_TINY,
     FCOS_R50_FPN,
     FCOS_TINY,
     RETINANET_R50_FPN,
     RETINANET_TINY,
+    RTDETR_TINY,
 )
 from siod.dminer.dminer import DMiner, Staged
 from siod.dminer.pgcl import PGCL
@@ -32,6 +34,7 @@ from siod.methods.pseudo import PseudoBoxes
 from siod.methods.teacher_student import TeacherStudent
 from siod.training.experiment import (
     SGD,
+    AdamW,
     DigitClassifier,
     Evaluation,
     Experiment,
@@ -87,6 +90,10 @@ DIGITS_FASTER_RCNN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=8))
 # An eighth of the paper's, on 24 x 24, 12 x 12 and 6 x 6 positions.
 DIGITS_FPN_RECIPE = DIGITS_RECIPE.with_changes({"epochs": 3})
 DIGITS_FPN_DMINER = DMiner(splg=SPLG(), pgcl=PGCL(top_m=(12, 8, 4)))
+# Queries learn slower than anchors; DETRs are trained with clipped gradients and a decay that spares normalisation.
+DIGITS_QUERY_RECIPE = DIGITS_RECIPE.with_changes(
+    {"optimiser": AdamW(), "learning_rate": 1e-3, "weight_decay": 1e-4, "clip_norm": 1.0}
+)
 
 # From ImageNet weights a few thousand images, each seen some ten times, are learnt in minutes.
 PHOTOGRAPHS_RECIPE = Recipe(epochs=24, batch_size=8, learning_rate=2e-3, schedule=OneCycle())
@@ -180,6 +187,16 @@ def digits_fcos() -> Experiment:
 def digits_retinanet() -> Experiment:
     """A small RetinaNet on keep-1 digits, without DMiner, from a backbone that knows digit crops."""
     return digits_centernet().with_changes({"detector": RETINANET_TINY, "recipe": DIGITS_FPN_RECIPE})
+
+
+def digits_rt_detr() -> Experiment:
+    """A small RT-DETR on keep-1 digits, without DMiner, from a backbone that knows digit crops."""
+    return digits_centernet().with_changes({"detector": RTDETR_TINY, "recipe": DIGITS_QUERY_RECIPE})
+
+
+def digits_d_fine() -> Experiment:
+    """A small D-FINE on keep-1 digits, without DMiner, from a backbone that knows digit crops."""
+    return digits_centernet().with_changes({"detector": DFINE_TINY, "recipe": DIGITS_QUERY_RECIPE})
 
 
 def photographs_root(name: str) -> Path:

@@ -18,3 +18,6 @@ IMAGENET_PIXELS = PixelStatistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 # Pixels x in [0, 255] become (x - 127) / 128.
 LITE_PIXELS = PixelStatistics((127 / 255,) * 3, (128 / 255,) * 3)
+
+# Pixels in [0, 1] as they are.
+UNIT_PIXELS = PixelStatistics((0.0,) * 3, (1.0,) * 3)

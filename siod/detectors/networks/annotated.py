@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class AnnotatedBoxes:
     """The boxes of a batch one after the other, and the same in slots.
 
-    A slot that is not ``present`` has a box of zeros and label 0. Boxes in pixels of the input.
+    A slot that is not ``present`` has a box of zeros and label 0. ``pseudo`` slots have boxes that a method found, not
+    an annotator; None where there are none. Boxes in pixels of the input.
     """
 
     boxes_xyxy: Float[Tensor, "n 4"]
@@ -33,6 +34,15 @@ class AnnotatedBoxes:
     slots_xyxy: Float[Tensor, "b m 4"]
     slot_labels: Int[Tensor, "b m"]
     present: Bool[Tensor, "b m"]
+    pseudo: Bool[Tensor, "b m"] | None = None
+
+    def number_to_count(self) -> Float[Tensor, ""]:
+        """How many boxes were annotated; an image in which none was counts those that a method found."""
+        every = self.present.sum(dim=1)
+        if self.pseudo is None:
+            return every.sum().float()
+        annotated = every - self.pseudo.sum(dim=1)
+        return torch.where(annotated > 0, annotated, every).sum().float()
 
     def slots_of(self, match: Int[Tensor, "b p"], chosen: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
         """The slots, counted through all images, of the boxes that some of B x P anchors are matched with.
@@ -55,7 +65,7 @@ def annotated_boxes(targets: Sequence[Target]) -> AnnotatedBoxes:
     lengths = [len(target.labels) for target in targets]
     boxes = torch.cat([target.boxes_xyxy for target in targets])
     labels = torch.cat([target.labels for target in targets])
-    slots = slots_for(lengths, boxes.device)
+    slots, flags = slots_for(lengths, boxes.device), _pseudo(targets)
     return AnnotatedBoxes(
         boxes_xyxy=boxes,
         labels=labels,
@@ -63,4 +73,15 @@ def annotated_boxes(targets: Sequence[Target]) -> AnnotatedBoxes:
         slots_xyxy=in_slots(boxes, slots),
         slot_labels=in_slots(labels, slots),
         present=in_slots(torch.ones_like(labels, dtype=torch.bool), slots),
+        pseudo=None if flags is None else in_slots(flags, slots),
     )
+
+
+def _pseudo(targets: Sequence[Target]) -> Bool[Tensor, " n"] | None:
+    """Which boxes a method found; None if it found none."""
+    if all(target.pseudo is None for target in targets):
+        return None
+    flags = (
+        torch.zeros_like(each.labels, dtype=torch.bool) if each.pseudo is None else each.pseudo for each in targets
+    )
+    return torch.cat(list(flags))

@@ -66,9 +66,20 @@ def merge_boxes(pseudo: PseudoBoxes, targets: Sequence[Target], chosen: PaddedDe
     boxes = boxes._replace(valid=boxes.valid & ~boxes.on(annotated, pseudo.merge_iou))
     joined = unpad(*(torch.cat(pair, dim=1) for pair in zip(annotated, boxes, strict=True)))
     return tuple(
-        replace(target, boxes_xyxy=joint, labels=labels)
+        replace(target, boxes_xyxy=joint, labels=labels, pseudo=_found(target, labels))
         for target, (joint, labels) in zip(targets, joined, strict=True)
     )
+
+
+def _found(before: Target, labels: Int[Tensor, " n"]) -> Bool[Tensor, " n"] | None:
+    """Which of the boxes are not those that were there before; None where there are no others."""
+    old = len(before.labels)
+    if old == len(labels):
+        return before.pseudo
+    found = torch.arange(len(labels), device=labels.device) >= old
+    if before.pseudo is not None:
+        found[:old] = before.pseudo
+    return found
 
 
 def on_annotated(pseudo: PseudoBoxes, targets: Sequence[Target], found: PaddedDetections) -> Bool[Tensor, "b k"]:

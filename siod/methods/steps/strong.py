@@ -209,14 +209,16 @@ def moved(targets: Sequence[Target], geometries: Sequence[Geometry]) -> tuple[Ta
     if not rows:
         return tuple(targets)
     before = [targets[row] for row in rows]
-    valid, boxes, labels = pad(
+    flags = [torch.zeros_like(each.labels, dtype=torch.bool) if each.pseudo is None else each.pseudo for each in before]
+    valid, boxes, labels, pseudo = pad(
         [*(each.boxes_xyxy for each in before), *(each.hidden_boxes_xyxy for each in before)],
         [*(each.labels for each in before), *(each.hidden_labels for each in before)],
+        [*flags, *(torch.zeros_like(each.hidden_labels, dtype=torch.bool) for each in before)],
     )
     boxes, seen = _moved(boxes, [geometries[row] for row in rows] * 2)
-    found = unpad(valid & seen, boxes, labels)
+    found = unpad(valid & seen, boxes, labels, pseudo)
     after = list(targets)
-    for row, (boxes, labels), (hidden_boxes, hidden_labels) in zip(
+    for row, (boxes, labels, pseudo), (hidden_boxes, hidden_labels, _) in zip(
         rows, found[: len(rows)], found[len(rows) :], strict=True
     ):
         after[row] = replace(
@@ -225,6 +227,7 @@ def moved(targets: Sequence[Target], geometries: Sequence[Geometry]) -> tuple[Ta
             labels=labels,
             hidden_boxes_xyxy=hidden_boxes,
             hidden_labels=hidden_labels,
+            pseudo=None if targets[row].pseudo is None else pseudo,
         )
     return tuple(after)
 
