@@ -20,6 +20,7 @@ from siod.detectors.spec import DetectorSpec, Pixels
 BACKBONE = "backbone_config"
 """The part of a configuration that describes the library's own backbone."""
 STRIDES = "feat_strides"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _OF_ONE_FILE = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"}
 """What a configuration tells of the weights beside it, not of the detector."""
 _OF_OLDER_RELEASES = {"backbone", "backbone_kwargs", "use_pretrained_backbone", "use_timm_backbone"}
@@ -29,9 +30,9 @@ def _read_configuration(given: object) -> object:
     """Read a configuration that is named by the folder it lies in, or by a model of the hub."""
     if not isinstance(given, str | Path):
         return given
-    path = Path(given) / "config.json" if Path(given).is_dir() else Path(given)
+    path = Path(given) / CONFIG_FILE if Path(given).is_dir() else Path(given)
     if not path.is_file():
-        path = hub_file(str(given), "config.json")
+        path = hub_file(str(given), CONFIG_FILE)
     try:
         settings = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -50,7 +51,7 @@ def hub_file(model: str, name: str) -> Path:
     Raises:
         ValueError: It cannot be had; says what to name instead.
     """
-    instead = "name a folder that holds config.json and model.safetensors"
+    instead = f"name a folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}"
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415  (of the extra)
     except ImportError as error:

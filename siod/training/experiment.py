@@ -12,6 +12,7 @@ from siod.data.annotation_sets import Full, Policy
 from siod.data.digits import Digits
 from siod.data.source import Source
 from siod.data.transforms import Augmentation, ShortEdge
+from siod.detectors.query import QuerySpec
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
 from siod.methods.zoo import AnyMethod
@@ -144,13 +145,18 @@ class FromCheckpoint(Value):
 
 
 class PublishedDetector(Value):
-    """All weights of torchvision's published detector on COCO, for FCOS and RetinaNet with ResNet-50.
+    """All weights of a published detector.
 
-    The data set's category ids must be COCO's; ``file`` is a downloaded copy.
+    FCOS and RetinaNet with ResNet-50 have torchvision's, learnt on COCO; the data set's category ids must be COCO's, and
+    ``file`` is a downloaded copy. RT-DETR and D-FINE have what transformers saved: ``file`` is its folder, or ``model``
+    one of the hub; categories are found by their names, and those that are not known begin anew.
     """
+
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"model"})
 
     kind: Literal["published"] = "published"
     file: Path | None = None
+    model: str | None = None
 
 
 class Scratch(Value):
@@ -271,7 +277,8 @@ class Experiment(Value):
                 else "weights.kind digits needs data.kind digits or weights.digits; use imagenet, checkpoint or none"
             )
             raise ValueError(message)
-        if self.weights.kind == "published" and self.data.kind == "digits":
+        by_number = not isinstance(self.detector, QuerySpec)
+        if self.weights.kind == "published" and self.data.kind == "digits" and by_number:
             message = "weights.kind published needs data with COCO's categories; use digits, checkpoint or none"
             raise ValueError(message)
         refusal = None if self.method is None else self.method.refusal(self.detector)

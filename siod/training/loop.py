@@ -192,7 +192,13 @@ def _build_detector(
 ) -> Detector:
     torch.manual_seed(experiment.seed)
     detector = build(experiment.detector, num_classes=len(data.category_names))
-    load_initial_weights(detector, experiment.weights, initial_weights, category_ids=data.category_ids)
+    load_initial_weights(
+        detector,
+        experiment.weights,
+        initial_weights,
+        category_ids=data.category_ids,
+        category_names=data.category_names,
+    )
     # Convolutions are faster with channels last, on CPUs and GPUs alike.
     return detector.to(context.device).to(memory_format=torch.channels_last)
 

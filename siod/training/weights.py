@@ -17,6 +17,7 @@ from siod.detectors.backbones.pixels import COCO_PIXELS
 from siod.detectors.backbones.weights import load_backbone_weights, load_packaged_weights
 from siod.detectors.detector import normalise
 from siod.detectors.networks.published import load_published
+from siod.detectors.query import CONFIG_FILE, WEIGHTS_FILE, hub_file
 from siod.errors import UserError
 from siod.training import checkpoint
 from siod.value import digest
@@ -56,15 +57,27 @@ def ensure(
             return _ensure_digit_classifier(weights, digits, experiment.detector, cache_dir, progress)
     if weights.kind == "packaged":
         packaged_file(experiment.detector.backbone)
+    if weights.kind == "published" and weights.model is not None:
+        try:
+            hub_file(weights.model, CONFIG_FILE)
+            return hub_file(weights.model, WEIGHTS_FILE)
+        except ValueError as error:
+            raise UserError(f"weights.model: {error}") from error
     if weights.kind in ("imagenet", "checkpoint", "published") and weights.file is not None:
-        if not weights.file.is_file():
-            raise UserError(f"{weights.file}: no such file; set weights.file to an existing file of weights")
-        return weights.file.resolve()
+        file = weights.file / WEIGHTS_FILE if weights.kind == "published" and weights.file.is_dir() else weights.file
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; set weights.file to an existing file of weights")
+        return file.resolve()
     return None
 
 
 def load_initial_weights(
-    detector: Detector, weights: Weights, file: Path | None, *, category_ids: Sequence[int] | None = None
+    detector: Detector,
+    weights: Weights,
+    file: Path | None,
+    *,
+    category_ids: Sequence[int] | None = None,
+    category_names: Sequence[str] = (),
 ) -> None:
     """Put initial weights into a detector.
 
@@ -72,8 +85,9 @@ def load_initial_weights(
         detector: Freshly built; changed in place.
         weights: Which kind.
         file: What :func:`ensure` returned.
-        category_ids: The data set's number of each class; published detectors find by them which rows of
-            their class layer to give.
+        category_ids: The data set's number of each class; torchvision's published detectors find by them which rows
+            of their class layer to give.
+        category_names: The data set's name of each class; the other published detectors find them by these.
 
     Raises:
         UserError: The file does not fit the architecture, or cannot be had.
@@ -83,7 +97,7 @@ def load_initial_weights(
     elif weights.kind == "packaged":
         load_packaged_weights(detector.backbone)
     elif weights.kind == "published":
-        load_published(detector, file, category_ids=category_ids)
+        load_published(detector, file, category_ids=category_ids, category_names=category_names)
     elif weights.kind == "digits" and file is not None:
         _load_exactly(detector.backbone, checkpoint.load(file)["model"], file)
     elif weights.kind == "checkpoint" and file is not None:

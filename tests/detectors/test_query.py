@@ -17,13 +17,16 @@ from siod.detectors.zoo import DFINE_TINY, RTDETR_TINY, build
 from siod.errors import UserError
 from siod.testing.networks import eager, fresh, noise_for
 from siod.testing.scenes import noise, target
+from siod.training.experiment import PublishedDetector
 from siod.training.phases import Phase
+from siod.training.presets import digits_centernet
 from siod.training.step import batch_loss
+from siod.training.weights import ensure, load_initial_weights
 from siod.types import Mined
 
 pytest.importorskip("transformers", reason="the extra transformers is not installed")
 
-from transformers import RTDetrImageProcessor
+from transformers import AutoConfig, AutoModelForObjectDetection, RTDetrImageProcessor
 
 from siod.detectors.networks.annotated import annotated_boxes
 from siod.detectors.networks.denoising import Noise, NoisyQueries, noisy_queries
@@ -34,6 +37,17 @@ RTDETR_1 = RTDETR_TINY.with_changes({"version": 1})
 DFINE_LIBRARY = DFINE_TINY.with_changes({"losses": "library"})
 VARIANTS = {"v1": RTDETR_1, "v2": RTDETR_TINY, "d_fine": DFINE_LIBRARY}
 every_variant = pytest.mark.parametrize("spec", VARIANTS.values(), ids=VARIANTS)
+OWN_BACKBONE = {
+    "backbone_config": {
+        "model_type": "rt_detr_resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8, 16, 32, 64],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+        "out_indices": [2, 3, 4],
+    },
+    "encoder_in_channels": [16, 32, 64],
+}
 # As many in each image: only then are the library's losses of copies those of its images.
 TARGETS = [target([[10, 10, 40, 50], [50, 20, 90, 60]], [0, 1]), target([[5, 8, 44, 70], [30, 20, 80, 66]], [2, 2])]
 
@@ -328,18 +342,7 @@ def test_a_model_of_the_hub_that_cannot_be_had_is_one_sentence(monkeypatch: pyte
 
 
 def test_the_library_s_own_backbone_takes_pixels_as_they_are() -> None:
-    own = {
-        "backbone_config": {
-            "model_type": "rt_detr_resnet",
-            "embedding_size": 8,
-            "hidden_sizes": [8, 16, 32, 64],
-            "depths": [1, 1, 1, 1],
-            "layer_type": "basic",
-            "out_indices": [2, 3, 4],
-        },
-        "encoder_in_channels": [16, 32, 64],
-    }
-    spec = RTDETR_TINY.with_changes({"config": {**RTDETR_TINY.config, **own}})
+    spec = RTDETR_TINY.with_changes({"config": {**RTDETR_TINY.config, **OWN_BACKBONE}})
     assert spec.strides_px() == (8, 16, 32)
     assert spec.size_divisor() == 32
     detector = fresh(spec)
@@ -348,6 +351,50 @@ def test_the_library_s_own_backbone_takes_pixels_as_they_are() -> None:
     assert detector.backbone.out_channels == 64
     assert spec.pixel_statistics().deviation == (1.0, 1.0, 1.0)
     assert spec.backbone_identity() != RTDETR_TINY.backbone_identity()
+
+
+@pytest.mark.parametrize("tiny", [RTDETR_TINY, DFINE_TINY], ids=["rt_detr", "d_fine"])
+@torch.no_grad()
+def test_weights_that_the_library_saved_give_what_it_finds(tiny: QuerySpec, tmp_path: Path) -> None:
+    spec = tiny.with_changes({"config": {**tiny.config, **OWN_BACKBONE}})
+    settings = {name: setting for name, setting in spec.library_settings().items() if name != "model_type"}
+    labels = {0: "cat", 1: "Dog", 2: "fox", 3: "owl"}
+    config = AutoConfig.for_model(spec.library_type(), id2label=labels, **settings)
+    torch.manual_seed(1)
+    library = AutoModelForObjectDetection.from_config(config).eval()
+    for name, parameter in library.named_parameters():
+        if parameter.dim() > 1 or name.endswith("norm.weight"):
+            parameter.normal_(std=0.2)
+    library.save_pretrained(tmp_path)
+    named = type(spec).parse({**spec.model_dump(), "config": str(tmp_path)}, source="settings")
+    detector = build(named, num_classes=4).eval()
+    weights = PublishedDetector(file=tmp_path)
+    file = ensure(digits_centernet().with_changes({"detector": named, "weights": weights}), tmp_path)
+    load_initial_weights(detector, weights, file, category_names=("dog", "owl", "CAT", "fox"))
+    pixels = noise(1, 96, 96)
+    ours, found = detector(pixels).last, library(pixels / 255)
+    torch.testing.assert_close(ours.boxes, found.pred_boxes, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.logits, found.logits[..., [1, 3, 0, 2]], rtol=1e-4, atol=1e-4)
+    fresh_row, name = build(named, num_classes=2), "model.model.enc_score_head.weight"
+    before = fresh_row.state_dict()[name][0].clone()
+    load_initial_weights(fresh_row, weights, file, category_names=("newt", "fox"))
+    after = fresh_row.state_dict()[name]
+    assert torch.equal(after[0], before)
+    assert torch.equal(after[1], library.state_dict()["model.enc_score_head.weight"][2])
+
+
+def test_published_weights_that_cannot_be_had_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    experiment = digits_centernet().with_changes({"detector": RTDETR_TINY, "weights": {"kind": "published"}})
+    with pytest.raises(UserError, match=r"weights\.model: nobody/nothing is no folder, and config\.json"):
+        ensure(experiment.with_changes({"weights.model": "nobody/nothing"}), tmp_path)
+    with pytest.raises(UserError, match=r"model\.safetensors: no such file; set weights\.file"):
+        ensure(experiment.with_changes({"weights.file": str(tmp_path)}), tmp_path)
+    with pytest.raises(UserError, match=r"set weights\.file to the folder of a model\.safetensors, or weights\.model"):
+        load_initial_weights(fresh(RTDETR_TINY), PublishedDetector(), None, category_names="abc")
+    (tmp_path / "model.safetensors").write_text("no")
+    with pytest.raises(UserError, match=r"no detector that transformers can load \("):
+        load_initial_weights(fresh(RTDETR_TINY), PublishedDetector(), tmp_path / "model.safetensors")
 
 
 def test_partners_are_those_of_the_least_cost() -> None:
