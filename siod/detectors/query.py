@@ -94,6 +94,10 @@ class QuerySpec(DetectorSpec):
     mined_maps: Annotated[int, Field(ge=0, le=PYRAMID_STAGES)] = PYRAMID_STAGES
     config: Annotated[dict[str, Any], BeforeValidator(_read_configuration)] = {}
 
+    def __hash__(self) -> int:
+        """Plans keep experiments in sets; a configuration is a dictionary, which has no hash of its own."""
+        return hash(self.model_dump_json())
+
     @model_validator(mode="after")
     def _configuration_is_of_this_family(self) -> Self:
         told = self.config.get("model_type", self.library_type())
