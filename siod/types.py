@@ -28,8 +28,8 @@ class Target:
     them. Boxes are in the frame of the image they come with (after augmentation). ``states`` has for each class its
     :class:`State` in the whole image, as the annotation file has it: a crop that loses a box does not change it. None
     where all classes are complete or absent. ``some_unlabelled`` says whether one of them is UNLABELLED, which spares
-    the host a wait for the device; None where that is to be read from ``states``. ``pseudo`` are the boxes that a method
-    found, not an annotator; None where there are none.
+    the host a wait for the device; None where that is to be read from ``states``. ``pseudo`` are the boxes that a
+    method found, not an annotator; None where there are none.
     """
 
     boxes_xyxy: Float[Tensor, "N 4"]

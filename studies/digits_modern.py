@@ -26,9 +26,7 @@ STUDY = Study(
         *table1_rows(
             digits_rt_detr(), digits_rt_detr(), name="rt_detr", group="RT-DETR", mining=MINING, rejecting=REJECT
         ),
-        *table1_rows(
-            digits_rt_detr(), digits_d_fine(), name="d_fine", group="D-FINE", mining=MINING, rejecting=REJECT
-        ),
+        *table1_rows(digits_rt_detr(), digits_d_fine(), name="d_fine", group="D-FINE", mining=MINING, rejecting=REJECT),
         Arm(
             name="d_fine-library",
             label="FSOD, the library's losses",

@@ -21,7 +21,15 @@ BACKBONE = "backbone_config"
 """The part of a configuration that describes the library's own backbone."""
 STRIDES = "feat_strides"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-_OF_ONE_FILE = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"}
+_OF_ONE_FILE = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "torch_dtype",
+    "transformers_version",
+}
 """What a configuration tells of the weights beside it, not of the detector."""
 _OF_OLDER_RELEASES = {"backbone", "backbone_kwargs", "use_pretrained_backbone", "use_timm_backbone"}
 
@@ -71,7 +79,8 @@ class QuerySpec(DetectorSpec):
     ``config`` has settings of the library's configuration by their own names; a folder with a ``config.json``, or the
     name of a model of the hub, is read into it. What is None is as ``config`` says, or else the library's default.
     With a ``backbone_config`` in it the backbone is the library's own and ``backbone`` is not read; otherwise it is
-    ours, whose ``frozen_stages`` first parts do not learn. ``norm`` is the backbone's; group replaces the encoder's too.
+    ours, whose ``frozen_stages`` first parts do not learn. ``norm`` is the backbone's; ``group`` replaces the encoder's
+    too.
 
     ``denoising`` is about how many noisy copies of the annotated boxes an image has in training, half of them to be
     told from objects; 0 is none. ``box_noise`` and ``label_noise`` are those of the copies. ``mined_maps`` first of
@@ -92,7 +101,7 @@ class QuerySpec(DetectorSpec):
     focal_alpha: Annotated[float, Field(ge=0)] | None = None
     focal_gamma: Annotated[float, Field(ge=0)] | None = None
     mined_maps: Annotated[int, Field(ge=0, le=PYRAMID_STAGES)] = PYRAMID_STAGES
-    config: Annotated[dict[str, Any], BeforeValidator(_read_configuration)] = {}
+    config: Annotated[dict[str, Any], BeforeValidator(_read_configuration)] = Field(default={})
 
     def __hash__(self) -> int:
         """Plans keep experiments in sets; a configuration is a dictionary, which has no hash of its own."""
@@ -143,7 +152,7 @@ class QuerySpec(DetectorSpec):
         return self.mined_maps
 
     def library_settings(self) -> dict[str, Any]:
-        """The library's configuration of these settings, by its own names; the backbone is left out where it is ours."""
+        """The library's configuration of these settings, by its own names, without a backbone where that is ours."""
         named = {
             "num_queries": self.queries,
             "decoder_layers": self.decoder_layers,

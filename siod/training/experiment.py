@@ -147,9 +147,9 @@ class FromCheckpoint(Value):
 class PublishedDetector(Value):
     """All weights of a published detector.
 
-    FCOS and RetinaNet with ResNet-50 have torchvision's, learnt on COCO; the data set's category ids must be COCO's, and
-    ``file`` is a downloaded copy. RT-DETR and D-FINE have what transformers saved: ``file`` is its folder, or ``model``
-    one of the hub; categories are found by their names, and those that are not known begin anew.
+    FCOS and RetinaNet with ResNet-50 have torchvision's, learnt on COCO; the data set's category ids must be COCO's,
+    and ``file`` is a downloaded copy. RT-DETR and D-FINE have what transformers saved: ``file`` is its folder, or
+    ``model`` one of the hub; categories are found by their names, and those that are not known begin anew.
     """
 
     unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"model"})

@@ -246,9 +246,9 @@ def test_near_copies_are_off_by_less_than_half_a_side_and_far_ones_by_more() -> 
     corners = torch.cat([centres - sizes / 2, centres + sizes / 2], dim=1) * 96
     off = (corners - box).abs() / torch.tensor([20.0, 16.0, 20.0, 16.0])
     positive = copies.positive[0]
-    assert 0 <= off[positive].min()
+    assert off[positive].min() >= 0
     assert off[positive].max() <= 0.25 + 1e-4
-    assert 0.25 - 1e-4 <= off[~positive].min()
+    assert off[~positive].min() >= 0.25 - 1e-4
     assert off[~positive].max() <= 0.5 + 1e-4
     assert (corners[positive] < box).float().mean(dim=0).sub(0.5).abs().max() < 0.1
 
@@ -302,7 +302,10 @@ def test_factors_of_normalisation_begin_at_one() -> None:
 def test_the_decoder_computes_in_float32_under_half_precision() -> None:
     detector = detector_of(DFINE_TINY)
     seen: list[torch.dtype] = []
-    for layer in (detector.model.model.encoder_input_proj[0][0], detector.model.model.decoder.layers[0].self_attn.q_proj):
+    for layer in (
+        detector.model.model.encoder_input_proj[0][0],
+        detector.model.model.decoder.layers[0].self_attn.q_proj,
+    ):
         layer.register_forward_hook(lambda _, __, found: seen.append(found.dtype))
     detector.half_precision = torch.bfloat16
     detector(noise_for(detector, 1))
@@ -336,7 +339,9 @@ def test_configurations_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_model_of_the_hub_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"nobody/nothing is no folder.*config\.json of that model cannot be had") as told:
+    with pytest.raises(
+        UserError, match=r"nobody/nothing is no folder.*config\.json of that model cannot be had"
+    ) as told:
         RTDETR.parse({"config": "nobody/nothing"}, source="settings")
     assert "\n" not in str(told.value)
 

@@ -113,7 +113,7 @@ def noisy_queries(
     device = known.labels.device
     far, taken = send(~positive, device)[..., None], send(group != NO_GROUP, device)
     copied = send(partner.clip(min=0), device)
-    shift, sign, other, label = torch.split(send(drawn.numpy(), device), (4, 4, 1, 1), dim=2)
+    shift, sign, other, label = torch.split(send(drawn.numpy(), device), [4, 4, 1, 1], dim=2)
     labels = known.slot_labels.gather(1, copied)
     labels = torch.where(other[..., 0] < noise.labels / 2, (label[..., 0] * num_classes).long(), labels)
     boxes = (known.slots_xyxy / side).take_along_dim(copied[..., None], dim=1)

@@ -65,7 +65,9 @@ def load_published(
     """
     if isinstance(getattr(detector, "spec", None), QuerySpec):
         if file is None:
-            raise UserError("set weights.file to the folder of a model.safetensors, or weights.model to a model of the hub")
+            raise UserError(
+                "set weights.file to the folder of a model.safetensors, or weights.model to a model of the hub"
+            )
         from siod.detectors.networks.query_weights import load_library_weights  # noqa: PLC0415  (of an extra)
 
         load_library_weights(cast("QueryDetector", detector), file, category_names)

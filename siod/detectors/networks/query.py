@@ -176,9 +176,7 @@ class QueryDetector(Detector):
             copies=() if noisy is None else tuple(self._stages(*of_copies, copies=True)),
         )
 
-    def _stages(
-        self, logits: Tensor, boxes: Tensor, *fine: Tensor, copies: bool = False
-    ) -> Iterator[Stage]:
+    def _stages(self, logits: Tensor, boxes: Tensor, *fine: Tensor, copies: bool = False) -> Iterator[Stage]:
         """Pair what layers say. D-FINE has a guess before its first layer, which has no distances."""
         if not fine:
             yield from (Stage(*each) for each in zip(logits.unbind(1), boxes.unbind(1), strict=True))
@@ -193,7 +191,7 @@ class QueryDetector(Detector):
             number -= 1
         layers = zip(*(each.unbind(1)[:number] for each in (logits, boxes, *fine)), strict=True)
         for layer, parts in enumerate(layers, 1):
-            yield Stage(*parts, None if layer == fine[0].shape[1] else teacher)
+            yield Stage(*parts)._replace(teacher=None if layer == fine[0].shape[1] else teacher)
 
     def encode(self, targets: Sequence[Target], outputs: QueryOutputs) -> QueryTargets:
         """Scale the boxes to sides of the image, and draw them on the mined maps."""
@@ -233,7 +231,8 @@ class QueryDetector(Detector):
         compared = [(stage, self.criterion.matched(stage, wanted), "") for stage in outputs.stages]
         if outputs.noisy is not None:
             copies = outputs.noisy
-            partners = Partners(copies.partner, copies.present, copies.positive, copies.share)
+            objects = copies.positive.flatten().nonzero().squeeze(1)
+            partners = Partners(copies.partner, objects, copies.present, copies.positive, copies.share)
             compared += [(stage, partners, DENOISING) for stage in outputs.copies]
         for stage, partners, prefix in compared:
             kept = self._kept_negatives(stage, partners, encoded, maps, are_copies=bool(prefix))
@@ -338,8 +337,8 @@ def _configuration(spec: QuerySpec, num_classes: int, own: Backbone | None) -> A
         raise UserError(f"detector.config: {str(error).strip().splitlines()[-1].strip()}") from error
 
 
-def _initialise(model: nn.Module) -> None:
-    """Begin with the weights of the published code: torch's, and the library's own for the layers with a rule of theirs.
+def _initialise(model: Any) -> None:
+    """Begin with the weights of the published code: torch's, and the library's own for layers with a rule of theirs.
 
     The library would draw all weights from a normal distribution of deviation 0.01, and RT-DETR's factors of batch
     normalisation too.
@@ -351,7 +350,7 @@ def _initialise(model: nn.Module) -> None:
         else:
             special.append(module)
     for module in special:
-        model._init_weights(module)  # type: ignore[operator]  # noqa: SLF001  (the library's rules have no other name)
+        model._init_weights(module)  # noqa: SLF001  (the library's rules have no other name)
 
 
 def _kept(mined: Mined) -> Float[Tensor, "b c h w"] | None:
@@ -375,12 +374,12 @@ def _as_map(values: Float[Tensor, "b _ d"], size: tuple[int, int]) -> Float[Tens
     return torch.unflatten(values, 1, size).permute(0, 3, 1, 2).contiguous()
 
 
-def _sides(images: Tensor) -> Float[Tensor, "4"]:
+def _sides(images: Tensor) -> Float[Tensor, " 4"]:
     """Width and height of images, twice."""
     height, width = images.shape[-2:]
     return torch.tensor([width, height, width, height], dtype=torch.float32).to(images.device, non_blocking=True)
 
 
-def _side_of(outputs: QueryOutputs) -> Float[Tensor, "4"]:
+def _side_of(outputs: QueryOutputs) -> Float[Tensor, " 4"]:
     height, width = outputs.image_size
     return outputs.memory.new_tensor([width, height, width, height])

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor
@@ -20,6 +21,7 @@ from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
 from siod.ops.boxes import from_centres_and_sizes, generalized_iou_loss, paired_overlaps
 from siod.ops.focal import varifocal_loss
+from siod.ops.padding import send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,13 +49,18 @@ class Stage(NamedTuple):
 
     def of(self, images: slice) -> Stage:
         """The same of some images."""
-        teacher = None if self.teacher is None else tuple(each[images] for each in self.teacher)
-        return Stage(*(None if each is None else each[images] for each in self[:4]), teacher)  # type: ignore[arg-type]
+        return Stage(
+            self.logits[images],
+            self.boxes[images],
+            None if self.distances is None else self.distances[images],
+            None if self.references is None else self.references[images],
+            None if self.teacher is None else (self.teacher[0][images], self.teacher[1][images]),
+        )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The boxes to find: as pixels and labels, as centres and sizes in sides of the image, and how many each image has."""
+    """The boxes to find: with labels, as centres and sizes in sides of the image, and how many each image has."""
 
     known: AnnotatedBoxes
     boxes: Float[Tensor, "b m 4"]
@@ -61,11 +68,13 @@ class Wanted:
 
 
 class Partners(NamedTuple):
-    """The slot of the box that each query belongs to, which queries there are, which of them are to be objects, and
-    the factor of each image.
+    """The slot of the box that each query belongs to, and the factor of each image; some places have no query.
+
+    ``objects`` are the ``positive`` ones, counted through all images.
     """
 
     slots: Int[Tensor, "b q"]
+    objects: Int[Tensor, " k"]
     present: Bool[Tensor, "b q"]
     positive: Bool[Tensor, "b q"]
     share: Float[Tensor, " b"]
@@ -91,17 +100,18 @@ class SetCriterion:
 
     @torch.no_grad()
     def matched(self, stage: Stage, wanted: Wanted) -> Partners:
-        """Match each box with one query; the host solves it, after it has waited for the costs."""
+        """Match each box with one query; the host waits for the costs and solves it."""
         targets = [
             {"class_labels": labels[:length], "boxes": boxes[:length]}
             for labels, boxes, length in zip(wanted.known.slot_labels, wanted.boxes, wanted.lengths, strict=True)
         ]
-        slots = torch.full(stage.logits.shape[:2], -1)
+        on_host = np.full(stage.logits.shape[:2], -1)
         found = self.matcher({"logits": stage.logits, "pred_boxes": stage.boxes}, targets)
         for row, (queries, matched) in enumerate(found):
-            slots[row, queries] = matched
-        slots = slots.to(stage.logits.device, non_blocking=True)
-        return Partners(slots, slots >= -1, slots >= 0, stage.logits.new_ones(len(slots)))
+            on_host[row, queries.numpy()] = matched.numpy()
+        device = stage.logits.device
+        slots, objects = send(on_host, device), send(np.flatnonzero(on_host >= 0), device)
+        return Partners(slots, objects, slots >= -1, slots >= 0, stage.logits.new_ones(len(slots)))
 
     def sums(
         self, stage: Stage, partners: Partners, wanted: Wanted, kept: Float[Tensor, "b q c"] | None
@@ -119,7 +129,7 @@ class SetCriterion:
 
         Source: RT-DETR, CVPR 2024, section 4.3; D-FINE, ICLR 2025, Eq. 3 to 6.
         """
-        objects = partners.positive.flatten().nonzero().squeeze(1)
+        objects = partners.objects
         slots = wanted.known.slots_of(partners.slots, objects)
         boxes, share = wanted.boxes.flatten(0, 1)[slots], partners.share[objects // partners.slots.shape[1]]
         found = stage.boxes.flatten(0, 1)[objects]
@@ -156,7 +166,8 @@ class SetCriterion:
         low_high = from_centres_and_sizes(boxes[:, :2], boxes[:, 2:])
         up = fine.up.to(said.device)
         label, right, left = bbox2distance(references, low_high, bins, fine.reg_scale, up)
-        return fine.unimodal_distribution_focal_loss(said, label, right, left, weight.repeat_interleave(4))  # type: ignore[no-any-return]
+        far: Tensor = fine.unimodal_distribution_focal_loss(said, label, right, left, weight.repeat_interleave(4))
+        return far
 
 
 def _corners(boxes: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
@@ -166,7 +177,7 @@ def _corners(boxes: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
 def _distilled(
     stage: Stage, partners: Partners, objects: Int[Tensor, " k"], overlaps: Float[Tensor, " k"]
 ) -> Float[Tensor, ""]:
-    """How far distributions are from the last layer's, by images; objects and others count by the roots of their numbers.
+    """How far distributions are from the last layer's; objects and others count by the roots of their numbers.
 
     The published code takes means and numbers of a whole batch, which are those of its images where all have as many
     boxes.

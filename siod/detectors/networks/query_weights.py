@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -77,4 +77,4 @@ def _of_classes(own: Tensor, theirs: Tensor, rows: Mapping[int, int], classes: i
         layer[to] = theirs[of]
     if len(own) == classes + 1:
         layer[-1] = theirs[-1]
-    return cast("Tensor", layer)
+    return layer
