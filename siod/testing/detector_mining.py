@@ -166,7 +166,11 @@ def check_gradients_of_mining(spec: DetectorSpec) -> None:
     terms = detector.losses(outputs, detector.encode(targets, outputs), fixed)
     total = torch.stack([detector.loss_weights[name] * term.mean() for name, term in terms.items()]).sum()
     expected = torch.autograd.grad(total, weights)
-    same = all(torch.allclose(mine, other, rtol=1e-4, atol=1e-6) for mine, other in zip(mined, expected, strict=True))
+    # Sums of many terms are rounded in another order: small entries beside large ones are off by more than their own.
+    same = all(
+        float((mine - other).abs().max()) <= 1e-4 * float(other.abs().max()) + 1e-6
+        for mine, other in zip(mined, expected, strict=True)
+    )
     require(same, "the gradient passes through the pseudo labels; they must be fixed numbers in the loss")
 
 
