@@ -103,6 +103,9 @@ _LITE0 = {
 FCOS_LITE0 = FCOS_TINY.with_changes({**_LITE0, "range_strides": 4.0})
 RETINANET_LITE0 = RETINANET_TINY.with_changes(_LITE0)
 
+# The library's default configurations on torchvision's ResNet-50, of which there are weights of ImageNet.
+RTDETR_R50 = RTDETR()
+DFINE_R50 = DFINE()
 # For scenes of about 100 px: maps of strides 4, 8 and 16, two layers, a quarter of the width.
 _TINY_QUERIES = {
     "backbone": "tiny_resnet18",

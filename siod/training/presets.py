@@ -18,6 +18,7 @@ from siod.detectors.zoo import (
     CENTERNET_R18,
     CENTERNET_R101,
     CENTERNET_TINY,
+    DFINE_R50,
     DFINE_TINY,
     FASTER_RCNN_R50_C4,
     FASTER_RCNN_TINY,
@@ -25,6 +26,7 @@ from siod.detectors.zoo import (
     FCOS_TINY,
     RETINANET_R50_FPN,
     RETINANET_TINY,
+    RTDETR_R50,
     RTDETR_TINY,
 )
 from siod.dminer.dminer import DMiner, Staged
@@ -70,6 +72,35 @@ FCOS_1X = DETECTRON2_1X.with_changes(
     {"learning_rate": 0.01, "schedule": WarmupStep(warmup="constant", steps=500, share=1 / 3, milestones=(8, 11))}
 )
 RETINANET_1X = DETECTRON2_1X.with_changes({"learning_rate": 0.01})
+# The official code's, whose average of the weights over steps is left out: 72 epochs after 2 000 steps of warm-up, at a
+# rate that never drops.
+RTDETR_6X = Recipe(
+    epochs=72,
+    batch_size=16,
+    optimiser=AdamW(),
+    learning_rate=1e-4,
+    weight_decay=1e-4,
+    schedule=WarmupStep(steps=2000, share=0.001, milestones=(72,)),
+    precision="bf16",
+    clip_norm=0.1,
+    backbone_factor=0.1,
+)
+# That of its L, which rises for 500 steps.
+DFINE_6X = RTDETR_6X.with_changes(
+    {
+        "batch_size": 32,
+        "learning_rate": 2.5e-4,
+        "weight_decay": 1.25e-4,
+        "backbone_factor": 0.05,
+        "schedule.steps": 500,
+    }
+)
+# Both are trained on squares and tested at 640 px; crops by flips and scales stand for the official code's zooms and
+# random crops.
+QUERY_AUGMENTATION = Augmentation(
+    input_size=(640, 640), scale=(0.6, 1.3), shift_border_px=160, flip=0.5, brightness=0.2, contrast=0.2, saturation=0.2
+)
+QUERY_EVALUATION = Evaluation(input_size=(640, 640), every_epochs=4, precision="as_trained")
 # Nothing is learnt while 5 000 images are judged: every fifth of 140 epochs, every third of 12.
 PAPER_EVALUATION = Evaluation(every_epochs=5, precision="as_trained")
 # Images are tested at a shorter edge of 800 px.
@@ -148,6 +179,28 @@ def coco_fcos_r50_fpn(root: Path) -> Experiment:
 def coco_retinanet_r50_fpn(root: Path) -> Experiment:
     """RetinaNet-Res50-FPN on Keep1-COCO2017-Train, without DMiner."""
     return _at_short_edges(root, RETINANET_R50_FPN, RETINANET_1X)
+
+
+def coco_rt_detr_r50(root: Path) -> Experiment:
+    """RT-DETR v2 with ResNet-50 on Keep1-COCO2017-Train, without DMiner; needs the extra transformers."""
+    return _at_640(root, RTDETR_R50, RTDETR_6X)
+
+
+def coco_d_fine_r50(root: Path) -> Experiment:
+    """D-FINE with ResNet-50 on Keep1-COCO2017-Train, without DMiner; needs the extra transformers."""
+    return _at_640(root, DFINE_R50, DFINE_6X)
+
+
+def _at_640(root: Path, detector: DetectorSpec, recipe: Recipe) -> Experiment:
+    """A detector that learns from squares of 640 px, and is tested on them."""
+    return coco_centernet_r18(root).with_changes(
+        {
+            "detector": detector,
+            "augmentation": QUERY_AUGMENTATION,
+            "recipe": recipe,
+            "evaluation": QUERY_EVALUATION,
+        }
+    )
 
 
 def _at_short_edges(root: Path, detector: DetectorSpec, recipe: Recipe) -> Experiment:

@@ -24,10 +24,12 @@ import torch
 from siod.detectors.zoo import (
     CENTERNET_R18,
     CENTERNET_R101,
+    DFINE_R50,
     FASTER_RCNN_R50_C4,
     FASTER_RCNN_R50_C4_MINING,
     FCOS_R50_FPN,
     RETINANET_R50_FPN,
+    RTDETR_R50,
     build,
 )
 from siod.dminer.pgcl import PGCL
@@ -58,6 +60,8 @@ FAMILIES = {
     "faster_rcnn_r50_c4": Family(FASTER_RCNN_R50_C4, FASTER_RCNN_R50_C4_MINING, 128),
     "fcos_r50_fpn": Family(FCOS_R50_FPN, FCOS_R50_FPN, (96, 64, 32)),
     "retinanet_r50_fpn": Family(RETINANET_R50_FPN, RETINANET_R50_FPN, (96, 64, 32)),
+    "rt_detr_r50": Family(RTDETR_R50, RTDETR_R50, (96, 64, 32)),
+    "d_fine_r50": Family(DFINE_R50, DFINE_R50, (96, 64, 32)),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from siod.data.digits import Digits
+from siod.data.source import prepare
 from siod.detectors.detector import normalise
 from siod.detectors.query import DFINE, RTDETR, QuerySpec
 from siod.detectors.zoo import DFINE_TINY, RTDETR_TINY, build
 from siod.errors import UserError
 from siod.testing.networks import eager, fresh, noise_for
 from siod.testing.scenes import noise, target
-from siod.training.experiment import PublishedDetector
+from siod.training import loop
+from siod.training.context import InProcess
+from siod.training.experiment import PublishedDetector, Scratch
 from siod.training.phases import Phase
-from siod.training.presets import digits_centernet
+from siod.training.presets import DIGITS_FPN_DMINER, DIGITS_QUERY_RECIPE, digits_centernet
 from siod.training.step import batch_loss
 from siod.training.weights import ensure, load_initial_weights
 from siod.types import Mined
@@ -400,6 +405,48 @@ def test_published_weights_that_cannot_be_had_are_one_sentence(tmp_path: Path, m
     (tmp_path / "model.safetensors").write_text("no")
     with pytest.raises(UserError, match=r"no detector that transformers can load \("):
         load_initial_weights(fresh(RTDETR_TINY), PublishedDetector(), tmp_path / "model.safetensors")
+
+
+class Killed(InProcess):
+    """A run whose process dies when its first epoch is saved."""
+
+    def report(self, epoch: int, metrics: dict[str, float]) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+        super().report(epoch, metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [RTDETR_TINY, DFINE_TINY], ids=["rt_detr", "d_fine"])
+def test_a_resumed_run_ends_as_one_that_was_never_interrupted(spec: QuerySpec, tmp_path: Path) -> None:
+    changes = {
+        "data": Digits(train_images=12, val_images=2),
+        "weights": Scratch(),
+        "detector": spec,
+        "recipe": DIGITS_QUERY_RECIPE.with_changes({"batch_size": 4}),
+        "dminer": DIGITS_FPN_DMINER,
+    }
+    experiment = digits_centernet().with_changes(changes)
+    data, cpu = prepare(experiment.data, experiment.annotations, tmp_path / "cache"), torch.device("cpu")
+    whole = loop.run(experiment, data, InProcess(tmp_path / "whole", device=cpu))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(experiment, data, Killed(tmp_path / "parts", device=cpu))
+    again = loop.run(experiment, data, InProcess(tmp_path / "parts", device=cpu))
+    for one, other in zip(whole.history, again.history, strict=True):
+        same = {name for name in one if name.startswith(("train/", "mining/", "ap")) and "per_second" not in name}
+        assert {name: one[name] for name in same} == {name: other[name] for name in same}
+
+
+@pytest.mark.parametrize("spec", [RTDETR_TINY, DFINE_TINY], ids=["rt_detr", "d_fine"])
+def test_without_the_extra_the_detector_is_refused_in_one_sentence_and_its_settings_are_not(
+    spec: QuerySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "siod.detectors.networks.query")
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert type(spec).model_validate_json(spec.model_dump_json()) == spec
+    with pytest.raises(UserError, match=r"need transformers; pip install 'siod\[transformers\]'"):
+        build(spec, num_classes=3)
 
 
 def test_partners_are_those_of_the_least_cost() -> None:

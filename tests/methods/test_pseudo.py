@@ -71,6 +71,18 @@ def test_an_image_without_annotations_takes_all_that_was_chosen() -> None:
     assert (merged.boxes_xyxy.tolist(), merged.labels.tolist()) == ([[0.0, 0.0, 8.0, 8.0]], [2])
 
 
+def test_merged_boxes_are_told_from_annotated_ones_also_when_more_join() -> None:
+    target = Target(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([0]), NONE, NO_LABELS)
+    first = merged_into(PseudoBoxes(), target, detections(([20.0, 0.0, 30.0, 10.0], 0.9, 0)))
+    assert first.pseudo is not None
+    assert first.pseudo.tolist() == [False, True]
+    second = merged_into(PseudoBoxes(), first, detections(([40.0, 0.0, 50.0, 10.0], 0.9, 1)))
+    assert second.pseudo is not None
+    assert second.pseudo.tolist() == [False, True, True]
+    nothing_new = merged_into(PseudoBoxes(), target, detections(([0.0, 0.0, 10.0, 10.0], 0.9, 0)))
+    assert nothing_new.pseudo is None
+
+
 def test_quality_counts_hidden_instances_that_were_found() -> None:
     """Three pseudo boxes, one on a hidden instance of its class, one on one of another class, one on nothing."""
     hidden = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])

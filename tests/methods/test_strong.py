@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,20 @@ def test_a_mirrored_image_has_its_boxes_mirrored() -> None:
     assert target.boxes_xyxy.tolist() == [[28.0, 8.0, 44.0, 16.0]]
     assert target.hidden_boxes_xyxy.tolist() == [[8.0, 10.0, 18.0, 20.0]]
     assert shown.images[0, 0, 8:16, 28:44].min() == 255
+
+
+def test_pseudo_boxes_stay_told_apart_when_others_leave_the_image() -> None:
+    """Moved by 40 px to the right at least, the first box is out of an image of 48 px; to the left, the second."""
+    (known,) = a_view().targets
+    boxes, flags = torch.tensor([[42.0, 8.0, 46.0, 16.0], [2.0, 8.0, 6.0, 16.0]]), torch.tensor([False, True])
+    view = View(a_view().images, (replace(known, boxes_xyxy=boxes, labels=torch.tensor([1, 0]), pseudo=flags),))
+    left = []
+    for image_id in range(12):
+        (target,) = strong_view(view, [image_id], PLAIN.with_changes({"translate": 0.3}), FIRST).targets
+        assert target.pseudo is not None
+        assert target.pseudo.tolist() == [label == 0 for label in target.labels.tolist()]
+        left.append(len(target.labels))
+    assert {1, 2} <= set(left)
 
 
 @pytest.mark.parametrize("image_id", range(8))

@@ -29,12 +29,16 @@ from siod.training.presets import (
     RETINANET_1X,
     coco_centernet_r18,
     coco_centernet_r101,
+    coco_d_fine_r50,
     coco_faster_rcnn_r50_c4,
     coco_fcos_r50_fpn,
     coco_retinanet_r50_fpn,
+    coco_rt_detr_r50,
     digits_centernet,
+    digits_d_fine,
     digits_fcos,
     digits_retinanet,
+    digits_rt_detr,
 )
 
 
@@ -54,14 +58,25 @@ def test_coco_experiments_carry_the_paper_s_backbone_and_recipe() -> None:
 
 
 def test_coco_experiments_are_made_for_gpus_and_digits_ones_stay_float32() -> None:
-    for preset in (coco_centernet_r18, coco_centernet_r101, coco_fcos_r50_fpn, coco_retinanet_r50_fpn):
+    every = (coco_centernet_r18, coco_centernet_r101, coco_fcos_r50_fpn, coco_retinanet_r50_fpn)
+    for preset in (*every, coco_rt_detr_r50, coco_d_fine_r50):
         experiment = preset(Path("coco"))
         assert (experiment.recipe.precision, experiment.evaluated_in()) == ("bf16", "bf16")
         assert 1 < experiment.evaluation.every_epochs <= experiment.recipe.epochs // 4
         asked = experiment.with_changes({"recipe.precision": "fp16"})
         assert asked.evaluated_in() == "fp16"
-    for digits in (digits_centernet(), digits_fcos(), digits_retinanet()):
+    for digits in (digits_centernet(), digits_fcos(), digits_retinanet(), digits_rt_detr(), digits_d_fine()):
         assert (digits.recipe.precision, digits.evaluated_in(), digits.evaluation.every_epochs) == ("fp32", "fp32", 1)
+
+
+def test_detectors_that_decode_queries_have_the_recipes_of_their_official_code() -> None:
+    rt_detr, d_fine = coco_rt_detr_r50(Path("coco")).recipe, coco_d_fine_r50(Path("coco")).recipe
+    for recipe, rate, of_backbone, decay in ((rt_detr, 1e-4, 1e-5, 1e-4), (d_fine, 2.5e-4, 1.25e-5, 1.25e-4)):
+        assert (recipe.optimiser.kind, recipe.epochs, recipe.clip_norm) == ("adamw", 72, 0.1)
+        assert (recipe.learning_rate, recipe.weight_decay) == (rate, decay)
+        assert recipe.learning_rate * recipe.backbone_factor == pytest.approx(of_backbone)
+    assert (rt_detr.batch_size, d_fine.batch_size) == (16, 32)
+    assert coco_d_fine_r50(Path("coco")).augmentation.input_size == (640, 640)
 
 
 def test_a_wrong_path_is_answered_with_the_closest_name() -> None:

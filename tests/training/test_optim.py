@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from siod.training.experiment import SGD, Adam, OneCycle, Recipe, StepDecay, WarmupStep
+from siod.training.experiment import SGD, Adam, AdamW, OneCycle, Recipe, StepDecay, WarmupStep
 from siod.training.optim import build_optimiser, build_schedule
 
 
@@ -55,6 +55,47 @@ def test_frozen_parameters_are_left_out() -> None:
     model.bias.requires_grad_(False)
     optimiser = build_optimiser(model, Recipe())
     assert [len(group["params"]) for group in optimiser.param_groups] == [1]
+
+
+class Net(nn.Module):
+    """A backbone and a head, each with a weight, and a factor that normalises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head, self.norm = nn.Linear(2, 2, bias=False), nn.Linear(2, 2), nn.LayerNorm(2)
+
+
+def test_the_backbone_learns_at_its_share_of_the_rate_throughout_the_schedule() -> None:
+    recipe = Recipe(learning_rate=0.2, schedule=OneCycle(rising=0.3), optimiser=AdamW(), backbone_factor=0.1)
+    model = Net()
+    optimiser = build_optimiser(model, recipe)
+    schedule = build_schedule(optimiser, recipe, steps_per_epoch=10, epochs=1)
+    slow = next(group for group in optimiser.param_groups if group["params"][0] is model.backbone.weight)
+    others = [group for group in optimiser.param_groups if group is not slow]
+    for _ in range(10):
+        assert all(slow["lr"] == pytest.approx(0.1 * group["lr"]) for group in others)
+        optimiser.step()
+        schedule.step()
+    assert len(slow["params"]) == 1
+
+
+def test_adamw_spares_biases_and_factors_of_normalisation() -> None:
+    model = Net()
+    optimiser = build_optimiser(model, Recipe(optimiser=AdamW(), learning_rate=0.5, weight_decay=0.1))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for name, parameter in model.named_parameters():
+        share = 0.95 if name in {"backbone.weight", "head.weight"} else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * share)
+
+
+def test_one_rate_for_all_is_one_group_in_the_model_s_order() -> None:
+    """As checkpoints of runs before there were groups have it."""
+    model = Net()
+    (group,) = build_optimiser(model, Recipe(weight_decay=0.1)).param_groups
+    assert all(mine is other for mine, other in zip(group["params"], model.parameters(), strict=True))
 
 
 def test_a_warm_up_rises_in_a_line_and_decays_at_its_milestones() -> None:
