@@ -185,8 +185,10 @@ class DFINE(QuerySpec):
     """The settings of a D-FINE.
 
     ``losses`` published compares every decoder layer with the targets as the published code does; library is the
-    library's pairing of layers, in which the last one has no loss of its distribution of distances.
+    library's pairing of layers, in which the last one has no loss of its distribution of distances. The library builds
+    none of one layer.
     """
 
     family: Literal["d_fine"] = "d_fine"
+    decoder_layers: Annotated[int, Field(ge=2)] | None = None
     losses: Literal["published", "library"] = "published"

@@ -332,6 +332,8 @@ def test_configurations_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "d_fine"}))
     with pytest.raises(UserError, match="config is that of a d_fine, not of a rt_detr_v2"):
         RTDETR.parse({"config": str(tmp_path)}, source="settings")
+    with pytest.raises(UserError, match=r"decoder_layers: .* greater than or equal to 2"):
+        DFINE.parse({"decoder_layers": 1}, source="settings")
     with pytest.raises(UserError, match="num_feature_levels is 4; only detectors on 3 maps"):
         DFINE.parse({"config": {"num_feature_levels": 4}}, source="settings")
     (tmp_path / "config.json").write_text("no")

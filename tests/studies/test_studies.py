@@ -26,11 +26,13 @@ def test_all_studies_are_found() -> None:
         "digits_fdr",
         "digits_mask",
         "digits_methods",
+        "digits_modern",
         "digits_modules",
         "digits_pgcl",
         "digits_search",
         "digits_splg",
         "dminer_search",
+        "rtdetr_search",
         "table1_detectors",
         "table2_methods",
         "table3_modules",
@@ -38,6 +40,7 @@ def test_all_studies_are_found() -> None:
         "table5_pgcl",
         "table6_comining",
         "table7_ap_change",
+        "table_modern",
     )
     assert [study.name for study in list_studies()] == list(NAMES)
 
