@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import siod
 from siod.data import coco
 from siod.json_file import read_json
-from siod.tracking.mlflow import Store, TrialLog
+from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
 from siod.training.teachers import teacher_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from siod.tracking.records import Status
+    from siod.tracking.trial_log import TrialLog
     from siod.tuning.study import Arm, Study
     from siod.tuning.trials.trial import Job
 
@@ -82,6 +83,7 @@ class Recorder:
         """
         store = Store(store_uri)
         store.prepare()
+        store.repair()
         recorder = cls(store, store.start_study(replace(header_of(study, command), proposals=proposals or {})))
         recorder._later("gallery", lambda: recorder._log_gallery(jobs))
         try:
@@ -171,7 +173,7 @@ class Recorder:
     def _log_files(self, log: TrialLog, job: Job) -> None:
         for name in ARTIFACTS:
             if (job.run_dir / name).exists():
-                log.log_file(job.run_dir / name)
+                log.log_file(job.run_dir / name, link=name != LOG)
 
     def _log_gallery(self, jobs: Sequence[Job]) -> None:
         shown = next((job for job in jobs if job.gallery_ids), None)
