@@ -31,7 +31,7 @@ from siod.tracking.connection import (
     without_password,
 )
 from siod.tracking.database import child_runs, engine_of
-from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUSES, StudyReader
+from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUS_OF, STATUSES, StudyReader
 from siod.tracking.records import gc_paused
 from siod.tracking.trial_log import TrialLog
 from siod.tracking.view import page_of, server_of, view_tags
@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
     from siod.tracking.reading import Curves
-    from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord
+    from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord, TrialRecord
 
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
 # Where among the artifacts of a study's run its report is kept.
 REPORT = "report"
+# MLflow's states of a run that has not ended.
+RUNNING = {state for state, status in STATUS_OF.items() if status == "running"}
 
 
 class Store:
@@ -228,6 +230,32 @@ class Store:
             runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
         return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
 
+    def trials(self) -> dict[str, tuple[TrialRecord, ...]]:
+        """The trials of each study as they stand, by its name, without values by epoch and artifacts."""
+        found = {}
+        for name in self.list_studies():
+            with as_user_error(self.uri), gc_paused():
+                study = self._study_run(name)
+                reader = StudyReader(client_of(self.uri), study, self._children(study), database=self.database)
+                found[name] = reader.trials()
+        return found
+
+    def interrupt(self, name: str) -> tuple[str, ...]:
+        """Mark what looks as if it ran as interrupted, after the process that ran a study has died.
+
+        Args:
+            name: Of the study.
+
+        Returns:
+            The names of the trials, and of the study itself if it was one of them.
+        """
+        with as_user_error(self.uri):
+            study = self._study_run(name)
+            running = [run for run in (*self._children(study), study) if run.info.status in RUNNING]
+            for run in running:
+                client_of(self.uri).set_terminated(run.info.run_id, STATUSES["interrupted"])
+        return tuple(run.info.run_name for run in running)
+
     def read_study(self, name: str, *, details: bool = True, curves: Curves | None = None) -> StudyRecord:
         """Read a study and all its trials, finished or not.
 
@@ -248,12 +276,15 @@ class Store:
             raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
         client = self._open()
         with as_user_error(self.uri), gc_paused():
-            experiment_id = self._experiment(name)
-            study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
+            study = self._study_run(name)
             reader = StudyReader(
                 client, study, self._children(study), database=self.database, server=server_of(self.uri)
             )
             return reader.read(details=details, curves=curves)
+
+    def _study_run(self, name: str) -> Run:
+        """The run of a study that was run."""
+        return client_of(self.uri).search_runs([self._experiment(name)], "tags.role = 'study'", max_results=1)[0]
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""

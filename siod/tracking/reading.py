@@ -114,6 +114,10 @@ class StudyReader:
         )
         return self._with_histories(record, curves or _every_arm) if details else record
 
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """The trials as they stand; values by epoch and artifacts are left out."""
+        return tuple(self._trial(run) for run in self.runs)
+
     def _trial(self, run: Run) -> TrialRecord:
         tags = run.data.tags
         metrics = {name: _recorded_value(value) for name, value in run.data.metrics.items()}

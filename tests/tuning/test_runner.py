@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,16 @@ from filelock import FileLock
 from siod.errors import UserError
 from siod.json_file import read_json
 from siod.tracking.mlflow import Store
+from siod.training.context import request_stop
+from siod.training.loop import Stopped
+from siod.training.machine import this_machine
+from siod.tuning.planning.jobs import prepare_jobs
+from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.running.single import train_one
 from siod.tuning.study import Arm, Study
+from siod.tuning.trials.execution import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,12 +180,15 @@ def test_another_study_reuses_what_it_declares_alike(
 def test_an_interrupted_trial_continues_from_its_last_epoch(
     a_study: Study, record: StudyRecord, folders: dict[str, Path], store: Store
 ) -> None:
-    # As a driver that was killed in epoch 2 leaves it: the checkpoint of epoch 1 and no result.
     folder = folder_of(folders, trial_of(record, "base"))
     expected = result_in(folder)
-    for name in ("result.json", "history.json", "detections.json", "checkpoints/epoch_0002.pt"):
-        (folder / name).unlink()
+    shutil.rmtree(folder)
     study = a_study.model_copy(update={"name": "resumed", "seeds": (0,)})
+    (trial,) = place_trials(plan(study, arms=["base"]), (this_machine(),))
+    (job,) = prepare_jobs([trial], runs_dir=folders["runs_dir"], cache_dir=folders["cache_dir"], baseline="base")
+    with pytest.raises(Stopped):
+        train_job(job, lambda epoch, metrics: request_stop(folder))
+    assert not (folder / "result.json").exists()
     again = run_study(study, RunConfig(**folders, store_uri=store.uri, arms=["base"]), progress=False)
     assert again.finished == ["base/0"]
     assert result_in(folder) == expected

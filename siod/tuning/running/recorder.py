@@ -23,7 +23,7 @@ from siod.training import results
 from siod.training.teachers import teacher_of
 from siod.tuning.arms import confounded
 from siod.tuning.trials.gallery import study_gallery
-from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
+from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from siod.tuning.study import Arm, Study
     from siod.tuning.trials.trial import Job
 
-ARTIFACTS = (PACKED_DETECTIONS, DIAGNOSIS, ANNOTATIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
+ARTIFACTS = (results.DETECTIONS, DIAGNOSIS, ANNOTATIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
 TRACEBACK = "traceback.txt"
 
 

@@ -22,7 +22,7 @@ from siod.training.placement import Placement
 from siod.training.run import train
 from siod.tuning.trials.gallery import found_in, study_gallery
 from siod.tuning.trials.pictures import draw_predictions
-from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, PACKED_DETECTIONS, PICTURE
+from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,9 +77,8 @@ def train_job(
 
 def complete_folder(job: Job) -> None:
     """Write what is derived from a finished run, unless it is there: figures, counts, samples."""
-    packed = job.run_dir / PACKED_DETECTIONS
-    if not packed.exists():
-        _pack(job.run_dir / results.DETECTIONS, packed)
+    if not (job.run_dir / results.DETECTIONS).exists():  # of an earlier version
+        _pack(results.detections_of(job.run_dir), job.run_dir / results.DETECTIONS)
     if not (job.run_dir / ENVIRONMENT).exists():
         write_json(job.run_dir / ENVIRONMENT, environment() | {"arithmetic": results.read_arithmetic(job.run_dir)})
     if not (job.run_dir / DIAGNOSIS).exists():
