@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +13,7 @@ from siod.errors import UserError
 from siod.files import replacing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -33,8 +35,24 @@ def write_packed_json(path: Path, data: Any) -> None:
         path: Where it shall stand; its name ends in ``.gz``.
         data: Anything JSON can hold.
     """
-    with replacing(path) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=5, mtime=0) as packed:
+    with packed_into(path) as packed:
         packed.write(msgspec.json.encode(data))
+
+
+@contextmanager
+def packed_into(path: Path) -> Iterator[gzip.GzipFile]:
+    """A file that gzips what is written to it: the same bytes for the same data, whole or not at all.
+
+    Args:
+        path: Where it shall stand.
+    """
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as plain,
+        # Neither its name, which is made up, nor the time shall stand in it.
+        gzip.GzipFile(filename="", mode="wb", compresslevel=5, fileobj=plain, mtime=0) as packed,
+    ):
+        yield packed
 
 
 def read_json(path: Path) -> Any:

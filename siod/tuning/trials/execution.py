@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import platform
 import shutil
@@ -14,8 +13,7 @@ import torch
 from siod.data import coco
 from siod.evaluation.diagnosis import diagnose
 from siod.evaluation.score_aware import evaluate_files
-from siod.files import replacing
-from siod.json_file import read_json, write_json
+from siod.json_file import packed_into, read_json, write_json
 from siod.training import results, weights
 from siod.training.by_category import count_boxes
 from siod.training.placement import Placement
@@ -108,10 +106,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _pack(source: Path, packed: Path) -> None:
-    with (
-        replacing(packed) as temporary,
-        source.open("rb") as plain,
-        gzip.GzipFile(temporary, "wb", compresslevel=5, mtime=0) as out,
-    ):
-        shutil.copyfileobj(plain, out)
+def _pack(source: Path, path: Path) -> None:
+    with packed_into(path) as packed, source.open("rb") as plain:
+        shutil.copyfileobj(plain, packed)
