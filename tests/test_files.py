@@ -15,6 +15,8 @@ from siod.errors import UserError
 from siod.files import link_or_copy, replacing, wait_until
 from siod.json_file import read_json, write_json, write_packed_json
 
+GZIP = b"\x1f\x8b\x08\x00"
+
 
 def refusing(number: int) -> Callable[..., None]:
     """A call of the operating system that fails with an error number."""
