@@ -170,35 +170,33 @@ class CheckpointFolder(CheckpointFiles):
         return path
 
     def finish(self) -> None:
-        """Leave of a run that is finished what is kept of it; none of these goes on."""
+        """Leave of a finished run what is kept of it, from which none goes on; all where its last epoch is damaged."""
         saved = self.epochs()
+        if not saved or not _trim_readable(saved[-1][1]):
+            return
         for _, old in saved[:-1]:
             if self.keep_finished == "all":
                 _trim_readable(old)
             else:
                 old.unlink()
-        if saved:
-            _trim_readable(saved[-1][1])
-        if self.keep_finished == "last" and saved:
+        if self.keep_finished == "last":
             self.best.unlink(missing_ok=True)
-        elif self.best.exists():
-            self._trim_best()
+        elif self.best.exists() and _trim_readable(self.best):
+            self._link_best()
 
-    def _trim_best(self) -> None:
-        """Trim ``best.pt``; where it is one of the epochs that stay it is a second name again."""
-        best = int(load(self.best, mapped=True).get("epoch", 0))
-        same = dict(self.epochs()).get(best)
-        if same is None:
-            _trim_readable(self.best)
-        else:
+    def _link_best(self) -> None:
+        """Where the best is one of the epochs that stay, make it a second name of that file again."""
+        same = dict(self.epochs()).get(load(self.best, mapped=True).get("epoch", 0))
+        if same is not None and not same.samefile(self.best):
             link_or_copy(same, self.best)
 
 
-def _trim_readable(path: Path) -> None:
-    """Trim a checkpoint; one that the disk has damaged stays as it is."""
-    if is_trimmed(path):
-        return
+def _trim_readable(path: Path) -> bool:
+    """Trim a checkpoint; False for one that the disk has damaged, which stays as it is."""
     try:
-        trim(path)
+        if not is_trimmed(path):
+            trim(path)
     except UserError as error:
         log.warning("a checkpoint was not made smaller: %s", error)
+        return False
+    return True

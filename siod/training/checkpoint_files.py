@@ -44,10 +44,10 @@ class CheckpointFiles:
 
 
 def is_trimmed(path: Path) -> bool:
-    """Whether a checkpoint has lost its optimiser, or cannot be read; torch is not needed to see that."""
+    """Whether a checkpoint has lost its optimiser; torch is not needed to see that. False for a damaged one."""
     try:
         with zipfile.ZipFile(path) as archive:
             (index,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             return TRIMMED.encode() in archive.read(index)
     except (OSError, ValueError, zipfile.BadZipFile):
-        return True
+        return False

@@ -196,9 +196,17 @@ def test_none_goes_on_from_what_was_kept_of_a_finished_run(tmp_path: Path) -> No
         refuse_trimmed(load(last))
 
 
-def test_a_damaged_checkpoint_does_not_keep_a_run_from_finishing(tmp_path: Path) -> None:
+def test_a_run_whose_last_checkpoint_is_damaged_keeps_all_it_has(tmp_path: Path) -> None:
     folder = train_three(CheckpointFolder(tmp_path), best=2)
     (tmp_path / "epoch_0003.pt").write_bytes(b"damaged")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     folder.finish()
-    assert (tmp_path / "epoch_0003.pt").read_bytes() == b"damaged"
-    assert is_trimmed(folder.best)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_best_checkpoint_does_not_keep_a_run_from_finishing(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=1)
+    folder.best.write_bytes(b"damaged")
+    folder.finish()
+    assert folder.best.read_bytes() == b"damaged"
+    assert [is_trimmed(path) for _, path in folder.epochs()] == [True]

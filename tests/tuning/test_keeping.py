@@ -178,6 +178,12 @@ def test_a_folder_in_which_a_process_trains_by_now_is_left_alone(tmp_path: Path,
     assert (folder / "checkpoints" / "epoch_0003.pt").exists()
 
 
+def test_a_finished_run_whose_last_checkpoint_is_damaged_keeps_all_it_has(tmp_path: Path) -> None:
+    folder = finished(tmp_path, "done")
+    (folder / "checkpoints" / "epoch_0003.pt").write_bytes(b"damaged")
+    assert find_removable(tmp_path, inventory_of(tmp_path)) == ()
+
+
 def test_detections_that_are_there_packed_go_and_others_stay(tmp_path: Path) -> None:
     twice, once = finished(tmp_path, "twice"), finished(tmp_path, "once")
     for folder in (twice, once):

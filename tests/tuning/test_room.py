@@ -9,9 +9,9 @@ import pytest
 
 from siod.detectors.zoo import build
 from siod.methods.mean_teacher import MeanTeacher
-from siod.training.experiment import SGD
+from siod.training.experiment import SGD, Recipe
 from siod.tuning.planning.plan import Trial, plan
-from siod.tuning.planning.room import Room, room_for
+from siod.tuning.planning.room import MOMENTS, Room, room_for
 
 if TYPE_CHECKING:
     from typing import Any
@@ -64,3 +64,8 @@ def test_trials_are_told_apart_by_their_detector(a_study: Study, weights: int) -
     (trial, *_) = plan(a_study, arms=["base"])
     larger = trial.experiment.with_changes({"detector.base_width": 64})
     assert room_for([trial, Trial(trial.arm, 1, larger)], 1).left_bytes > 4 * weights
+
+
+def test_every_optimiser_is_counted() -> None:
+    declared = Recipe.model_json_schema()["properties"]["optimiser"]["discriminator"]["mapping"]
+    assert set(MOMENTS) == set(declared)

@@ -128,8 +128,11 @@ def _of_finished(trial: TrialFolder) -> Iterator[Removable]:
     if keep == "last" and files.best.exists():
         dropped.append(files.best)
     stay = [path for path in files.newest_first() if path not in dropped]
-    whole = [path for path in stay if not is_trimmed(path)]
-    freed = _bytes_dropped(dropped, stay) + sum(_trimmed_bytes(path) for path in _distinct(whole))
+    spare = {path: _trimmed_bytes(path) for path in stay}
+    if not epochs or spare[epochs[-1]] is None:  # damaged: all stays
+        return
+    whole = [path for path in stay if spare[path]]
+    freed = _bytes_dropped(dropped, stay) + sum(spare[path] or 0 for path in _distinct(whole))
     words = [path.name for path in dropped]
     words += [f"what {', '.join(path.name for path in whole)} would go on with"] if whole else []
     if words:
@@ -173,10 +176,13 @@ def _bytes_dropped(dropped: Sequence[Path], stay: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in _distinct(dropped) if path.stat().st_ino not in names)
 
 
-def _trimmed_bytes(path: Path) -> int:
+def _trimmed_bytes(path: Path) -> int | None:
+    """What a checkpoint holds that only a run that goes on needs; None for a damaged one."""
+    if is_trimmed(path):
+        return 0
     from siod.training.checkpoint import trimmed_bytes  # noqa: PLC0415  (loads torch)
 
     try:
         return trimmed_bytes(path)
     except UserError:
-        return 0
+        return None

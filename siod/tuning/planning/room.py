@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
     from siod.tuning.planning.plan import Trial
 
-MOMENTS = {"adam": 2, "sgd": 1}
+MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
 """How many numbers an optimiser keeps for each weight."""
 RESUMABLE_FILES = 3  # the last two epochs, and the best where that is another
 CLASSES = 80  # as many as COCO has: the data need not be there yet
