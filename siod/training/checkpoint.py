@@ -108,17 +108,16 @@ def judged_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     return weights
 
 
-def trim(path: Path) -> None:
+def trim(path: Path, state: dict[str, Any]) -> None:
     """Leave of a checkpoint what was learnt; what learning goes on with, two thirds of it with Adam, goes.
 
     Args:
         path: A file written by :func:`save`; it is replaced.
+        state: Its content, of :func:`load`.
 
     Raises:
-        UserError: It cannot be read.
-        RunError: It cannot be written; it stays as it was.
+        RunError: It cannot be written; the file stays as it was.
     """
-    state = load(path)
     if TRIMMED not in state:
         save(path, {name: part for name, part in state.items() if name not in RESUMED} | {TRIMMED: True})
 
@@ -172,31 +171,42 @@ class CheckpointFolder(CheckpointFiles):
     def finish(self) -> None:
         """Leave of a finished run what is kept of it, from which none goes on; all where its last epoch is damaged."""
         saved = self.epochs()
-        if not saved or not _trim_readable(saved[-1][1]):
+        state = _whole(saved[-1][1]) if saved else None
+        if state is None:
             return
-        for _, old in saved[:-1]:
+        for _, old in saved[:-1]:  # first, so that there is room for the rest
             if self.keep_finished == "all":
                 _trim_readable(old)
             else:
                 old.unlink()
+        trim(saved[-1][1], state)
+        del state
         if self.keep_finished == "last":
             self.best.unlink(missing_ok=True)
-        elif self.best.exists() and _trim_readable(self.best):
-            self._link_best()
+        elif self.best.exists():
+            self._finish_best()
 
-    def _link_best(self) -> None:
-        """Where the best is one of the epochs that stay, make it a second name of that file again."""
-        same = dict(self.epochs()).get(load(self.best, mapped=True).get("epoch", 0))
-        if same is not None and not same.samefile(self.best):
+    def _finish_best(self) -> None:
+        """Make the best a second name again where it is one of the epochs that stay; trim it elsewhere."""
+        state = _whole(self.best, mapped=True)
+        same = None if state is None else dict(self.epochs()).get(state.get("epoch", 0))
+        if same is None:
+            _trim_readable(self.best)
+        elif not same.samefile(self.best):
             link_or_copy(same, self.best)
 
 
-def _trim_readable(path: Path) -> bool:
-    """Trim a checkpoint; False for one that the disk has damaged, which stays as it is."""
+def _whole(path: Path, *, mapped: bool = False) -> dict[str, Any] | None:
+    """The content of a checkpoint, as :func:`load`; None where it is damaged or missing."""
     try:
-        if not is_trimmed(path):
-            trim(path)
+        return load(path, mapped=mapped)
     except UserError as error:
         log.warning("a checkpoint was not made smaller: %s", error)
-        return False
-    return True
+        return None
+
+
+def _trim_readable(path: Path) -> None:
+    """Trim a checkpoint; one that the disk has damaged stays as it is."""
+    state = None if is_trimmed(path) else _whole(path)
+    if state is not None:
+        trim(path, state)

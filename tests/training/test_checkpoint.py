@@ -181,7 +181,7 @@ def test_what_trimming_takes_is_told_beforehand(tmp_path: Path) -> None:
     (_, first), (_, last) = folder.epochs()
     before = last.stat().st_size
     assert trimmed_bytes(last) == MOMENTS.numel() * 4
-    trim(last)
+    trim(last, load(last))
     assert before - last.stat().st_size == pytest.approx(MOMENTS.numel() * 4, rel=0.02)
     assert trimmed_bytes(last) == 0
     assert not is_trimmed(first)
@@ -191,7 +191,7 @@ def test_none_goes_on_from_what_was_kept_of_a_finished_run(tmp_path: Path) -> No
     folder = train_three(CheckpointFolder(tmp_path), best=2)
     (_, first), (_, last) = folder.epochs()
     refuse_trimmed(load(first))
-    trim(last)
+    trim(last, load(last))
     with pytest.raises(UserError, match=r"epoch 3 was kept of a finished run, and none can go on from it; delete the"):
         refuse_trimmed(load(last))
 
