@@ -28,6 +28,9 @@ from siod.cli import (
     evaluate,
     report_build,
     report_index,
+    runs_list,
+    runs_prune,
+    runs_repair,
     study_best,
     study_list,
     study_new,
@@ -60,6 +63,7 @@ PLACES = {
 app = typer.Typer(name="siod", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(no_args_is_help=True, help="Make, check and count data sets and annotation sets.")
 study_app = typer.Typer(no_args_is_help=True, help="List, run and watch studies.")
+runs_app = typer.Typer(no_args_is_help=True, help="See, thin out and mend what studies left on the disk.")
 report_app = typer.Typer(no_args_is_help=True, help="Turn finished trials into tables and pages.")
 
 app.add_typer(data_app, name="data")
@@ -87,6 +91,10 @@ study_app.command("plan")(study_plan.plan)
 study_app.command("run")(study_run.run)
 study_app.command("schema")(study_schema.schema)
 study_app.command("status")(study_status.status)
+app.add_typer(runs_app, name="runs")
+runs_app.command("list")(runs_list.list_)
+runs_app.command("prune")(runs_prune.prune)
+runs_app.command("repair")(runs_repair.repair)
 app.add_typer(report_app, name="report")
 report_app.command("build")(report_build.build)
 report_app.command("index")(report_index.index)

@@ -97,7 +97,7 @@ def train(
         shown = [name for name in ("ap_s", "ap_s0", "ap_s3", "ap_s5", "ap_s7", "ap_s9") if f"{split}{name}" in metrics]
         if shown:
             typer.echo(prefix + "  ".join(f"{metric_label(name)} {percent(metrics[split + name])}" for name in shown))
-    typer.echo(f"{run_dir}: detections.json, history.json, checkpoints/best.pt")
+    typer.echo(f"{run_dir}: detections.json.gz, history.json, checkpoints/best.pt")
 
 
 def choose(file: Path | None, study: str | None, arm: str | None) -> tuple[Experiment, str]:

@@ -34,6 +34,7 @@ def ui(
 
     store = Store(uri)
     store.prepare()
+    store.repair()  # MLflow's pages find the pictures of a store that was moved or copied
     typer.echo(f"MLflow opens at http://{HOST}:{port} in about ten seconds; Ctrl-C ends it")
     for study, page in store.pages().items():
         typer.echo(f"  {study} by arm: http://{HOST}:{port}{page}")

@@ -13,7 +13,9 @@ import pytest
 
 from siod.errors import UserError
 from siod.files import link_or_copy, replacing, wait_until
-from siod.json_file import read_json, write_json
+from siod.json_file import read_json, write_json, write_packed_json
+
+GZIP = b"\x1f\x8b\x08\x00"
 
 
 def refusing(number: int) -> Callable[..., None]:
@@ -115,3 +117,22 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "result.json").write_bytes(content)
     with pytest.raises(UserError, match=r"result\.json: is damaged \(.*\); put a copy of it back, or delete it"):
         read_json(tmp_path / "result.json")
+
+
+def test_packed_data_is_read_back_and_the_same_data_are_the_same_bytes(tmp_path: Path) -> None:
+    data = [{"image_id": 1, "bbox": [0.1, 2.0, 3.0, 4.0]}] * 100
+    for name in ("a.json.gz", "b.json.gz"):
+        write_packed_json(tmp_path / name, data)
+    assert read_json(tmp_path / "a.json.gz") == data
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+    assert (tmp_path / "a.json.gz").stat().st_size < 300
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json.gz", "b.json.gz"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 6]
+)
+def test_packed_data_that_is_damaged_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.json\.gz: is damaged \(.+\); put a copy of it back, or delete it"):
+        read_json(tmp_path / "a.json.gz")

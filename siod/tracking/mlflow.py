@@ -8,17 +8,17 @@ adds to the same runs. MLflow is imported when a store is first used: importing 
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
 from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
+from siod.tracking.addresses import repair_addresses, study_address
 from siod.tracking.connection import (
     all_pages,
     as_user_error,
@@ -31,8 +31,9 @@ from siod.tracking.connection import (
     without_password,
 )
 from siod.tracking.database import child_runs, engine_of
-from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
-from siod.tracking.records import flatten, gc_paused
+from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUS_OF, STATUSES, StudyReader
+from siod.tracking.records import gc_paused
+from siod.tracking.trial_log import TrialLog
 from siod.tracking.view import page_of, server_of, view_tags
 
 if TYPE_CHECKING:
@@ -42,99 +43,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
     from siod.tracking.reading import Curves
-    from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord
+    from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord, TrialRecord
 
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
 # Where among the artifacts of a study's run its report is kept.
 REPORT = "report"
-
-
-@dataclass(frozen=True)
-class TrialLog:
-    """Writes one trial's run; small and picklable, so that it can go where the trial goes.
-
-    Args:
-        uri: Of the store.
-        run_id: Of the trial.
-    """
-
-    uri: str
-    run_id: str
-
-    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of an epoch, all at once.
-
-        Args:
-            epoch: Counted from 1.
-            metrics: Values by name.
-        """
-        self._log_metrics({**metrics, "epoch": float(epoch)}, epoch)
-
-    def epochs(self) -> frozenset[int]:
-        """The epochs that are recorded."""
-        with as_user_error(self.uri):
-            history = client_of(self.uri).get_metric_history(self.run_id, "epoch")
-        return frozenset(metric.step for metric in history)
-
-    def log_params(self, settings: Mapping[str, Any]) -> None:
-        """Record settings by their dotted paths; one that is recorded already keeps its value, as MLflow demands."""
-        from mlflow.entities import Param  # noqa: PLC0415  (keeps the import of this module cheap)
-
-        with as_user_error(self.uri):
-            known = client_of(self.uri).get_run(self.run_id).data.params
-            params = [Param(name, value) for name, value in flatten(settings).items() if name not in known]
-            client_of(self.uri).log_batch(self.run_id, params=params)
-
-    def log_json(self, name: str, data: Any) -> None:
-        """Store plain data as a JSON artifact.
-
-        Args:
-            name: Of the artifact, with its suffix.
-            data: Anything JSON can hold.
-        """
-        self.log_text(name, msgspec.json.format(msgspec.json.encode(data)).decode())
-
-    def log_text(self, name: str, text: str) -> None:
-        """Store text as an artifact."""
-        with as_user_error(self.uri):
-            client_of(self.uri).log_text(self.run_id, text, name)
-
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file to the artifacts.
-
-        Args:
-            path: The file.
-            folder: Among the artifacts; the top when None.
-        """
-        with as_user_error(self.uri):
-            client_of(self.uri).log_artifact(self.run_id, str(path), folder)
-
-    def finish(self, status: Status, *, error: str = "", metrics: Mapping[str, float] | None = None) -> None:
-        """Set how the trial ended.
-
-        Args:
-            status: Where it stands now.
-            error: One sentence, for a trial that failed.
-            metrics: Final values; they count for the last recorded epoch.
-        """
-        with as_user_error(self.uri):
-            client = client_of(self.uri)
-            latest = client.get_run(self.run_id).data.metrics
-            changed = {name: value for name, value in (metrics or {}).items() if latest.get(name) != value}
-            self._log_metrics(changed, int(latest.get("epoch", 0)))
-            client.set_tag(self.run_id, "error", error)
-            client.set_tag(self.run_id, PRUNED, "yes" if status == "pruned" else "")
-            client.set_terminated(self.run_id, STATUSES[status])
-
-    def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        from mlflow.entities import Metric  # noqa: PLC0415  (keeps the import of this module cheap)
-
-        now = _now_ms()
-        with as_user_error(self.uri):
-            client_of(self.uri).log_batch(
-                self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
-            )
+# MLflow's states of a run that has not ended.
+RUNNING = {state for state, status in STATUS_OF.items() if status == "running"}
 
 
 class Store:
@@ -170,6 +86,22 @@ class Store:
                 self._open()
         except OSError as error:
             raise UserError(f"{self.database}: cannot be made ({error.strerror}); name another place") from error
+
+    def repair(self) -> int:
+        """Write down where the artifacts of a SQLite store lie now, after it was moved or copied.
+
+        Nothing of siod depends on it; MLflow's own pages do.
+
+        Returns:
+            Of how many runs another place was written down; 0 for a server, which knows its own.
+        """
+        if self.database is None or not self.database.is_file():
+            return 0
+        self._open()
+        try:
+            return repair_addresses(self.database)
+        except sqlite3.Error as error:
+            raise RunError(f"tracking store {self.database}: {error}; {remedy_of(str(error), self.uri)}") from error
 
     def start_study(self, header: StudyHeader) -> str:
         """Find or create the run of a study and store its declaration.
@@ -298,6 +230,32 @@ class Store:
             runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
         return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
 
+    def trials(self) -> dict[str, tuple[TrialRecord, ...]]:
+        """The trials of each study as they stand, by its name, without values by epoch and artifacts."""
+        found = {}
+        for name in self.list_studies():
+            with as_user_error(self.uri), gc_paused():
+                study = self._study_run(name)
+                reader = StudyReader(client_of(self.uri), study, self._children(study), database=self.database)
+                found[name] = reader.trials()
+        return found
+
+    def interrupt(self, name: str) -> tuple[str, ...]:
+        """Mark what looks as if it ran as interrupted, after the process that ran a study has died.
+
+        Args:
+            name: Of the study.
+
+        Returns:
+            The names of the trials, and of the study itself if it was one of them.
+        """
+        with as_user_error(self.uri):
+            study = self._study_run(name)
+            running = [run for run in (*self._children(study), study) if run.info.status in RUNNING]
+            for run in running:
+                client_of(self.uri).set_terminated(run.info.run_id, STATUSES["interrupted"])
+        return tuple(run.info.run_name for run in running)
+
     def read_study(self, name: str, *, details: bool = True, curves: Curves | None = None) -> StudyRecord:
         """Read a study and all its trials, finished or not.
 
@@ -318,10 +276,15 @@ class Store:
             raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
         client = self._open()
         with as_user_error(self.uri), gc_paused():
-            experiment_id = self._experiment(name)
-            study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
-            reader = StudyReader(client, study, self._children(study), server=server_of(self.uri))
+            study = self._study_run(name)
+            reader = StudyReader(
+                client, study, self._children(study), database=self.database, server=server_of(self.uri)
+            )
             return reader.read(details=details, curves=curves)
+
+    def _study_run(self, name: str) -> Run:
+        """The run of a study that was run."""
+        return client_of(self.uri).search_runs([self._experiment(name)], "tags.role = 'study'", max_results=1)[0]
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""
@@ -352,7 +315,7 @@ class Store:
 
     def _artifacts(self, name: str) -> str | None:
         """Beside the database, whatever the working directory; a server knows its own place."""
-        return (self.database.parent / "artifacts" / name).as_uri() if self.database else None
+        return study_address(self.database, name) if self.database else None
 
     def _children(self, study: Run) -> list[Run]:
         """The runs of a study's trials, those of earlier declarations among them."""
@@ -384,7 +347,3 @@ class Store:
 
 def _place(run: Run) -> tuple[str | None, str | None]:
     return run.data.tags.get("arm"), run.data.tags.get("seed")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -9,11 +9,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from siod.errors import UserError
+from siod.tracking.addresses import local_folder, run_address
 from siod.tracking.database import engine_of, values_by_step
 from siod.tracking.records import Annotations, Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
 
@@ -61,11 +61,20 @@ class StudyReader:
         client: Of the store.
         study: The study's own run.
         children: The runs of its trials; those of earlier declarations are left out.
+        database: Of a SQLite store, beside which its artifacts lie.
         server: Root of the address under which a browser finds the store.
     """
 
-    def __init__(self, client: MlflowClient, study: Run, children: Sequence[Run], *, server: str = "") -> None:
-        self.client, self.study, self.server = client, study, server
+    def __init__(
+        self,
+        client: MlflowClient,
+        study: Run,
+        children: Sequence[Run],
+        *,
+        database: Path | None = None,
+        server: str = "",
+    ) -> None:
+        self.client, self.study, self.database, self.server = client, study, database, server
         self.runs = [run for run in children if not run.data.tags.get("superseded")]
         self._run_of = {run.info.run_id: run for run in self.runs}
 
@@ -81,7 +90,10 @@ class StudyReader:
         """
         declared = self._artifact(self.study, HEADER)
         if declared is None:
-            raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
+            raise UserError(
+                f"{self._address(self.study)}: lacks the study's {HEADER}; run the study again to write it, or, if the "
+                "database was moved alone, put the folder artifacts beside it"
+            )
         header = msgspec.json.decode(declared, type=StudyHeader)
         order = {arm.name: place for place, arm in enumerate(header.arms)}
         trials = [self._trial(run) for run in self.runs]
@@ -102,6 +114,10 @@ class StudyReader:
         )
         return self._with_histories(record, curves or _every_arm) if details else record
 
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """The trials as they stand; values by epoch and artifacts are left out."""
+        return tuple(self._trial(run) for run in self.runs)
+
     def _trial(self, run: Run) -> TrialRecord:
         tags = run.data.tags
         metrics = {name: _recorded_value(value) for name, value in run.data.metrics.items()}
@@ -119,7 +135,7 @@ class StudyReader:
             tags={name: value for name, value in tags.items() if not name.startswith("mlflow.")},
             started_ms=run.info.start_time,
             ended_ms=run.info.end_time if run.info.status != "RUNNING" else None,
-            artifact_uri=run.info.artifact_uri,
+            artifact_uri=self._address(run),
         )
 
     def _with_histories(self, record: StudyRecord, curves: Curves) -> StudyRecord:
@@ -188,11 +204,16 @@ class StudyReader:
         data = None if first is None else self._artifact(self._run_of[first], ENVIRONMENT)
         return {} if data is None else msgspec.json.decode(data, type=dict[str, Any])
 
+    def _address(self, run: Run) -> str:
+        """Where a run's artifacts are; those beside a database are where that is now."""
+        address: str = run.info.artifact_uri
+        return address if self.database is None else run_address(self.database, address, run.info.run_id)
+
     def _artifact(self, run: Run, path: str) -> bytes | None:
         """Contents of an artifact, or None where there is none."""
-        place = urlsplit(run.info.artifact_uri)
-        if place.scheme == "file":  # no detour over the client, which asks the store about each file
-            root = Path(unquote(place.path)).resolve()
+        folder_of_run = local_folder(self._address(run))
+        if folder_of_run is not None:  # no detour over the client, which asks the store about each file
+            root = folder_of_run.resolve()
             file = (root / path).resolve()
             return file.read_bytes() if file.is_relative_to(root) and file.is_file() else None
         folder, _, _ = path.rpartition("/")

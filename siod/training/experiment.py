@@ -210,10 +210,11 @@ class Compute(Value):
     ``cpus_per_worker`` are all cores that are reserved for a worker, those of its ``loader_workers`` included.
     ``gpus_per_worker`` below one is a share of a GPU, for a small run in one process. A run goes on after
     ``max_failures`` deaths of its workers. ``deterministic`` lets a run on a GPU come out alike each time, where its
-    operations can; on a CPU it does so anyway.
+    operations can; on a CPU it does so anyway. Of the checkpoints of a finished run ``keep_checkpoints`` leaves the
+    ``last`` epoch's, it and the ``best`` one's, or ``all``.
     """
 
-    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"deterministic"})
+    unsaid_by_default: ClassVar[frozenset[str]] = frozenset({"deterministic", "keep_checkpoints"})
 
     carrier: Literal["auto", "in_process", "ray_train"] = "auto"
     workers: PositiveInt = 1
@@ -222,6 +223,7 @@ class Compute(Value):
     loader_workers: Annotated[int, Field(ge=0)] | None = None
     max_failures: Annotated[int, Field(ge=0)] = 1
     deterministic: bool = False
+    keep_checkpoints: Literal["last", "best", "all"] = "best"
 
     def in_process(self) -> bool:
         """Whether the run stays in the calling process."""

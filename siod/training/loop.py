@@ -19,6 +19,7 @@ from siod.methods.method import Moment
 from siod.methods.zoo import build_method
 from siod.training import checkpoint, results
 from siod.training.arithmetic import arithmetic_of, deterministic, matmul_precision, refuse_missing_on
+from siod.training.checkpoint_files import CHECKPOINTS
 from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import average_statistics, broadcast_bool, running_statistics
@@ -79,6 +80,7 @@ class Learner:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where ``state`` was taken."""
+        checkpoint.refuse_trimmed(state)
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
@@ -143,7 +145,8 @@ def _run(
     method = build_method(experiment.method, detector)
     if teacher is not None:
         method.receive_teacher(checkpoint.judged_weights(checkpoint.load(require(teacher))))
-    folder = checkpoint.CheckpointFolder(context.run_dir / "checkpoints")
+    kept = experiment.compute.keep_checkpoints
+    folder = checkpoint.CheckpointFolder(context.run_dir / CHECKPOINTS, keep_finished=kept)
     resumed = last_state(folder, context)
     history: list[dict[str, float]] = []
     if resumed is not None:

@@ -18,6 +18,7 @@ from siod.detectors.zoo import build
 from siod.errors import UserError
 from siod.json_file import write_json
 from siod.training import checkpoint
+from siod.training.checkpoint_files import CHECKPOINTS, CheckpointFiles
 from siod.training.context import InProcess
 from siod.training.devices import CPU, reserved_device
 from siod.training.evaluate import detect
@@ -130,7 +131,7 @@ def _longest_px(experiment: Experiment) -> int | None:
 
 
 def best_of(path: Path) -> Path:
-    """The checkpoint that is meant: a file as it is, for a run's folder the best one.
+    """The checkpoint that is meant: a file as it is, for a run's folder the best one, or the last if no other is kept.
 
     Raises:
         UserError: The folder holds none.
@@ -140,6 +141,9 @@ def best_of(path: Path) -> Path:
     for best in (path / "checkpoints" / "best.pt", path / "best.pt"):
         if best.is_file():
             return best
+    last = CheckpointFiles(path / CHECKPOINTS).latest()
+    if last is not None:  # of a run that keeps no other
+        return last
     raise UserError(f"{path}: no checkpoints/best.pt in this folder; name a run's folder or a checkpoint file")
 
 

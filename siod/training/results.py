@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json", "experiment.json"
-ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json"
+RESULT, HISTORY, DETECTIONS, EXPERIMENT = "result.json", "history.json", "detections.json.gz", "experiment.json"
+ARITHMETIC, TEST_DETECTIONS = "arithmetic.json", "detections_test.json.gz"
 # Of an epoch in the history.
 EPOCH_SECONDS, PEAK_MEMORY_MIB = "cost/epoch_seconds", "cost/peak_memory_mib"
 
@@ -60,6 +60,12 @@ def read_result(run_dir: Path) -> dict[str, float] | None:
     """
     path = run_dir / RESULT
     return read_json(path) if path.exists() else None
+
+
+def detections_of(run_dir: Path) -> Path:
+    """The file of a finished run's detections in the validation images; earlier versions did not pack it."""
+    packed = run_dir / DETECTIONS
+    return packed if packed.exists() else packed.with_suffix("")
 
 
 def wait_for_result(run_dir: Path, *, give_up: Callable[[], bool] = lambda: False) -> dict[str, float] | None:

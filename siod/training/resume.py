@@ -13,7 +13,7 @@ from siod.training.distributed import broadcast_object, gather_objects
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from siod.training.checkpoint import CheckpointFolder
+    from siod.training.checkpoint_files import CheckpointFiles
     from siod.training.context import Context
 
 log = logging.getLogger("siod")
@@ -21,7 +21,7 @@ log = logging.getLogger("siod")
 State = dict[str, Any]
 
 
-def last_state(folder: CheckpointFolder, context: Context) -> State | None:
+def last_state(folder: CheckpointFiles, context: Context) -> State | None:
     """Load what a run continues from; all workers call this.
 
     What a worker sees of a shared folder may be a minute old, so no two need to see the same last epoch. The first
@@ -69,7 +69,7 @@ def require(path: Path) -> Path:
     return path
 
 
-def _newest_whole(folder: CheckpointFolder) -> tuple[str | None, State | None, str | None]:
+def _newest_whole(folder: CheckpointFiles) -> tuple[str | None, State | None, str | None]:
     """Name and content of the file to go on from, or why there is none although there are files."""
     files = folder.newest_first()
     for path in files:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from siod.errors import UserError
 from siod.json_file import read_json, write_json
 from siod.training import loop, results, weights
-from siod.training.checkpoint import CheckpointFolder
+from siod.training.checkpoint_files import CHECKPOINTS, CheckpointFiles
 from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
 from siod.training.devices import reserved_device
 from siod.training.fitness import refuse_unfit
@@ -144,7 +144,7 @@ def ensure_teacher(
         folder = teachers_dir / teacher.identity(data.fingerprint)
         listener = partial(_pass_on_stop, run_dir, folder)
         train(teacher, data, folder, cache_dir=cache_dir, listener=listener, teachers_dir=teachers_dir, wait=wait)
-    latest = CheckpointFolder(folder / "checkpoints").latest()
+    latest = CheckpointFiles(folder / CHECKPOINTS).latest()
     if latest is None:
         raise UserError(f"{folder}: holds a result but no checkpoint; delete the folder to train the teacher again")
     return latest
@@ -202,5 +202,5 @@ def warn_if_changed(run_dir: Path, experiment: Experiment) -> None:
 
 
 def _has_learnt(run_dir: Path) -> bool:
-    checkpoints = CheckpointFolder(run_dir / "checkpoints").newest_first()
+    checkpoints = CheckpointFiles(run_dir / CHECKPOINTS).newest_first()
     return bool(checkpoints) or results.read_result(run_dir) is not None

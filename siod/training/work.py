@@ -6,8 +6,11 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from siod.json_file import write_json
+from siod.errors import RunError
+from siod.json_file import write_json, write_packed_json
 from siod.training import loop, results
+from siod.training.checkpoint import CheckpointFolder
+from siod.training.checkpoint_files import CHECKPOINTS
 from siod.training.distributed import gather_objects
 from siod.training.evaluate import concatenate
 
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from siod.data.source import PreparedData
+    from siod.training.checkpoint import Keep
     from siod.training.context import Context
     from siod.training.experiment import Experiment
+
+log = logging.getLogger("siod")
 
 
 def run_worker(
@@ -38,15 +44,18 @@ def run_worker(
     """
     with _log_file(context):
         trained = loop.run(experiment, data, context, initial_weights=initial_weights, teacher=teacher)
-        finish(trained, context)
+        finish(trained, context, keep=experiment.compute.keep_checkpoints)
 
 
-def finish(trained: loop.Trained, context: Context) -> None:
-    """Write history, detections and, last of all, the result of a run; all workers call this.
+def finish(trained: loop.Trained, context: Context, *, keep: Keep = "best") -> None:
+    """Write history, detections and, last, the result of a run, and leave of its checkpoints what is kept of them.
+
+    All workers call this.
 
     Args:
         trained: What the loop returned on this worker.
         context: This worker's place.
+        keep: Which checkpoints stay.
     """
     shards = gather_objects(trained.detections, context.world_size)
     on_test = trained.test_detections
@@ -54,10 +63,14 @@ def finish(trained: loop.Trained, context: Context) -> None:
     if context.rank != 0:
         return
     if test_shards:
-        write_json(context.run_dir / results.TEST_DETECTIONS, concatenate(test_shards).coco_results())
+        write_packed_json(context.run_dir / results.TEST_DETECTIONS, concatenate(test_shards).coco_results())
     write_json(context.run_dir / results.HISTORY, trained.history)
-    write_json(context.run_dir / results.DETECTIONS, concatenate(shards).coco_results())
+    write_packed_json(context.run_dir / results.DETECTIONS, concatenate(shards).coco_results())
     write_json(context.run_dir / results.RESULT, results.summary(trained.history))
+    try:
+        CheckpointFolder(context.run_dir / CHECKPOINTS, keep_finished=keep).finish()
+    except (OSError, RunError) as error:  # the run is done; siod runs prune does it later
+        log.warning("the checkpoints were not made smaller: %s", error)
 
 
 @contextmanager

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from siod.cli import doctor
 from siod.cli.doctor import Finding, _no_gpu
@@ -83,3 +83,69 @@ def test_a_taken_port_is_refused(siod: Siod) -> None:
 def test_the_pages_of_a_server_are_its_own(siod: Siod) -> None:
     done = siod("ui", "--tracking", "http://host:5000")
     assert (done.code, done.out) == (0, "the tracking server shows its own pages: http://host:5000\n")
+
+
+def test_few_open_files_are_worth_a_note(siod: Siod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
+    done = siod("doctor")
+    assert done.code == 0
+    assert "note     1024 open files at most; Ray and loader processes may need more: ulimit -n 65536\n" in done.out
+    monkeypatch.setattr("resource.getrlimit", lambda _: (4096, 4096))
+    assert "ok       4096 open files at most\n" in siod("doctor").out
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def free_bytes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """As much room everywhere, on the disk and in shared memory."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(count, 0, count))
+
+
+def test_a_container_with_little_shared_memory_is_told_how_to_get_more(
+    siod: Siod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_bytes(monkeypatch, 64 * 10**6)
+    done = siod("doctor")
+    assert done.code == 0
+    assert (
+        "note     shared memory: 64 MB free; give the container more (docker run --shm-size=16g), or set " in done.out
+    )
+
+
+STUDY = """
+from siod.training.presets import digits_centernet
+from siod.tuning.space import Float, Search
+from siod.tuning.study import Arm, Study
+
+STUDY = Study(
+    name="mine", question="?", arms=(Arm(name="base"), Arm(name="slow", changes={"recipe.learning_rate": 1e-4})),
+    base=digits_centernet().with_changes({"compute.loader_workers": %d}), baseline="base", seeds=(0, 1), %s
+)
+"""
+SEARCH = 'search=Search(trials=5), space={"recipe.weight_decay": Float(low=1e-5, high=1e-3, log=True)},'
+
+
+def test_a_study_that_has_no_room_is_told_what_it_needs(
+    siod: Siod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(STUDY % (1, ""))
+    enough = siod("doctor", "mine.py")
+    assert enough.code == 0
+    assert "ok       room for mine: its 4 trials leave up to " in enough.out
+    free_bytes(monkeypatch, 10**5)
+    done = siod("doctor", "mine.py")
+    assert done.code == 1
+    assert "missing  room for mine: its 4 trials leave up to " in done.out
+    assert (
+        "0 MB free; free some (siod runs prune), name another with --runs, or set compute.keep_checkpoints" in done.out
+    )
+    assert "missing  shared memory: 0 MB free, the study's batches take up to " in done.out
+
+
+def test_the_trials_of_a_search_are_counted(siod: Siod, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(STUDY % (0, SEARCH))
+    assert "room for mine: its 14 trials leave up to " in siod("doctor", "mine.py").out  # 2 x 2, and 5 for each arm

@@ -49,6 +49,6 @@ def test_shapes_of_kwcoco_are_checked_annotated_trained_on_and_evaluated(siod: S
     trained = siod("train", "--study", "demo", "--arm", "dminer", *words, "--out", "run")
     assert trained.code == 0
     assert trained.out.startswith("AP@S ")
-    evaluated = siod("evaluate", toy / "all.json", tmp_path / "run" / "detections.json")
+    evaluated = siod("evaluate", toy / "all.json", tmp_path / "run" / "detections.json.gz")
     assert evaluated.code == 0
     assert "@S9" in evaluated.out

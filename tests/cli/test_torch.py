@@ -46,6 +46,9 @@ WITHOUT_TORCH = {
     "study best searched.py": 2,  # the search was not run
     "report build mine.py": 0,
     "report index": 0,
+    "runs list": 0,
+    "runs prune --dry-run": 0,
+    "runs repair": 0,
     "data digits digits --images 4 --val-images 2": 0,
     f"data stats {SET}": 0,
     f"data check {SET} --images {IMAGES}": 0,

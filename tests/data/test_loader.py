@@ -8,12 +8,15 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -125,6 +128,44 @@ def test_a_run_that_fails_in_the_middle_of_an_epoch_leaves_no_process(digits: Pr
         fail_after(batches)
     assert processes() == set()
     assert_equal(train(digits, workers=1), train(digits))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from multiprocessing import active_children
+from siod.data.annotation_sets import Full
+from siod.data.loading.loader import train_batches
+from siod.data.source import CocoFolder, prepare
+from siod.data.transforms import Augmentation
+
+if __name__ == "__main__":
+    data = prepare(CocoFolder(root=Path(sys.argv[1])), Full(), Path(sys.argv[2]))
+    batches = iter(train_batches(data, Augmentation(input_size=(96, 96)), batch_size=8, seed=0, epoch=1, workers=2))
+    first = next(batches)
+    if sys.argv[3] == "waiting":
+        list(batches)
+    print(*(child.pid for child in active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("moment", ["busy", "waiting"])
+def test_processes_end_with_a_run_that_is_killed(digits_folder: Path, tmp_path: Path, moment: str) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    words = [sys.executable, str(script), str(digits_folder), str(tmp_path / "cache"), moment]
+    with (tmp_path / "said").open("w") as said:  # a pipe would be waited for as long as a process holds it
+        done = subprocess.run(words, stdout=said, check=False)
+    assert done.returncode == -signal.SIGKILL
+    loaders = [int(pid) for pid in (tmp_path / "said").read_text().split()]
+    assert len(loaders) == 2
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in loaders if psutil.pid_exists(pid)], timeout=30)
+    for process in alive:
+        process.kill()
+    assert alive == []
 
 
 REMEDY = r"shared memory \(/dev/shm has \d+ MB\): give the container more .*--shm-size.*loader_workers lower than 1, 0 "

@@ -254,7 +254,8 @@ def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
     assert file is not None
     assert load(file)["epoch"] == 2
     (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
-    assert len(CheckpointFolder(folder / "checkpoints").epochs()) == 2
+    assert [epoch for epoch, _ in CheckpointFolder(folder / "checkpoints").epochs()] == [2]
+    assert "resuming after epoch 1 of 2" in (folder / "train.log").read_text()
 
 
 # Teachers of teachers.

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from siod.tracking import mlflow, reading
+from siod.tracking import mlflow, reading, trial_log
 from siod.tracking.database import child_runs, engine_of
-from siod.tracking.mlflow import Store, TrialLog
+from siod.tracking.mlflow import Store
 from siod.tracking.records import StudyHeader, StudyRecord
+from siod.tracking.trial_log import TrialLog
 
 Header = Callable[..., StudyHeader]
 
@@ -96,7 +97,7 @@ def test_of_a_step_recorded_twice_the_last_counts_and_not_the_largest(
     for time, values in zip(
         times, ({"ap_s": 0.5, "train/loss": 2.0}, {"ap_s": 0.3, "train/loss": math.nan}), strict=True
     ):
-        monkeypatch.setattr(mlflow, "_now_ms", lambda time=time: time)
+        monkeypatch.setattr(trial_log, "_now_ms", lambda time=time: time)
         log.log_epoch(2, values)
     (trial,) = store.read_study("demo").trials
     assert (trial.metrics["ap_s"], trial.history["ap_s"]) == (0.3, ((2, 0.3),))
@@ -111,7 +112,7 @@ def test_a_server_that_tells_a_history_in_any_order_is_read_by_time(
 ) -> None:
     log = begin(store, store.start_study(header()), "base", 0)
     for time, value in ((1000, 0.5), (2000, 0.3)):
-        monkeypatch.setattr(mlflow, "_now_ms", lambda time=time: time)
+        monkeypatch.setattr(trial_log, "_now_ms", lambda time=time: time)
         log.log_epoch(2, {"ap_s": value})
     for module in (mlflow, reading):
         monkeypatch.setattr(module, "engine_of", lambda _: None)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from siod.errors import RunError, UserError
-from siod.training.checkpoint import CheckpointFolder, load, save
+from siod.training.checkpoint import CheckpointFolder, Keep, load, refuse_trimmed, save, trim, trimmed_bytes
+from siod.training.checkpoint_files import is_trimmed
 
 
 class _Exploit:
@@ -113,3 +114,99 @@ def test_a_run_that_fell_back_keeps_what_it_saves_and_drops_what_it_could_not_re
 
 def test_an_empty_folder_has_no_latest(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "checkpoints").latest() is None
+
+
+MOMENTS = torch.zeros(50_000)
+
+
+def train_three(folder: CheckpointFolder, best: int) -> CheckpointFolder:
+    """Three epochs, as a loop saves them."""
+    for epoch in (1, 2, 3):
+        state = {
+            "model": {"weights": torch.full((1000,), float(epoch))},
+            "method": {"teacher": {"weights": torch.full((1000,), -float(epoch))}},
+            "optimiser": {"state": {0: {"exp_avg": MOMENTS, "step": 3}}, "param_groups": [{"lr": 0.1}]},
+            "schedule": {"last_epoch": epoch},
+            "scaler": {},
+            "epoch": epoch,
+        }
+        folder.add(epoch, state, is_best=epoch <= best)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "kept"),
+    [
+        ("best", 2, {"best.pt": 2, "epoch_0003.pt": 3}),
+        ("best", 3, {"best.pt": 3, "epoch_0003.pt": 3}),
+        ("last", 2, {"epoch_0003.pt": 3}),
+        ("all", 1, {"best.pt": 1, "epoch_0001.pt": 1, "epoch_0002.pt": 2, "epoch_0003.pt": 3}),
+    ],
+)
+def test_a_finished_run_keeps_the_weights_that_were_asked_for_and_no_optimiser(
+    tmp_path: Path, keep: Keep, best: int, kept: dict[str, int]
+) -> None:
+    train_three(CheckpointFolder(tmp_path, keep_finished=keep), best).finish()
+    states = {path.name: load(path) for path in tmp_path.iterdir()}
+    assert {name: state["epoch"] for name, state in states.items()} == kept
+    for state in states.values():
+        assert {"optimiser", "schedule", "scaler"} & set(state) == set()
+        assert torch.equal(state["model"]["weights"], torch.full((1000,), float(state["epoch"])))
+        assert torch.equal(state["method"]["teacher"]["weights"], torch.full((1000,), -float(state["epoch"])))
+    assert all(path.stat().st_size < 20_000 for path in tmp_path.iterdir())  # two tensors of 4,000 bytes
+
+
+def test_the_best_epoch_takes_no_room_of_its_own_where_another_file_is_the_same(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=3)
+    folder.finish()
+    assert folder.best.samefile(tmp_path / "epoch_0003.pt")
+
+
+def test_a_run_goes_on_from_its_last_two_epochs_also_where_all_are_kept(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path, keep_finished="all"), best=1)
+    assert [is_trimmed(path) for _, path in folder.epochs()] == [True, False, False]
+    assert not is_trimmed(folder.best)
+
+
+def test_finishing_twice_changes_nothing_more(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=2)
+    folder.finish()
+    once = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    folder.finish()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == once
+
+
+def test_what_trimming_takes_is_told_beforehand(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=2)
+    (_, first), (_, last) = folder.epochs()
+    before = last.stat().st_size
+    assert trimmed_bytes(last) == MOMENTS.numel() * 4
+    trim(last, load(last))
+    assert before - last.stat().st_size == pytest.approx(MOMENTS.numel() * 4, rel=0.02)
+    assert trimmed_bytes(last) == 0
+    assert not is_trimmed(first)
+
+
+def test_none_goes_on_from_what_was_kept_of_a_finished_run(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=2)
+    (_, first), (_, last) = folder.epochs()
+    refuse_trimmed(load(first))
+    trim(last, load(last))
+    with pytest.raises(UserError, match=r"epoch 3 was kept of a finished run, and none can go on from it; delete the"):
+        refuse_trimmed(load(last))
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_keeps_all_it_has(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=2)
+    (tmp_path / "epoch_0003.pt").write_bytes(b"damaged")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    folder.finish()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_best_checkpoint_does_not_keep_a_run_from_finishing(tmp_path: Path) -> None:
+    folder = train_three(CheckpointFolder(tmp_path), best=1)
+    folder.best.write_bytes(b"damaged")
+    folder.finish()
+    assert folder.best.read_bytes() == b"damaged"
+    assert [is_trimmed(path) for _, path in folder.epochs()] == [True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from siod.data.digits import Digits, write_digits
 from siod.data.loading.loader import eval_batches
 from siod.data.source import CocoFolder, PreparedData, prepare
 from siod.evaluation.score_aware import evaluate_files
+from siod.json_file import read_json
 from siod.training.context import InProcess
 from siod.training.evaluate import in_image_frame, score_aware_metrics
 from siod.training.experiment import Experiment
 from siod.training.predict import detections_of, load_trained, predict
+from siod.training.results import DETECTIONS
 from siod.training.run import train
 from siod.training.visualize import mined_images
 from siod.types import Detections
@@ -75,7 +78,7 @@ def run_dir(shrunk: Experiment, data: PreparedData, cache_dir: Path, tmp_path_fa
 
 def test_judging_the_users_file_gives_the_runs_own_figures_to_the_last_digit(run_dir: Path, photos: Path) -> None:
     own = json.loads((run_dir / "result.json").read_text())
-    found = evaluate_files(photos / "annotations" / "instances_val.json", run_dir / "detections.json").metrics()
+    found = evaluate_files(photos / "annotations" / "instances_val.json", run_dir / DETECTIONS).metrics()
     assert {name: own[name] for name in found} == found
     assert {"ap_s", "ap_s0", "ap_small_s0", "ap_large_s9"} <= set(found)
 
@@ -100,7 +103,7 @@ def test_what_is_found_in_a_copy_counts_by_the_users_boxes_and_areas(data: Prepa
 
 
 def test_boxes_lie_in_the_whole_of_the_users_images(run_dir: Path, data: PreparedData) -> None:
-    detections = json.loads((run_dir / "detections.json").read_text())
+    detections = read_json(run_dir / DETECTIONS)
     assert {one["image_id"] for one in detections} <= {101, 102, 103, 104, 105}
     # An untrained detector finds something everywhere, also where no copy of 64 px reaches.
     assert max(one["bbox"][0] + one["bbox"][2] for one in detections) > 2 * LONGEST_PX
@@ -113,7 +116,7 @@ def test_predicting_on_full_images_is_predicting_on_the_copies_to_the_bit(
     trained = load_trained(run_dir, cache_dir=cache_dir)
     files = [data.val_images / image.file_name for image in coco.read(data.val).images]
     made = detections_of(trained, files)
-    expected = json.loads((run_dir / "detections.json").read_text())
+    expected = read_json(run_dir / DETECTIONS)
     assert [{**one, "image_id": one["image_id"] + 100} for one in made.detections] == expected
     assert [(image["width"], image["height"]) for image in made.document["images"]] == [
         (image.width, image.height) for image in coco.read(data.val).images
@@ -127,7 +130,7 @@ def test_predict_takes_ids_from_the_users_file_and_agrees_with_the_run(
     words = ["predict", str(run_dir), str(photos / "val"), "--annotations", str(annotations), "--device", "cpu"]
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "found"), "--cache", str(cache_dir)])
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "found" / "detections.json").read_text() == (run_dir / "detections.json").read_text()
+    assert (tmp_path / "found" / "detections.json").read_bytes() == gzip.decompress((run_dir / DETECTIONS).read_bytes())
     images = json.loads((tmp_path / "found" / "images.json").read_text())["images"]
     assert [(one["id"], one["file_name"]) for one in images][:2] == [(101, "000001.jpg"), (102, "000002.jpg")]
     assert len(list((tmp_path / "found").glob("*.png"))) == 5

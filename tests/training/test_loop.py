@@ -18,7 +18,7 @@ from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
 from siod.training.context import InProcess, request_stop
 from siod.training.experiment import Experiment
-from siod.training.results import read_result
+from siod.training.results import DETECTIONS, read_result
 from siod.training.run import train
 
 CPU = torch.device("cpu")
@@ -190,7 +190,7 @@ def test_train_leaves_its_results_and_a_second_call_returns_them(
     assert result["epochs"] == 2
     assert told == [1, 2]
     assert len(read_json(tmp_path / "history.json")) == 2
-    detections = read_json(tmp_path / "detections.json")
+    detections = read_json(tmp_path / DETECTIONS)
     assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
     assert "epoch" in (tmp_path / "train.log").read_text()
     assert train(small, small_data, tmp_path, cache_dir=cache_dir) == result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,10 @@ from PIL import Image
 from siod.data import coco
 from siod.data.source import PreparedData
 from siod.errors import UserError
+from siod.json_file import read_json
 from siod.training.experiment import Experiment
 from siod.training.predict import image_files, predict
+from siod.training.results import DETECTIONS
 from siod.training.run import train
 
 
@@ -31,7 +32,7 @@ def test_predictions_are_what_the_run_found_in_these_images(
     records = coco.read(small_data.val).images[:3]
     files = image_files([small_data.val_images / record.file_name for record in records])
     made = predict(run_dir / "checkpoints" / "epoch_0001.pt", files, cache_dir=cache_dir)
-    expected = json.loads((run_dir / "detections.json").read_text())
+    expected = read_json(run_dir / DETECTIONS)
     for number, record in enumerate(records, start=1):
         mine = sorted(one["score"] for one in made.detections if one["image_id"] == number)
         theirs = sorted(one["score"] for one in expected if one["image_id"] == record.id)

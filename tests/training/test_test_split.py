@@ -85,7 +85,9 @@ def test_it_is_judged_once_after_the_last_epoch(
     told = train(experiment, data, tmp_path / "with", cache_dir=cache_dir)
     first, last = json.loads((tmp_path / "with" / results.HISTORY).read_text())
     assert [name for name in first if name.startswith("test/")] == []
-    found = evaluate_files(three_splits / "annotations" / "instances_test.json", tmp_path / "with/detections_test.json")
+    found = evaluate_files(
+        three_splits / "annotations" / "instances_test.json", tmp_path / "with" / results.TEST_DETECTIONS
+    )
     assert {name: told[f"test/{name}"] for name in found.known()} == found.known()
     assert {name: last[f"test/{name}"] for name in found.known()} == found.known()
     plain = experiment.with_changes({"data.test": "ignore"})
@@ -94,6 +96,6 @@ def test_it_is_judged_once_after_the_last_epoch(
     # Nothing else of the run depends on it.
     assert same["train/loss"] == told["train/loss"]
     assert {name: same[name] for name in found.known()} == {name: told[name] for name in found.known()}
-    detections = [(tmp_path / run / "detections.json").read_text() for run in ("with", "without")]
+    detections = [(tmp_path / run / results.DETECTIONS).read_bytes() for run in ("with", "without")]
     assert detections[0] == detections[1]
-    assert not (tmp_path / "without" / "detections_test.json").exists()
+    assert not (tmp_path / "without" / results.TEST_DETECTIONS).exists()

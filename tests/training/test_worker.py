@@ -12,6 +12,7 @@ from siod.json_file import read_json
 from siod.training.context import request_stop
 from siod.training.experiment import Experiment
 from siod.training.loop import Stopped
+from siod.training.results import DETECTIONS
 from siod.training.run import train
 
 
@@ -48,5 +49,5 @@ def test_two_stopped_and_resumed_ray_train_workers_leave_what_one_process_leaves
         assert together[name] == pytest.approx(alone[name], rel=0.02)
     identities = {read_json(tmp_path / run / "experiment.json")["identity"] for run in ("one", "two")}
     assert len(identities) == 1
-    images = [{found["image_id"] for found in read_json(tmp_path / run / "detections.json")} for run in ("one", "two")]
+    images = [{found["image_id"] for found in read_json(tmp_path / run / DETECTIONS)} for run in ("one", "two")]
     assert images[0] == images[1]

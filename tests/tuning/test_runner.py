@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,17 @@ from filelock import FileLock
 from siod.errors import UserError
 from siod.json_file import read_json
 from siod.tracking.mlflow import Store
+from siod.training.checkpoint_files import is_trimmed
+from siod.training.context import request_stop
+from siod.training.loop import Stopped
+from siod.training.machine import this_machine
+from siod.tuning.planning.jobs import prepare_jobs
+from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.running.run_config import RunConfig
 from siod.tuning.running.runner import run_study
 from siod.tuning.running.single import train_one
 from siod.tuning.study import Arm, Study
+from siod.tuning.trials.execution import train_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,17 +181,49 @@ def test_another_study_reuses_what_it_declares_alike(
 def test_an_interrupted_trial_continues_from_its_last_epoch(
     a_study: Study, record: StudyRecord, folders: dict[str, Path], store: Store
 ) -> None:
-    # As a driver that was killed in epoch 2 leaves it: the checkpoint of epoch 1 and no result.
     folder = folder_of(folders, trial_of(record, "base"))
     expected = result_in(folder)
-    for name in ("result.json", "history.json", "detections.json", "checkpoints/epoch_0002.pt"):
-        (folder / name).unlink()
+    shutil.rmtree(folder)
     study = a_study.model_copy(update={"name": "resumed", "seeds": (0,)})
+    (trial,) = place_trials(plan(study, arms=["base"]), (this_machine(),))
+    (job,) = prepare_jobs([trial], runs_dir=folders["runs_dir"], cache_dir=folders["cache_dir"], baseline="base")
+    with pytest.raises(Stopped):
+        train_job(job, lambda epoch, metrics: request_stop(folder))
+    assert not (folder / "result.json").exists()
     again = run_study(study, RunConfig(**folders, store_uri=store.uri, arms=["base"]), progress=False)
     assert again.finished == ["base/0"]
     assert result_in(folder) == expected
     assert "resuming after epoch 1 of 2" in (folder / "train.log").read_text()
     assert [step for step, _ in trial_of(store.read_study("resumed"), "base").history["ap_s"]] == [1, 2]
+
+
+def test_a_copied_folder_of_runs_goes_on_and_leaves_the_original_alone(
+    with_a_failure: Study, record: StudyRecord, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folders["runs_dir"], copy)
+    base = trial_of(record, "base")
+    (copy / "trials" / base.identity / "result.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in folders["runs_dir"].rglob("*")}
+    store = Store(f"sqlite:///{copy / 'mlflow.db'}")
+    config = RunConfig(runs_dir=copy, cache_dir=folders["cache_dir"], store_uri=store.uri, arms=["full", "base"])
+    again = run_study(with_a_failure, config, progress=False)
+    assert (again.reused, again.finished, again.unrecorded) == (["full/0"], ["base/0"], {})
+    copied = trial_of(store.read_study(record.name), "base")
+    assert (copied.metrics["ap_s"], copied.diagnosis) == (base.metrics["ap_s"], base.diagnosis)
+    assert artifacts_of(copied).is_relative_to(copy)
+    assert {path: path.stat().st_mtime_ns for path in folders["runs_dir"].rglob("*")} == before
+
+
+def test_a_finished_trial_is_on_the_disk_once(record: StudyRecord, folders: dict[str, Path]) -> None:
+    trial = trial_of(record, "dminer")
+    folder = folder_of(folders, trial)
+    for name in ("detections.json.gz", "predictions.png", "history.json"):
+        assert (artifacts_of(trial) / name).samefile(folder / name)
+    assert not (folder / "detections.json").exists()
+    kept = list((folder / "checkpoints").iterdir())
+    assert {path.name for path in kept} == {"best.pt", "epoch_0002.pt"}
+    assert all(is_trimmed(path) for path in kept)
 
 
 def test_fresh_trains_again(a_study: Study, record: StudyRecord, folders: dict[str, Path], store: Store) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,10 +153,29 @@ def _new_loader(dataset: Dataset[Made], workers: int, *, pin_memory: bool) -> tu
         collate_fn=_shared,
         persistent_workers=True,
         pin_memory=pin_memory,
+        worker_init_fn=_end_with_parent,
         multiprocessing_context=context,
         generator=torch.Generator(),  # leaves torch's global stream alone
     )
     return loader, shares
+
+
+def _end_with_parent(worker: int) -> None:
+    """In a loader process: end when the process it works for has died in any way.
+
+    torch asks whether its parent lives. That is the fork server, which in turn lives for as long as what it has forked:
+    after a kill both would wait for each other, idle and with their memory, for ever.
+    """
+    del worker
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
 def _shared(made: Made) -> Made:

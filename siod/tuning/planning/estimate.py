@@ -140,7 +140,9 @@ def _run_cost(folder: Path) -> _RunCost | None:
     if not judged or not peaks:
         return None
     plain = [metrics[EPOCH_SECONDS] for metrics in epochs if JUDGED not in metrics]
-    return _RunCost(judged, plain, max(peaks), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    files = [file.stat() for file in folder.rglob("*") if file.is_file()]
+    sizes = {(file.st_dev, file.st_ino): file.st_size for file in files}  # best.pt may be a second name
+    return _RunCost(judged, plain, max(peaks), sum(sizes.values()))
 
 
 def _summed_up(runs: Sequence[_RunCost]) -> Measured:

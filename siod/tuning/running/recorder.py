@@ -17,22 +17,23 @@ from typing import TYPE_CHECKING
 import siod
 from siod.data import coco
 from siod.json_file import read_json
-from siod.tracking.mlflow import Store, TrialLog
+from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
 from siod.training.teachers import teacher_of
 from siod.tuning.arms import confounded
 from siod.tuning.trials.gallery import study_gallery
-from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PACKED_DETECTIONS, PICTURE
+from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from siod.tracking.records import Status
+    from siod.tracking.trial_log import TrialLog
     from siod.tuning.study import Arm, Study
     from siod.tuning.trials.trial import Job
 
-ARTIFACTS = (PACKED_DETECTIONS, DIAGNOSIS, ANNOTATIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
+ARTIFACTS = (results.DETECTIONS, DIAGNOSIS, ANNOTATIONS, FOUND, PICTURE, ENVIRONMENT, LOG, results.HISTORY)
 TRACEBACK = "traceback.txt"
 
 
@@ -82,6 +83,7 @@ class Recorder:
         """
         store = Store(store_uri)
         store.prepare()
+        store.repair()
         recorder = cls(store, store.start_study(replace(header_of(study, command), proposals=proposals or {})))
         recorder._later("gallery", lambda: recorder._log_gallery(jobs))
         try:
@@ -171,7 +173,7 @@ class Recorder:
     def _log_files(self, log: TrialLog, job: Job) -> None:
         for name in ARTIFACTS:
             if (job.run_dir / name).exists():
-                log.log_file(job.run_dir / name)
+                log.log_file(job.run_dir / name, link=name != LOG)
 
     def _log_gallery(self, jobs: Sequence[Job]) -> None:
         shown = next((job for job in jobs if job.gallery_ids), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import platform
 import shutil
@@ -14,15 +13,14 @@ import torch
 from siod.data import coco
 from siod.evaluation.diagnosis import diagnose
 from siod.evaluation.score_aware import evaluate_files
-from siod.files import replacing
-from siod.json_file import read_json, write_json
+from siod.json_file import packed_into, read_json, write_json
 from siod.training import results, weights
 from siod.training.by_category import count_boxes
 from siod.training.placement import Placement
 from siod.training.run import train
 from siod.tuning.trials.gallery import found_in, study_gallery
 from siod.tuning.trials.pictures import draw_predictions
-from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, PACKED_DETECTIONS, PICTURE
+from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,9 +75,8 @@ def train_job(
 
 def complete_folder(job: Job) -> None:
     """Write what is derived from a finished run, unless it is there: figures, counts, samples."""
-    packed = job.run_dir / PACKED_DETECTIONS
-    if not packed.exists():
-        _pack(job.run_dir / results.DETECTIONS, packed)
+    if not (job.run_dir / results.DETECTIONS).exists():  # of an earlier version
+        _pack(results.detections_of(job.run_dir), job.run_dir / results.DETECTIONS)
     if not (job.run_dir / ENVIRONMENT).exists():
         write_json(job.run_dir / ENVIRONMENT, environment() | {"arithmetic": results.read_arithmetic(job.run_dir)})
     if not (job.run_dir / DIAGNOSIS).exists():
@@ -109,10 +106,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _pack(source: Path, packed: Path) -> None:
-    with (
-        replacing(packed) as temporary,
-        source.open("rb") as plain,
-        gzip.GzipFile(temporary, "wb", compresslevel=5, mtime=0) as out,
-    ):
-        shutil.copyfileobj(plain, out)
+def _pack(source: Path, path: Path) -> None:
+    with packed_into(path) as packed, source.open("rb") as plain:
+        shutil.copyfileobj(plain, packed)

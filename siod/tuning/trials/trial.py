@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from siod.training.experiment import Experiment
 
 FOUND, PICTURE = "gallery.json", "predictions.png"
-ENVIRONMENT, PACKED_DETECTIONS, LOG = "environment.json", "detections.json.gz", "train.log"
+ENVIRONMENT, LOG = "environment.json", "train.log"
 DIAGNOSIS, ANNOTATIONS = "diagnosis.json", "annotations.json"
 
 
