@@ -132,7 +132,11 @@ class CocoDataset:
         return msgspec.json.decode(self.sections["images"], type=list[msgspec.Raw])
 
     def annotation_records(self) -> list[msgspec.Raw]:
-        """The undecoded annotation entries."""
+        """The undecoded annotation entries; not to be changed."""
+        return self._annotation_records
+
+    @cached_property
+    def _annotation_records(self) -> list[msgspec.Raw]:
         return msgspec.json.decode(self.sections["annotations"], type=list[msgspec.Raw])
 
     def info(self) -> dict[str, Any]:
@@ -291,6 +295,8 @@ def _first_nonfinite(data: object, where: str) -> str:
     if isinstance(data, dict):
         found = (_first_nonfinite(item, f"{where}.{key}" if where else str(key)) for key, item in data.items())
     elif isinstance(data, list | tuple):
+        if set(map(type, data)) <= {msgspec.Raw}:  # slices of another file, which were JSON there
+            return ""
         found = (_first_nonfinite(item, f"{where}[{place}]") for place, item in enumerate(data))
     else:
         return ""
