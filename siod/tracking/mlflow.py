@@ -231,8 +231,7 @@ class Store:
         with as_user_error(self.uri):
             study = client.get_run(study_run_id)
             described |= {"study": study.data.tags["study"], PARENT: study_run_id}
-            same = [run for run in self._children(study) if _place(run) == (arm, str(seed))]
-            log = self._run_of(study, same, described)
+            log = self._run_of(study, self._at_place(study, arm, str(seed)), described)
         log.log_params(settings)
         log.log_json("experiment.json", settings)
         return log
@@ -362,6 +361,13 @@ class Store:
             return child_runs(engine, study.info.run_id)
         query = f"tags.`{PARENT}` = '{study.info.run_id}'"
         return all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
+
+    def _at_place(self, study: Run, arm: str, seed: str) -> list[Run]:
+        """The runs of one arm and seed, however many others the study has."""
+        client = client_of(self.uri)
+        query = f"tags.`{PARENT}` = '{study.info.run_id}' and tags.arm = '{arm}' and tags.seed = '{seed}'"
+        found = all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
+        return [run for run in found if _place(run) == (arm, seed)]  # some databases call a and A equal
 
     def _run_of(self, study: Run, same: Sequence[Run], tags: Mapping[str, str]) -> TrialLog:
         """Among the runs of one arm and seed find the one of this identity, or create it; the others are superseded."""
