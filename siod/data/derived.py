@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from siod.data import coco
 from siod.data.annotation_sets import Full, Policy, annotate, without_images
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 LAYOUT_VERSION = 2
 """Raised when the files of a derived set change their meaning."""
+
+SIDE_BITS = 31
+"""A side of an image is shorter than two to the power of this."""
 
 SizeCounts = tuple[tuple[int, int, int], ...]
 """Width and height in pixels that images of a split have, and how many have them."""
@@ -120,8 +124,11 @@ def _derive(
 
 def _sizes(dataset: coco.CocoDataset) -> list[list[int]]:
     """Width, height and number of the images of each size."""
-    counts = Counter((image.width, image.height) for image in dataset.images)
-    return [[width, height, count] for (width, height), count in sorted(counts.items())]
+    width, height = coco.image_sizes(dataset.images).T
+    sizes, counts = np.unique(width << SIDE_BITS | height, return_counts=True)
+    sides = np.stack([sizes >> SIDE_BITS, sizes & (1 << SIDE_BITS) - 1, counts], axis=1)
+    rows: list[list[int]] = sides.tolist()
+    return rows
 
 
 def _refuse_useless(dataset: coco.CocoDataset, named: Path, purpose: str) -> None:

@@ -8,14 +8,14 @@ adds to the same runs. MLflow is imported when a store is first used: importing 
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
-import time
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
 from filelock import FileLock
 
 from siod.errors import RunError, UserError, closest
@@ -31,110 +31,26 @@ from siod.tracking.connection import (
     without_password,
 )
 from siod.tracking.database import child_runs, engine_of
-from siod.tracking.reading import GALLERY, HEADER, IMAGES, PRUNED, STATUSES, StudyReader
-from siod.tracking.records import flatten, gc_paused
+from siod.tracking.reading import EPOCH, GALLERY, HEADER, IMAGES, STATUSES, ElsewhereError, StudyReader
+from siod.tracking.records import gc_paused
+from siod.tracking.sqlite_file import SqliteFile
+from siod.tracking.trial_log import TrialLog
 from siod.tracking.view import page_of, server_of, view_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
     from siod.tracking.reading import Curves
     from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord
+    from siod.tracking.sqlite_file import FileRun
 
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
 # Where among the artifacts of a study's run its report is kept.
 REPORT = "report"
-
-
-@dataclass(frozen=True)
-class TrialLog:
-    """Writes one trial's run; small and picklable, so that it can go where the trial goes.
-
-    Args:
-        uri: Of the store.
-        run_id: Of the trial.
-    """
-
-    uri: str
-    run_id: str
-
-    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of an epoch, all at once.
-
-        Args:
-            epoch: Counted from 1.
-            metrics: Values by name.
-        """
-        self._log_metrics({**metrics, "epoch": float(epoch)}, epoch)
-
-    def epochs(self) -> frozenset[int]:
-        """The epochs that are recorded."""
-        with as_user_error(self.uri):
-            history = client_of(self.uri).get_metric_history(self.run_id, "epoch")
-        return frozenset(metric.step for metric in history)
-
-    def log_params(self, settings: Mapping[str, Any]) -> None:
-        """Record settings by their dotted paths; one that is recorded already keeps its value, as MLflow demands."""
-        from mlflow.entities import Param  # noqa: PLC0415  (keeps the import of this module cheap)
-
-        with as_user_error(self.uri):
-            known = client_of(self.uri).get_run(self.run_id).data.params
-            params = [Param(name, value) for name, value in flatten(settings).items() if name not in known]
-            client_of(self.uri).log_batch(self.run_id, params=params)
-
-    def log_json(self, name: str, data: Any) -> None:
-        """Store plain data as a JSON artifact.
-
-        Args:
-            name: Of the artifact, with its suffix.
-            data: Anything JSON can hold.
-        """
-        self.log_text(name, msgspec.json.format(msgspec.json.encode(data)).decode())
-
-    def log_text(self, name: str, text: str) -> None:
-        """Store text as an artifact."""
-        with as_user_error(self.uri):
-            client_of(self.uri).log_text(self.run_id, text, name)
-
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file to the artifacts.
-
-        Args:
-            path: The file.
-            folder: Among the artifacts; the top when None.
-        """
-        with as_user_error(self.uri):
-            client_of(self.uri).log_artifact(self.run_id, str(path), folder)
-
-    def finish(self, status: Status, *, error: str = "", metrics: Mapping[str, float] | None = None) -> None:
-        """Set how the trial ended.
-
-        Args:
-            status: Where it stands now.
-            error: One sentence, for a trial that failed.
-            metrics: Final values; they count for the last recorded epoch.
-        """
-        with as_user_error(self.uri):
-            client = client_of(self.uri)
-            latest = client.get_run(self.run_id).data.metrics
-            changed = {name: value for name, value in (metrics or {}).items() if latest.get(name) != value}
-            self._log_metrics(changed, int(latest.get("epoch", 0)))
-            client.set_tag(self.run_id, "error", error)
-            client.set_tag(self.run_id, PRUNED, "yes" if status == "pruned" else "")
-            client.set_terminated(self.run_id, STATUSES[status])
-
-    def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        from mlflow.entities import Metric  # noqa: PLC0415  (keeps the import of this module cheap)
-
-        now = _now_ms()
-        with as_user_error(self.uri):
-            client_of(self.uri).log_batch(
-                self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
-            )
 
 
 class Store:
@@ -290,12 +206,19 @@ class Store:
         """Where each study is shown on an MLflow server, as an address from its root; the latest study first."""
         if self.database is not None and not self.database.exists():
             return {}
+        runs = self._studies()
+        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
+
+    def _studies(self) -> Sequence[Run | FileRun]:
+        """The studies' own runs, the latest first."""
+        if self.database is not None:
+            with suppress(sqlite3.Error):  # the client says in words what is wrong with it
+                return SqliteFile(self.database).studies()
         client = self._open()
         with as_user_error(self.uri):
             experiments = all_pages(lambda token: client.search_experiments(page_token=token))
             ids = [experiment.experiment_id for experiment in experiments]
-            runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
-        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
+            return all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
 
     def read_study(self, name: str, *, details: bool = True, curves: Curves | None = None) -> StudyRecord:
         """Read a study and all its trials, finished or not.
@@ -311,16 +234,54 @@ class Store:
         Raises:
             UserError: No such study was run; names the closest.
         """
-        studies = self.list_studies()
-        if name not in studies:
-            hint = closest(name, studies) if studies else "; run it first with 'siod study run'"
-            raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
+        study = self._study(name)
+        if self.database is not None:
+            with suppress(sqlite3.Error, ElsewhereError), gc_paused():
+                file = SqliteFile(self.database)
+                reader = StudyReader(file, study, file.children(study.info.run_id), server=server_of(self.uri))
+                return reader.read(details=details, curves=curves)
         client = self._open()
         with as_user_error(self.uri), gc_paused():
-            experiment_id = self._experiment(name)
-            study = client.search_runs([experiment_id], "tags.role = 'study'", max_results=1)[0]
-            reader = StudyReader(client, study, self._children(study), server=server_of(self.uri))
+            above = client.get_run(study.info.run_id)
+            reader = StudyReader(client, above, self._children(above), server=server_of(self.uri))
             return reader.read(details=details, curves=curves)
+
+    def read_standing(self, name: str, *, metrics: Collection[str], params: Collection[str]) -> StudyRecord:
+        """Read where every trial of a study stands, and little else where that saves time.
+
+        Args:
+            name: Of the study.
+            metrics: Whose latest values are wanted beside the study's objective.
+            params: The settings that are wanted.
+
+        Returns:
+            As :meth:`read_study` without details; a store may tell more than is wanted.
+
+        Raises:
+            UserError: No such study was run; names the closest.
+        """
+        study = self._study(name)
+        if self.database is None:
+            return self.read_study(name, details=False)
+        with suppress(sqlite3.Error, ElsewhereError), gc_paused():
+            file, server = SqliteFile(self.database), server_of(self.uri)
+            wanted = {EPOCH, StudyReader(file, study, ()).header().objective, *metrics}
+            children = file.children(study.info.run_id, metrics=wanted, params=params)
+            return StudyReader(file, study, children, server=server).read(details=False)
+        return self.read_study(name, details=False)
+
+    def _study(self, name: str) -> Run | FileRun:
+        """The run of a study.
+
+        Raises:
+            UserError: There is none; names the closest.
+        """
+        exists = self.database is None or self.database.exists()
+        runs = {run.data.tags["study"]: run for run in reversed(self._studies() if exists else ())}
+        if name not in runs:
+            hint = closest(name, runs) if runs else "; run it first with 'siod study run'"
+            raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
+        return runs[name]
 
     def _open(self) -> MlflowClient:
         """The client, or one sentence about why there is none."""
@@ -390,7 +351,3 @@ class Store:
 
 def _place(run: Run) -> tuple[str | None, str | None]:
     return run.data.tags.get("arm"), run.data.tags.get("seed")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from siod.errors import RunError, UserError
 from siod.tracking import connection
-from siod.tracking.mlflow import Store, TrialLog
+from siod.tracking.mlflow import Store
 from siod.tracking.records import (
     Annotations,
     BoxCounts,
@@ -26,6 +26,7 @@ from siod.tracking.records import (
     StudyHeader,
     TrueBox,
 )
+from siod.tracking.trial_log import TrialLog
 
 Header = Callable[..., StudyHeader]
 

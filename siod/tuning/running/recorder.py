@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import siod
 from siod.data import coco
 from siod.json_file import read_json
-from siod.tracking.mlflow import Store, TrialLog
+from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
 from siod.training.teachers import teacher_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from siod.tracking.records import Status
+    from siod.tracking.trial_log import TrialLog
     from siod.tuning.study import Arm, Study
     from siod.tuning.trials.trial import Job
 
