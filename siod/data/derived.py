@@ -11,7 +11,7 @@ import numpy as np
 
 from siod.data import coco
 from siod.data.annotation_sets import Full, Policy, annotate, without_images
-from siod.data.cached import creation_lock, sha256_of
+from siod.data.cached import creation_lock
 from siod.errors import UserError
 from siod.value import digest
 
@@ -110,8 +110,7 @@ def _derive(
             raise UserError(f"{foreign}: categories differ from those of {own}; give both files the same list")
     learnt = train.sha256
     if not isinstance(policy, Full):
-        coco.write(folder / "train.json", annotate(train, policy))
-        learnt = sha256_of(folder / "train.json")
+        learnt = coco.write(folder / "train.json", annotate(train, policy))
     judged = {split: dataset.sha256 for split, dataset in datasets.items() if split != "train"}
     summary = {
         "fingerprint": digest({"train": learnt, "train_full": train.sha256, **judged}),
