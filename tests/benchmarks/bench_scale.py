@@ -7,7 +7,7 @@ epochs with 26 values each in SQLite; a trial is started beside so many recorded
 
 Processor seconds of the whole command, user and system, and resident memory at its peak; of starts the time that
 passes, which includes the server's. The two commits take turns. Each has its own process, the earlier one unpacked from
-git into a temporary folder; both use the packages installed here.
+git, the present one copied, into a temporary folder; both use the packages installed here.
 
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_scale.py [--than 94b8280] [--images 118287] [--trials 1000]
 [--epochs 150] [--repeat 3] [--only first later status report starts server]
@@ -37,7 +37,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from bench_hot_path import unpack
+from bench_hot_path import FOLDERS, ROOT, unpack
 from bench_report import fill
 from PIL import Image
 
@@ -119,12 +119,12 @@ class Bench:
 
     Args:
         folder: For everything that is written.
-        packages: Folder of the earlier package; None for the one that is installed.
+        packages: Folder of each package.
         repeat: How often each is measured.
     """
 
     folder: Path
-    packages: dict[str, Path | None]
+    packages: dict[str, Path]
     repeat: int
 
     def command(self, package: str, *words: str) -> tuple[float, float]:
@@ -148,8 +148,7 @@ class Bench:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("SIOD_", "PYTHONPATH"))
         }
-        if (place := self.packages[package]) is not None:
-            environment["PYTHONPATH"] = str(place)
+        environment["PYTHONPATH"] = str(self.packages[package])
         return subprocess.Popen(
             [sys.executable, "-c", *words],
             cwd=self.folder,
@@ -328,7 +327,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unpack(asked.than, folder / "earlier")
-        bench = Bench(folder, {"before": folder / "earlier", "now": None}, asked.repeat)
+        for source, place in FOLDERS.items():  # the sources may be changed meanwhile
+            shutil.copytree(ROOT / source, folder / "present" / place, dirs_exist_ok=True)
+        bench = Bench(folder, {"before": folder / "earlier", "now": folder / "present"}, asked.repeat)
         print(f"| | | {asked.than}: least | median | spread | now: least | median | spread | ratio |")
         print("| :-- | :-- | --: | --: | --: | --: | --: | --: | --: |", flush=True)
         rows: list[Iterator[Row]] = []
