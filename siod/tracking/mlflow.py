@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-    from siod.tracking.reading import Curves
+    from siod.tracking.reading import AnyRun, Curves
     from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord
-    from siod.tracking.sqlite_file import FileRun
 
 PARENT = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
@@ -204,14 +203,13 @@ class Store:
 
     def pages(self) -> dict[str, str]:
         """Where each study is shown on an MLflow server, as an address from its root; the latest study first."""
-        if self.database is not None and not self.database.exists():
-            return {}
-        runs = self._studies()
-        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
+        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in self._studies()}
 
-    def _studies(self) -> Sequence[Run | FileRun]:
+    def _studies(self) -> Sequence[AnyRun]:
         """The studies' own runs, the latest first."""
         if self.database is not None:
+            if not self.database.exists():
+                return ()
             with suppress(sqlite3.Error):  # the client says in words what is wrong with it
                 return SqliteFile(self.database).studies()
         client = self._open()
@@ -237,14 +235,11 @@ class Store:
         study = self._study(name)
         if self.database is not None:
             with suppress(sqlite3.Error, ElsewhereError), gc_paused():
-                file = SqliteFile(self.database)
-                reader = StudyReader(file, study, file.children(study.info.run_id), server=server_of(self.uri))
-                return reader.read(details=details, curves=curves)
+                return self._file_reader(SqliteFile(self.database), study).read(details=details, curves=curves)
         client = self._open()
         with as_user_error(self.uri), gc_paused():
             above = client.get_run(study.info.run_id)
-            reader = StudyReader(client, above, self._children(above), server=server_of(self.uri))
-            return reader.read(details=details, curves=curves)
+            return self._reader(client, above, self._children(above)).read(details=details, curves=curves)
 
     def read_standing(self, name: str, *, metrics: Collection[str], params: Collection[str]) -> StudyRecord:
         """Read where every trial of a study stands, and little else where that saves time.
@@ -261,23 +256,26 @@ class Store:
             UserError: No such study was run; names the closest.
         """
         study = self._study(name)
-        if self.database is None:
-            return self.read_study(name, details=False)
-        with suppress(sqlite3.Error, ElsewhereError), gc_paused():
-            file, server = SqliteFile(self.database), server_of(self.uri)
-            wanted = {EPOCH, StudyReader(file, study, ()).header().objective, *metrics}
-            children = file.children(study.info.run_id, metrics=wanted, params=params)
-            return StudyReader(file, study, children, server=server).read(details=False)
+        if self.database is not None:
+            with suppress(sqlite3.Error, ElsewhereError), gc_paused():
+                file = SqliteFile(self.database)
+                wanted = {EPOCH, self._file_reader(file, study, metrics=()).header().objective, *metrics}
+                return self._file_reader(file, study, metrics=wanted, params=params).read(details=False)
         return self.read_study(name, details=False)
 
-    def _study(self, name: str) -> Run | FileRun:
+    def _file_reader(self, file: SqliteFile, study: AnyRun, **only: Collection[str]) -> StudyReader:
+        return self._reader(file, study, file.children(study.info.run_id, **only))
+
+    def _reader(self, source: MlflowClient | SqliteFile, study: AnyRun, children: Sequence[AnyRun]) -> StudyReader:
+        return StudyReader(source, study, children, server=server_of(self.uri))
+
+    def _study(self, name: str) -> AnyRun:
         """The run of a study.
 
         Raises:
             UserError: There is none; names the closest.
         """
-        exists = self.database is None or self.database.exists()
-        runs = {run.data.tags["study"]: run for run in reversed(self._studies() if exists else ())}
+        runs = {run.data.tags["study"]: run for run in reversed(self._studies())}
         if name not in runs:
             hint = closest(name, runs) if runs else "; run it first with 'siod study run'"
             raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from siod.tracking.records import Points, Status
     from siod.tracking.sqlite_file import FileRun
 
+    AnyRun = Run | FileRun
     # From a record without values by epoch to the arms of which they are wanted.
     Curves = Callable[[StudyRecord], Collection[str]]
 
@@ -75,8 +76,8 @@ class StudyReader:
     def __init__(
         self,
         client: MlflowClient | SqliteFile,
-        study: Run | FileRun,
-        children: Sequence[Run | FileRun],
+        study: AnyRun,
+        children: Sequence[AnyRun],
         *,
         server: str = "",
     ) -> None:
@@ -125,7 +126,7 @@ class StudyReader:
             raise UserError(f"run {self.study.info.run_id}: lacks its {HEADER}; run the study again to write it")
         return msgspec.json.decode(declared, type=StudyHeader)
 
-    def _trial(self, run: Run | FileRun) -> TrialRecord:
+    def _trial(self, run: AnyRun) -> TrialRecord:
         tags = run.data.tags
         metrics = {name: _recorded_value(value) for name, value in run.data.metrics.items()}
         return TrialRecord(
@@ -213,7 +214,7 @@ class StudyReader:
         data = None if first is None else self._artifact(self._run_of[first], ENVIRONMENT)
         return {} if data is None else msgspec.json.decode(data, type=dict[str, Any])
 
-    def _artifact(self, run: Run | FileRun, path: str) -> bytes | None:
+    def _artifact(self, run: AnyRun, path: str) -> bytes | None:
         """Contents of an artifact, or None where there is none."""
         place = urlsplit(run.info.artifact_uri)
         if place.scheme == "file":  # no detour over the client, which asks the store about each file
