@@ -321,14 +321,17 @@ class Store:
         query = f"tags.`{PARENT}` = '{study.info.run_id}'"
         return all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
 
-    def _at_place(self, study: Run, arm: str, seed: str) -> list[Run]:
+    def _at_place(self, study: Run, arm: str, seed: str) -> Sequence[AnyRun]:
         """The runs of one arm and seed, however many others the study has."""
+        if self.database is not None:
+            with suppress(sqlite3.Error):
+                return SqliteFile(self.database).runs_at(study.info.run_id, arm, seed)
         client = client_of(self.uri)
         query = f"tags.`{PARENT}` = '{study.info.run_id}' and tags.arm = '{arm}' and tags.seed = '{seed}'"
         found = all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
-        return [run for run in found if _place(run) == (arm, seed)]  # some databases call a and A equal
+        return [run for run in found if run.data.tags["arm"] == arm]  # some databases call a and A equal
 
-    def _run_of(self, study: Run, same: Sequence[Run], tags: Mapping[str, str]) -> TrialLog:
+    def _run_of(self, study: Run, same: Sequence[AnyRun], tags: Mapping[str, str]) -> TrialLog:
         """Among the runs of one arm and seed find the one of this identity, or create it; the others are superseded."""
         from mlflow.entities import RunTag  # noqa: PLC0415  (keeps the import of this module cheap)
 
@@ -345,7 +348,3 @@ class Store:
             if other.info.run_id != run_id:
                 client.set_tag(other.info.run_id, "superseded", run_id)
         return TrialLog(self.uri, run_id)
-
-
-def _place(run: Run) -> tuple[str | None, str | None]:
-    return run.data.tags.get("arm"), run.data.tags.get("seed")

@@ -32,6 +32,16 @@ TAGS_OF_STUDIES = """
     WHERE run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'role' AND value = 'study')
 """
 
+RUNS_AT = """
+    SELECT run_uuid, name, experiment_id, user_id, status, start_time, end_time, lifecycle_stage, artifact_uri
+    FROM runs WHERE lifecycle_stage = 'active' AND run_uuid IN (
+        SELECT run_uuid FROM tags WHERE key = 'arm' AND value = :arm
+        INTERSECT SELECT run_uuid FROM tags WHERE key = 'seed' AND value = :seed
+        INTERSECT SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study
+    ) ORDER BY start_time DESC, run_uuid
+"""
+TAGS_OF_RUNS = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN (SELECT value FROM json_each(:runs))"
+
 
 class FileRunInfo(NamedTuple):
     """As ``mlflow.entities.RunInfo``."""
@@ -104,6 +114,19 @@ class SqliteFile:
                 if run_id in runs:
                     runs[run_id].data.params[key] = value
             _add_tags(runs, connection.execute(TAGS, given))
+        return list(runs.values())
+
+    def runs_at(self, study: str, arm: str, seed: str) -> list[FileRun]:
+        """The runs of one arm and seed of a study, the latest first, without metrics and parameters.
+
+        Args:
+            study: Id of the study's own run.
+            arm: Name of the arm.
+            seed: As text.
+        """
+        with closing(self._connect()) as connection:
+            runs = _runs(connection.execute(RUNS_AT, {"study": study, "arm": arm, "seed": seed}))
+            _add_tags(runs, connection.execute(TAGS_OF_RUNS, {"runs": json.dumps(list(runs))}))
         return list(runs.values())
 
     def values_by_step(self, name: str, study: str, arms: Collection[str]) -> list[tuple[str, int, float, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +17,7 @@ from siod.tracking.connection import client_of
 from siod.tracking.database import engine_of
 from siod.tracking.mlflow import Store
 from siod.tracking.records import StudyHeader
+from siod.tracking.sqlite_file import SqliteFile
 
 Header = Callable[..., StudyHeader]
 MANY = 30
@@ -26,18 +28,28 @@ def begin(store: Store, study: str, arm: str, seed: int, identity: str = "1d") -
     return store.start_trial(study, arm=arm, seed=seed, identity=identity, settings=settings).run_id
 
 
+def unreadable(file: SqliteFile) -> sqlite3.Connection:
+    raise sqlite3.OperationalError(file)
+
+
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many runs each search of MLflow's client found."""
+    """How many runs each search found, of MLflow's client or in the file itself."""
     counts: list[int] = []
-    search = MlflowClient.search_runs
+    search, look = MlflowClient.search_runs, SqliteFile.runs_at
 
     def counting(client: MlflowClient, *arguments: Any, **named: Any) -> Any:
         runs = search(client, *arguments, **named)
         counts.append(len(runs))
         return runs
 
+    def counting_in_file(file: SqliteFile, *arguments: Any) -> Any:
+        runs = look(file, *arguments)
+        counts.append(len(runs))
+        return runs
+
     monkeypatch.setattr(MlflowClient, "search_runs", counting)
+    monkeypatch.setattr(SqliteFile, "runs_at", counting_in_file)
     return counts
 
 
@@ -59,9 +71,12 @@ def test_the_last_trial_of_many_starts_with_the_statements_and_rows_of_the_first
     assert asked == [(asked[0][0], [0])] * (MANY - 1)
 
 
+@pytest.mark.parametrize("by_client", [False, True])
 def test_a_trial_that_starts_again_finds_its_own_run_and_those_it_takes_the_place_of(
-    store: Store, header: Header, found: list[int]
+    by_client: object, store: Store, header: Header, found: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if by_client:
+        monkeypatch.setattr(SqliteFile, "_connect", unreadable)
     study = store.start_study(header())
     other = store.start_study(header("other"))
     runs = {(arm, seed): begin(store, study, arm, seed) for arm in ("base", "dminer", "Base") for seed in (1, 11)}
