@@ -103,7 +103,7 @@ def plan(
             else ()
         ),
         *_trial_lines(loaded, jobs, measured, capacity=capacity, trials=trials, price=price),
-        *_warnings(loaded, trials, asks=device != "cpu", here=address is None),
+        *_warnings(loaded, trials, cache_dir, asks=device != "cpu", here=address is None),
         *_too_few_seeds(loaded),
         *_about_files(jobs),
     ]
@@ -288,20 +288,21 @@ def _search_lines(
 
 def _about_files(jobs: Sequence[Job]) -> Iterator[str]:
     """Which arms learn from all boxes of a file that says itself that it lacks some."""
-    from siod.data.stated_sets import stated_in  # noqa: PLC0415
+    from siod.data.known_files import KnownFiles  # noqa: PLC0415
 
     for arm, job in {job.arm: job for job in reversed(jobs)}.items():
-        name = stated_in(job.data.train_full) if job.experiment.annotations.policy == "full" else ""
-        if name:
+        if job.experiment.annotations.policy != "full":
+            continue
+        if name := KnownFiles(job.cache_dir).content(job.data.train_full).stated:
             yield f"arm {arm!r} learns from all boxes of a file that says it is {name}: that is no full supervision"
 
 
-def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool, here: bool) -> Iterator[str]:
+def _warnings(study: Study, trials: Sequence[Trial], cache_dir: Path, *, asks: bool, here: bool) -> Iterator[str]:
     from siod.training.placement import DEVICE_REMEDY  # noqa: PLC0415
     from siod.tuning.arms import confounded  # noqa: PLC0415
     from siod.tuning.planning.plan import long_trials_on_cpu, refuse_uncomputable  # noqa: PLC0415
 
-    long = long_trials_on_cpu(trials) if asks else None
+    long = long_trials_on_cpu(trials, cache_dir) if asks else None
     if long is not None:
         yield f"on the CPU: {long}; {DEVICE_REMEDY}"
     try:
@@ -314,11 +315,13 @@ def _warnings(study: Study, trials: Sequence[Trial], *, asks: bool, here: bool) 
 
 def _too_few_seeds(study: Study) -> Iterator[str]:
     """Say how many seeds the primary comparisons need, if the study has fewer."""
+    count = len(study.primary)
+    if not count:
+        return
     from siod.comparison import fewest_pairs  # noqa: PLC0415  (loads scipy)
 
-    count = len(study.primary)
-    seeds = min((len(study.seeds_of(study.arm(name))) for pair in study.primary for name in pair), default=0)
-    needed = fewest_pairs(count) if count else 0
+    seeds = min(len(study.seeds_of(study.arm(name))) for pair in study.primary for name in pair)
+    needed = fewest_pairs(count)
     if seeds < needed:
         yield (
             f"primary: {seeds} seed{'s' * (seeds != 1)} cannot show a difference at 5% in {count} "

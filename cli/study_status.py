@@ -22,21 +22,24 @@ def status(
     tracking: Tracking = None,
 ) -> None:
     """Show where every trial of a study stands, and its files; also while it runs and from another machine."""
-    from siod.tracking.mlflow import Store  # noqa: PLC0415  (keeps --help fast)
+    from siod.reports.analysis.cost import EPOCH_SECONDS  # noqa: PLC0415  (keeps --help fast)
+    from siod.reports.analysis.spending import HELD  # noqa: PLC0415
+    from siod.tracking.mlflow import Store  # noqa: PLC0415
     from siod.tuning.running.lock import abandoned  # noqa: PLC0415
 
     store = Store(store_uri(tracking, absolute(runs)))
     name = _name_of(study)
+    wanted: dict[str, tuple[str, ...]] = {"metrics": (EPOCH_SECONDS,), "params": HELD}
     running = not abandoned(absolute(runs) / "studies" / name)
     trials = runs / "trials"
     text = []
     if f"{name}.search" in store.list_studies():
-        searched = store.read_study(f"{name}.search", details=False)
+        searched = store.read_standing(f"{name}.search", **wanted)
         text += ["search", *lines(searched, trials, running=running, price=price), ""]
         if name not in store.list_studies():
             typer.echo("\n".join([*text, "no final trial yet"]))
             return
-    typer.echo("\n".join([*text, *lines(store.read_study(name, details=False), trials, running=running, price=price)]))
+    typer.echo("\n".join([*text, *lines(store.read_standing(name, **wanted), trials, running=running, price=price)]))
 
 
 def _name_of(study: str) -> str:

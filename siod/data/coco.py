@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +20,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from siod.data.json_text import first_nonfinite, pieces_of
 from siod.errors import UserError
 from siod.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -132,7 +134,11 @@ class CocoDataset:
         return msgspec.json.decode(self.sections["images"], type=list[msgspec.Raw])
 
     def annotation_records(self) -> list[msgspec.Raw]:
-        """The undecoded annotation entries."""
+        """The undecoded annotation entries; not to be changed."""
+        return self._annotation_records
+
+    @cached_property
+    def _annotation_records(self) -> list[msgspec.Raw]:
         return msgspec.json.decode(self.sections["annotations"], type=list[msgspec.Raw])
 
     def info(self) -> dict[str, Any]:
@@ -194,20 +200,28 @@ def read(path: Path) -> CocoDataset:
     return dataset
 
 
-def write(path: Path, document: Mapping[str, Any]) -> None:
+def write(path: Path, document: Mapping[str, Any]) -> str:
     """Write a COCO document so that the file is whole or not there at all.
 
     Args:
         path: Replaced when it exists; its folder is made when missing.
         document: Plain data; entries may be ``msgspec.Raw`` slices of another file.
 
+    Returns:
+        The SHA-256 of what was written, in hexadecimal.
+
     Raises:
         UserError: A number is NaN or infinite, or the file cannot be written.
     """
-    where = _first_nonfinite(document, "")
+    where = first_nonfinite(document, "")
     if where:
         raise UserError(f"{path}: {where} is not a finite number; JSON cannot hold it, correct it before writing")
-    write_bytes(path, msgspec.json.encode(document))
+    sha256 = hashlib.sha256()
+    with _as_user_error(path), replacing(path) as temporary, temporary.open("wb") as file:
+        for piece in pieces_of(document):
+            sha256.update(piece)
+            file.write(piece)
+    return sha256.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -216,9 +230,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: The folder or the file cannot be written (no space, no permission).
     """
+    with _as_user_error(path), replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{path}: cannot be written ({reason}); free space or name another folder") from error
@@ -276,25 +295,12 @@ def _check_utf8(content: bytes, path: Path) -> None:
 def _explain_malformed(content: bytes, path: Path, reason: str) -> NoReturn:
     """Python's own reader lets NaN and Infinity pass: use it to tell them from a damaged file."""
     try:
-        where = _first_nonfinite(json.loads(content), "")
+        where = first_nonfinite(json.loads(content), "")
     except (ValueError, RecursionError):
         where = ""
     if where:
         raise UserError(f"{path}: {where} is not a finite number; correct or remove it")
     raise UserError(f"{path}: is not JSON ({reason}); write or download the file again")
-
-
-def _first_nonfinite(data: object, where: str) -> str:
-    """Path of the first NaN or infinite number inside plain data, or an empty string."""
-    if isinstance(data, float):
-        return "" if math.isfinite(data) else where
-    if isinstance(data, dict):
-        found = (_first_nonfinite(item, f"{where}.{key}" if where else str(key)) for key, item in data.items())
-    elif isinstance(data, list | tuple):
-        found = (_first_nonfinite(item, f"{where}[{place}]") for place, item in enumerate(data))
-    else:
-        return ""
-    return next((path for path in found if path), "")
 
 
 Record = TypeVar("Record", ImageRecord, Category, AnnotationRecord)

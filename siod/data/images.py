@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECK_THREADS = 4
 """Decoding releases the interpreter; more threads than this wait for the disk."""
+CHECK_BATCH = 32
+"""Images that a thread is given at once: handing them over one by one takes as long as decoding a small one."""
 
 
 class BrokenImageError(UserError):
@@ -98,22 +101,27 @@ def broken_images(
     Returns:
         For each image that cannot be used, its place among the records and one sentence why.
     """
-
-    def complaint(record: ImageRecord) -> str:
-        try:
-            decode_record(folder, record)
-        except BrokenImageError as error:
-            return str(error)
-        return ""
-
+    batches = [images[start : start + CHECK_BATCH] for start in range(0, len(images), CHECK_BATCH)]
     found = {}
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
-        for place, sentence in enumerate(pool.map(complaint, images)):
+        sentences = chain.from_iterable(
+            pool.map(lambda batch: [_complaint(folder, record) for record in batch], batches)
+        )
+        for place, sentence in enumerate(sentences):
             if sentence:
                 found[place] = sentence
             if progress is not None:
                 progress(place + 1, len(images))
     return found
+
+
+def _complaint(folder: Path, record: ImageRecord) -> str:
+    """Why an image cannot be used; nothing where it can."""
+    try:
+        decode_record(folder, record)
+    except BrokenImageError as error:
+        return str(error)
+    return ""
 
 
 def refuse_broken(found: dict[int, str], folder: Path, total: int) -> None:

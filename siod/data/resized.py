@@ -21,6 +21,7 @@ from PIL import Image
 from siod.data import coco
 from siod.data.images import decode_record
 from siod.errors import UserError
+from siod.json_file import read_json
 from siod.value import digest
 
 if TYPE_CHECKING:
@@ -98,6 +99,40 @@ def resized(
                 shutil.rmtree(unfinished, ignore_errors=True)
         (copy / "used").touch()
     _make_room(root, limit_bytes, spare=copy)
+    return Resized(copy / "annotations.json", copy / "images")
+
+
+def name_record(cache_dir: Path, sha256: str, state: str, longest_px: int) -> Path:
+    """Where it is written down which small copy is the one of some files.
+
+    Args:
+        cache_dir: Copies are kept below it.
+        sha256: Of the annotation file.
+        state: Of the folder of images, as :func:`siod.data.cached.state_of` tells it.
+        longest_px: Longest side of a copied image.
+    """
+    content = {"version": FORMAT_VERSION, "annotations": sha256, "files": state, "longest_px": longest_px}
+    return cache_dir / FOLDER / ".names" / f"{digest(content)}.json"
+
+
+def kept_copy(record: Path, cache_dir: Path) -> Resized | None:
+    """The small copy that a record names; it counts as used now.
+
+    Args:
+        record: Of :func:`name_record`.
+        cache_dir: Copies are kept below it.
+
+    Returns:
+        None where there is no such record, or its copy was deleted.
+    """
+    if not record.exists():
+        return None
+    root = cache_dir / FOLDER
+    copy = root / read_json(record)["copy"]
+    with _locked(root, copy.name):
+        if not copy.exists():
+            return None
+        (copy / "used").touch()
     return Resized(copy / "annotations.json", copy / "images")
 
 

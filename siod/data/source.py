@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from siod.data import coco
-from siod.data.cached import creation_lock, sha256_of, state_of
+from siod.data.cached import creation_lock
 from siod.data.category_states import Declared, Others
-from siod.data.checking.check import examine
-from siod.data.derived import SizeCounts, SplitFile, derived_set, usable
+from siod.data.derived import DerivedSets, SizeCounts
 from siod.data.digits import GENERATOR_VERSION, Digits, write_digits
-from siod.data.images import broken_images, refuse_broken
-from siod.data.resized import resized
+from siod.data.known_files import KnownFiles
+from siod.data.usable_files import UsableFiles
 from siod.errors import UserError
 from siod.value import Value, digest
 
@@ -24,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from siod.data.annotation_sets import Policy
+    from siod.data.derived import SplitFile
+    from siod.data.usable_files import Check
 
     Progress = Callable[[int, int], None]
 
-Check = Literal["refuse", "skip", "off"]
 LongestSide = Annotated[int, Field(ge=32)] | None
 
 
@@ -175,6 +174,91 @@ class PreparedData:
         return replace(self, val=self.test, val_images=self.test_images, val_sizes=self.test_sizes, copies=copies)
 
 
+class Preparation:
+    """Puts the files of runs in place; however many runs, each annotation file and image folder is looked at once.
+
+    Safe to use from several processes at once: one makes the files, the others wait for them.
+
+    Args:
+        cache_dir: Generated data, small copies and derived annotation files are kept here, and what is known of files.
+        check_images: Decode every image once, then ``refuse`` the data set if some are broken, or ``skip``
+            those; ``off`` trusts the files. The outcome is remembered until a file changes.
+        progress: Called with the number of images done and of all, while generating, checking or shrinking.
+    """
+
+    def __init__(self, cache_dir: Path, *, check_images: Check = "refuse", progress: Progress | None = None) -> None:
+        self._cache_dir = cache_dir.expanduser().resolve()
+        self._check, self._progress = check_images, progress
+        self._known = KnownFiles(self._cache_dir)
+        self._sources: dict[Source, _Examined] = {}
+
+    def prepare(self, source: Source, annotations: Policy) -> PreparedData:
+        """Put the files of a run in place; what exists already is used again.
+
+        Args:
+            source: Where the data comes from.
+            annotations: Which boxes of the training images may be learnt from.
+
+        Returns:
+            The files, their fingerprint and the categories.
+
+        Raises:
+            UserError: Files are missing, broken or do not fit together.
+        """
+        if source not in self._sources:
+            self._known.release()  # one source's annotations take a gigabyte
+            self._sources[source] = self._examine(source)
+        found = self._sources[source]
+        files, splits, copies = found.files, found.splits, found.copies
+        made = found.sets.folder(annotations)
+        summary = json.loads((made / "summary.json").read_text())
+        declared = files.declared()
+        if declared is not None:
+            declared.refuse_unknown(summary["category_names"], source=str(splits["train"].named))
+        return PreparedData(
+            train=_first_existing(made / "train.json", made / "train_full.json", splits["train"].sound),
+            train_full=_first_existing(made / "train_full.json", splits["train"].sound),
+            train_images=files.train_images,
+            val=_first_existing(made / "val.json", splits["val"].sound),
+            val_images=files.val_images,
+            fingerprint=_fingerprint(summary["fingerprint"], copies),
+            category_names=tuple(summary["category_names"]),
+            category_ids=tuple(summary["category_ids"]),
+            copies=copies,
+            train_sizes=_sizes(summary, "train"),
+            val_sizes=_sizes(summary, "val"),
+            test=_first_existing(made / "test.json", splits["test"].sound) if "test" in splits else None,
+            test_images=files.test_images,
+            test_sizes=_sizes(summary, "test"),
+            declared=declared,
+        )
+
+    def _examine(self, source: Source) -> _Examined:
+        """Find the files of a source and look at all of them."""
+        files = locate(source, self._cache_dir, self._progress)
+        usable = UsableFiles(self._known, self._cache_dir, self._check, self._progress)
+        images: dict[str, Path] = {split: getattr(files, f"{split}_images") for split in files.splits()}
+        splits = {
+            split: usable.split(getattr(files, f"{split}_annotations"), folder, repair=files.defects == "repair")
+            for split, folder in images.items()
+        }
+        copies = None
+        if files.longest_px is not None:
+            small = {split: usable.small_copies(splits[split], images[split], files.longest_px) for split in splits}
+            copies = SmallCopies(files.longest_px, **small)
+        return _Examined(files, splits, copies, DerivedSets(splits, self._known, self._cache_dir))
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """A source whose files were found and looked at."""
+
+    files: CocoFiles
+    splits: Mapping[str, SplitFile]
+    copies: SmallCopies | None
+    sets: DerivedSets
+
+
 def prepare(
     source: Source,
     annotations: Policy,
@@ -183,50 +267,12 @@ def prepare(
     check_images: Check = "refuse",
     progress: Progress | None = None,
 ) -> PreparedData:
-    """Put the files of a run in place; what exists already is used again.
-
-    Safe to call from several processes at once: one makes the files, the others wait for them.
-
-    Args:
-        source: Where the data comes from.
-        annotations: Which boxes of the training images may be learnt from.
-        cache_dir: Generated data, small copies and derived annotation files are kept here.
-        check_images: Decode every image once, then ``refuse`` the data set if some are broken, or ``skip``
-            those; ``off`` trusts the files. The outcome is remembered until a file changes.
-        progress: Called with the number of images done and of all, while generating, checking or shrinking.
-
-    Returns:
-        The files, their fingerprint and the categories.
+    """Put the files of one run in place, as :class:`Preparation` does those of many.
 
     Raises:
         UserError: Files are missing, broken or do not fit together.
     """
-    cache_dir = cache_dir.expanduser().resolve()
-    files = locate(source, cache_dir, progress)
-    splits = {split: _split_file(files, split, cache_dir, check_images, progress) for split in files.splits()}
-    copies = _small_copies(files, splits, cache_dir, progress)
-    made = derived_set(splits, annotations, cache_dir)
-    summary = json.loads((made / "summary.json").read_text())
-    declared = files.declared()
-    if declared is not None:
-        declared.refuse_unknown(summary["category_names"], source=str(splits["train"].named))
-    return PreparedData(
-        train=_first_existing(made / "train.json", made / "train_full.json", splits["train"].sound),
-        train_full=_first_existing(made / "train_full.json", splits["train"].sound),
-        train_images=files.train_images,
-        val=_first_existing(made / "val.json", splits["val"].sound),
-        val_images=files.val_images,
-        fingerprint=_fingerprint(summary["fingerprint"], copies),
-        category_names=tuple(summary["category_names"]),
-        category_ids=tuple(summary["category_ids"]),
-        copies=copies,
-        train_sizes=_sizes(summary, "train"),
-        val_sizes=_sizes(summary, "val"),
-        test=_first_existing(made / "test.json", splits["test"].sound) if "test" in splits else None,
-        test_images=files.test_images,
-        test_sizes=_sizes(summary, "test"),
-        declared=declared,
-    )
+    return Preparation(cache_dir, check_images=check_images, progress=progress).prepare(source, annotations)
 
 
 def _sizes(summary: Mapping[str, Any], split: str) -> SizeCounts:
@@ -293,79 +339,3 @@ def _drawn(spec: Digits, cache_dir: Path, progress: Progress | None) -> Path:
         if missing:
             write_digits(spec, folder, progress=progress)
     return folder
-
-
-def _split_file(files: CocoFiles, split: str, cache_dir: Path, check: Check, progress: Progress | None) -> SplitFile:
-    """The annotation file of a split, or its repaired copy, and which of its images cannot be used."""
-    named: Path = getattr(files, f"{split}_annotations")
-    sound = named if files.defects == "refuse" else _repaired(named, cache_dir)
-    return SplitFile(named, sound, _broken(sound, getattr(files, f"{split}_images"), cache_dir, check, progress))
-
-
-def _repaired(path: Path, cache_dir: Path) -> Path:
-    try:
-        coco.read(path)
-    except UserError:
-        source_sha256 = sha256_of(path)
-    else:
-        return path
-    copy = cache_dir / "repaired" / f"{source_sha256}.json"
-    with creation_lock(copy) as missing:
-        if missing:
-            examination = examine(path)
-            refusal = examination.refusal()
-            if examination.repaired is None or refusal is not None:
-                defect = examination.defects[0]
-                raise UserError(f"{path}: {defect.meaning} ({defect.examples[0]}): {refusal}")
-            note = {"source_sha256": source_sha256, "changes": examination.changes}
-            info = examination.repaired.get("info")
-            coco.write(copy, {**examination.repaired, "info": {"source_info": info, "repaired": note}})
-    return copy
-
-
-def _broken(
-    annotations: Path, folder: Path, cache_dir: Path, check: Check, progress: Progress | None
-) -> tuple[int, ...]:
-    """Ids of images that cannot be used; remembered by the annotation file and the state of the folder."""
-    if check == "off":
-        return ()
-    key = digest({"annotations": sha256_of(annotations), "folder": str(folder), "files": state_of(folder)})
-    record = cache_dir / "checked" / f"{key}.json"
-    with creation_lock(record) as missing:
-        if missing:
-            dataset = coco.read(annotations)
-            found = broken_images(dataset.images, folder, progress=progress)
-            outcome = {
-                "total": len(dataset.images),
-                "broken": [[dataset.images[i].id, why] for i, why in found.items()],
-            }
-            coco.write(record, outcome)
-    outcome = json.loads(record.read_text())
-    if check == "refuse":
-        refuse_broken(dict(outcome["broken"]), folder, outcome["total"])
-    return tuple(image_id for image_id, _ in outcome["broken"])
-
-
-def _small_copies(
-    files: CocoFiles, splits: Mapping[str, SplitFile], cache_dir: Path, progress: Progress | None
-) -> SmallCopies | None:
-    """Small copies of all splits, without the images that cannot be used, if they are wanted."""
-    if files.longest_px is None:
-        return None
-    folders: dict[str, Path] = {}
-    for split, file in splits.items():
-        annotations = _cleaned(file, cache_dir)
-        copy = resized(annotations, getattr(files, f"{split}_images"), files.longest_px, cache_dir, progress=progress)
-        folders[split] = copy.images
-    return SmallCopies(files.longest_px, **folders)
-
-
-def _cleaned(file: SplitFile, cache_dir: Path) -> Path:
-    """The annotation file, or a copy without its broken images when there are any."""
-    if not file.broken:
-        return file.sound
-    copy = cache_dir / "cleaned" / f"{digest({'source': sha256_of(file.sound), 'broken': file.broken})}.json"
-    with creation_lock(copy) as missing:
-        if missing:
-            usable(file.sound, file.broken, copy)
-    return copy

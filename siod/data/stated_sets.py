@@ -4,29 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 KEY = "annotation_set"
 COMPLETION = "completion"
-
-
-class _Info(msgspec.Struct):
-    """All that is read of an annotation file to see what it says of itself."""
-
-    info: Any = None
-
-
-def stated_in(path: Path) -> str:
-    """As :func:`stated_set`, of a file that was read and found sound before.
-
-    Args:
-        path: A COCO file; nothing but its ``info`` is decoded.
-    """
-    return stated_set({"info": msgspec.json.decode(path.read_bytes(), type=_Info).info})
 
 
 def stated_set(info: Mapping[str, Any]) -> str:

@@ -29,8 +29,8 @@ METRICS_OF_SQLITE = """
     WHERE latest.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
     AND metrics.run_uuid = latest.run_uuid AND metrics.key = latest.key
     AND metrics.timestamp = latest.timestamp AND metrics.step = latest.step
-    ORDER BY latest.rowid, metrics.rowid
 """
+AS_WRITTEN = " ORDER BY latest.rowid, metrics.rowid"
 PARAMS = """
     SELECT run_uuid, key, value FROM params
     WHERE run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :study)
@@ -65,7 +65,7 @@ def child_runs(engine: Engine, study: str) -> list[Run]:
     """
     from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag  # noqa: PLC0415  (cheap to import this)
 
-    latest = METRICS_OF_SQLITE if _is_sqlite(engine) else METRICS
+    latest = f"{METRICS_OF_SQLITE}{AS_WRITTEN}" if _is_sqlite(engine) else METRICS
     with engine.connect() as connection:
         runs, metrics, params, tags = (_rows(connection, query, study=study) for query in (RUNS, latest, PARAMS, TAGS))
     parts: dict[str, tuple[dict[str, Metric], list[Param], list[RunTag]]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,18 +32,19 @@ from siod.tracking.connection import (
     without_password,
 )
 from siod.tracking.database import child_runs, engine_of
-from siod.tracking.reading import GALLERY, HEADER, IMAGES, STATUS_OF, STATUSES, StudyReader
+from siod.tracking.reading import EPOCH, GALLERY, HEADER, IMAGES, STATUS_OF, STATUSES, ElsewhereError, StudyReader
 from siod.tracking.records import gc_paused
+from siod.tracking.sqlite_file import SqliteFile
 from siod.tracking.trial_log import TrialLog
 from siod.tracking.view import page_of, server_of, view_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-    from siod.tracking.reading import Curves
+    from siod.tracking.reading import AnyRun, Curves
     from siod.tracking.records import Gallery, Status, StudyHeader, StudyRecord, TrialRecord
 
 PARENT = "mlflow.parentRunId"
@@ -163,8 +165,7 @@ class Store:
         with as_user_error(self.uri):
             study = client.get_run(study_run_id)
             described |= {"study": study.data.tags["study"], PARENT: study_run_id}
-            same = [run for run in self._children(study) if _place(run) == (arm, str(seed))]
-            log = self._run_of(study, same, described)
+            log = self._run_of(study, self._at_place(study, arm, str(seed)), described)
         log.log_params(settings)
         log.log_json("experiment.json", settings)
         return log
@@ -221,23 +222,28 @@ class Store:
 
     def pages(self) -> dict[str, str]:
         """Where each study is shown on an MLflow server, as an address from its root; the latest study first."""
-        if self.database is not None and not self.database.exists():
-            return {}
+        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in self._studies()}
+
+    def _studies(self) -> Sequence[AnyRun]:
+        """The studies' own runs, the latest first."""
+        if self.database is not None:
+            if not self.database.exists():
+                return ()
+            with suppress(sqlite3.Error):  # the client says in words what is wrong with it
+                return SqliteFile(self.database).studies()
         client = self._open()
         with as_user_error(self.uri):
             experiments = all_pages(lambda token: client.search_experiments(page_token=token))
             ids = [experiment.experiment_id for experiment in experiments]
-            runs = all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
-        return {run.data.tags["study"]: page_of(run.info.experiment_id) for run in runs}
+            return all_pages(lambda token: client.search_runs(ids, "tags.role = 'study'", page_token=token))
 
     def trials(self) -> dict[str, tuple[TrialRecord, ...]]:
         """The trials of each study as they stand, by its name, without values by epoch and artifacts."""
         found = {}
         for name in self.list_studies():
             with as_user_error(self.uri), gc_paused():
-                study = self._study_run(name)
-                reader = StudyReader(client_of(self.uri), study, self._children(study), database=self.database)
-                found[name] = reader.trials()
+                study = self._study(name)
+                found[name] = self._reader(client_of(self.uri), study, self._children(study)).trials()
         return found
 
     def interrupt(self, name: str) -> tuple[str, ...]:
@@ -250,7 +256,7 @@ class Store:
             The names of the trials, and of the study itself if it was one of them.
         """
         with as_user_error(self.uri):
-            study = self._study_run(name)
+            study = client_of(self.uri).get_run(self._study(name).info.run_id)
             running = [run for run in (*self._children(study), study) if run.info.status in RUNNING]
             for run in running:
                 client_of(self.uri).set_terminated(run.info.run_id, STATUSES["interrupted"])
@@ -270,17 +276,54 @@ class Store:
         Raises:
             UserError: No such study was run; names the closest.
         """
-        studies = self.list_studies()
-        if name not in studies:
-            hint = closest(name, studies) if studies else "; run it first with 'siod study run'"
-            raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
+        study = self._study(name)
+        if self.database is not None:
+            with suppress(sqlite3.Error, ElsewhereError), gc_paused():
+                return self._file_reader(SqliteFile(self.database), study).read(details=details, curves=curves)
         client = self._open()
         with as_user_error(self.uri), gc_paused():
-            study = self._study_run(name)
-            reader = StudyReader(
-                client, study, self._children(study), database=self.database, server=server_of(self.uri)
-            )
-            return reader.read(details=details, curves=curves)
+            above = client.get_run(study.info.run_id)
+            return self._reader(client, above, self._children(above)).read(details=details, curves=curves)
+
+    def read_standing(self, name: str, *, metrics: Collection[str], params: Collection[str]) -> StudyRecord:
+        """Read where every trial of a study stands, and little else where that saves time.
+
+        Args:
+            name: Of the study.
+            metrics: Whose latest values are wanted beside the study's objective.
+            params: The settings that are wanted.
+
+        Returns:
+            As :meth:`read_study` without details; a store may tell more than is wanted.
+
+        Raises:
+            UserError: No such study was run; names the closest.
+        """
+        study = self._study(name)
+        if self.database is not None:
+            with suppress(sqlite3.Error, ElsewhereError), gc_paused():
+                file = SqliteFile(self.database)
+                wanted = {EPOCH, self._file_reader(file, study, metrics=()).header().objective, *metrics}
+                return self._file_reader(file, study, metrics=wanted, params=params).read(details=False)
+        return self.read_study(name, details=False)
+
+    def _file_reader(self, file: SqliteFile, study: AnyRun, **only: Collection[str]) -> StudyReader:
+        return self._reader(file, study, file.children(study.info.run_id, **only))
+
+    def _reader(self, source: MlflowClient | SqliteFile, study: AnyRun, children: Sequence[AnyRun]) -> StudyReader:
+        return StudyReader(source, study, children, database=self.database, server=server_of(self.uri))
+
+    def _study(self, name: str) -> AnyRun:
+        """The run of a study.
+
+        Raises:
+            UserError: There is none; names the closest.
+        """
+        runs = {run.data.tags["study"]: run for run in reversed(self._studies())}
+        if name not in runs:
+            hint = closest(name, runs) if runs else "; run it first with 'siod study run'"
+            raise UserError(f"no study {name!r} in the tracking store {without_password(self.uri)}{hint}")
+        return runs[name]
 
     def _study_run(self, name: str) -> Run:
         """The run of a study that was run."""
@@ -317,7 +360,7 @@ class Store:
         """Beside the database, whatever the working directory; a server knows its own place."""
         return study_address(self.database, name) if self.database else None
 
-    def _children(self, study: Run) -> list[Run]:
+    def _children(self, study: AnyRun) -> list[Run]:
         """The runs of a study's trials, those of earlier declarations among them."""
         client = client_of(self.uri)
         engine = engine_of(client)
@@ -326,7 +369,17 @@ class Store:
         query = f"tags.`{PARENT}` = '{study.info.run_id}'"
         return all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
 
-    def _run_of(self, study: Run, same: Sequence[Run], tags: Mapping[str, str]) -> TrialLog:
+    def _at_place(self, study: Run, arm: str, seed: str) -> Sequence[AnyRun]:
+        """The runs of one arm and seed, however many others the study has."""
+        if self.database is not None:
+            with suppress(sqlite3.Error):
+                return SqliteFile(self.database).runs_at(study.info.run_id, arm, seed)
+        client = client_of(self.uri)
+        query = f"tags.`{PARENT}` = '{study.info.run_id}' and tags.arm = '{arm}' and tags.seed = '{seed}'"
+        found = all_pages(lambda token: client.search_runs([study.info.experiment_id], query, page_token=token))
+        return [run for run in found if run.data.tags["arm"] == arm]  # some databases call a and A equal
+
+    def _run_of(self, study: Run, same: Sequence[AnyRun], tags: Mapping[str, str]) -> TrialLog:
         """Among the runs of one arm and seed find the one of this identity, or create it; the others are superseded."""
         from mlflow.entities import RunTag  # noqa: PLC0415  (keeps the import of this module cheap)
 
@@ -343,7 +396,3 @@ class Store:
             if other.info.run_id != run_id:
                 client.set_tag(other.info.run_id, "superseded", run_id)
         return TrialLog(self.uri, run_id)
-
-
-def _place(run: Run) -> tuple[str | None, str | None]:
-    return run.data.tags.get("arm"), run.data.tags.get("seed")

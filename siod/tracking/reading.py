@@ -16,15 +16,18 @@ from siod.errors import UserError
 from siod.tracking.addresses import local_folder, run_address
 from siod.tracking.database import engine_of, values_by_step
 from siod.tracking.records import Annotations, Diagnosis, Gallery, StudyHeader, StudyRecord, TrialRecord, decode_found
+from siod.tracking.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
     from siod.tracking.records import Points, Status
+    from siod.tracking.sqlite_file import FileRun
 
+    AnyRun = Run | FileRun
     # From a record without values by epoch to the arms of which they are wanted.
     Curves = Callable[[StudyRecord], Collection[str]]
 
@@ -47,6 +50,8 @@ PRUNED = "pruned"
 HEADER, GALLERY, IMAGES, FOUND = "study.json", "gallery/gallery.json", "gallery/images", "gallery.json"
 ENVIRONMENT, DIAGNOSIS, ANNOTATIONS = "environment.json", "diagnosis.json", "annotations.json"
 AP_S = "ap_s"
+EPOCH = "epoch"
+"""The metric that says which epochs are recorded."""
 LEARNING_RATE = "train/learning_rate"  # follows from the schedule
 COST = "cost/"
 # A figure of the score-aware table, such as ap50_s3, of the validation or the test split.
@@ -54,11 +59,15 @@ FIGURE = re.compile(r"(test/)?a[pr]\w*_s\d?")
 LARGEST = sys.float_info.max
 
 
+class ElsewhereError(Exception):
+    """Artifacts are kept where only MLflow's client finds them."""
+
+
 class StudyReader:
     """Turns the runs of a study into records.
 
     Args:
-        client: Of the store.
+        client: Of the store, or its file.
         study: The study's own run.
         children: The runs of its trials; those of earlier declarations are left out.
         database: Of a SQLite store, beside which its artifacts lie.
@@ -67,9 +76,9 @@ class StudyReader:
 
     def __init__(
         self,
-        client: MlflowClient,
-        study: Run,
-        children: Sequence[Run],
+        client: MlflowClient | SqliteFile,
+        study: AnyRun,
+        children: Sequence[AnyRun],
         *,
         database: Path | None = None,
         server: str = "",
@@ -88,13 +97,7 @@ class StudyReader:
         Raises:
             UserError: The study's declaration is not there.
         """
-        declared = self._artifact(self.study, HEADER)
-        if declared is None:
-            raise UserError(
-                f"{self._address(self.study)}: lacks the study's {HEADER}; run the study again to write it, or, if the "
-                "database was moved alone, put the folder artifacts beside it"
-            )
-        header = msgspec.json.decode(declared, type=StudyHeader)
+        header = self.header()
         order = {arm.name: place for place, arm in enumerate(header.arms)}
         trials = [self._trial(run) for run in self.runs]
         trials.sort(key=lambda trial: (order.get(trial.arm, len(order)), trial.seed))
@@ -114,11 +117,25 @@ class StudyReader:
         )
         return self._with_histories(record, curves or _every_arm) if details else record
 
+    def header(self) -> StudyHeader:
+        """The study as it was declared.
+
+        Raises:
+            UserError: The declaration is not there.
+        """
+        declared = self._artifact(self.study, HEADER)
+        if declared is None:
+            raise UserError(
+                f"{self._address(self.study)}: lacks the study's {HEADER}; run the study again to write it, or, if the "
+                "database was moved alone, put the folder artifacts beside it"
+            )
+        return msgspec.json.decode(declared, type=StudyHeader)
+
     def trials(self) -> tuple[TrialRecord, ...]:
         """The trials as they stand; values by epoch and artifacts are left out."""
         return tuple(self._trial(run) for run in self.runs)
 
-    def _trial(self, run: Run) -> TrialRecord:
+    def _trial(self, run: AnyRun) -> TrialRecord:
         tags = run.data.tags
         metrics = {name: _recorded_value(value) for name, value in run.data.metrics.items()}
         return TrialRecord(
@@ -129,7 +146,7 @@ class StudyReader:
             identity=tags["identity"],
             status="pruned" if run.info.status == "KILLED" and tags.get(PRUNED) else STATUS_OF[run.info.status],
             error=tags.get("error", ""),
-            epoch=int(metrics.pop("epoch", 0)),
+            epoch=int(metrics.pop(EPOCH, 0)),
             params=dict(run.data.params),
             metrics=metrics,
             tags={name: value for name, value in tags.items() if not name.startswith("mlflow.")},
@@ -153,22 +170,24 @@ class StudyReader:
     def _metric(self, name: str, arms: Collection[str]) -> dict[str, dict[int, float]]:
         """Values of one metric by run and step; of a step that was recorded twice the last."""
         points: dict[str, dict[int, float]] = {}
+        for run_id, step, value, is_nan in self._values(name, arms):
+            if run_id not in points:
+                points[run_id] = {}
+            points[run_id][step] = (
+                value if -LARGEST < value < LARGEST and not is_nan else _recorded_value(value, is_nan)
+            )
+        return points
+
+    def _values(self, name: str, arms: Collection[str]) -> Iterable[Any]:
+        """Run, step, value and whether it is no number, of one metric in the order it was recorded."""
+        study = self.study.info.run_id
+        if isinstance(self.client, SqliteFile):
+            return self.client.values_by_step(name, study, arms)
         engine = engine_of(self.client)
         if engine is not None:
-            for run_id, step, value, is_nan in values_by_step(engine, name, self.study.info.run_id, arms):
-                if run_id not in points:
-                    points[run_id] = {}
-                points[run_id][step] = (
-                    value if -LARGEST < value < LARGEST and not is_nan else _recorded_value(value, is_nan)
-                )
-            return points
-        for run in self.runs:
-            if name in run.data.metrics and run.data.tags["arm"] in arms:
-                history = sorted(
-                    self.client.get_metric_history(run.info.run_id, name), key=lambda metric: metric.timestamp
-                )
-                points[run.info.run_id] = {metric.step: _recorded_value(metric.value) for metric in history}
-        return points
+            return values_by_step(engine, name, study, arms)
+        runs = [run.info.run_id for run in self.runs if name in run.data.metrics and run.data.tags["arm"] in arms]
+        return _histories(self.client, name, runs)
 
     def _with_found(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Add detections in the gallery's images to the first finished trial of each arm."""
@@ -204,23 +223,32 @@ class StudyReader:
         data = None if first is None else self._artifact(self._run_of[first], ENVIRONMENT)
         return {} if data is None else msgspec.json.decode(data, type=dict[str, Any])
 
-    def _address(self, run: Run) -> str:
+    def _address(self, run: AnyRun) -> str:
         """Where a run's artifacts are; those beside a database are where that is now."""
         address: str = run.info.artifact_uri
         return address if self.database is None else run_address(self.database, address, run.info.run_id)
 
-    def _artifact(self, run: Run, path: str) -> bytes | None:
+    def _artifact(self, run: AnyRun, path: str) -> bytes | None:
         """Contents of an artifact, or None where there is none."""
         folder_of_run = local_folder(self._address(run))
         if folder_of_run is not None:  # no detour over the client, which asks the store about each file
             root = folder_of_run.resolve()
             file = (root / path).resolve()
             return file.read_bytes() if file.is_relative_to(root) and file.is_file() else None
+        if isinstance(self.client, SqliteFile):
+            raise ElsewhereError(run.info.artifact_uri)
         folder, _, _ = path.rpartition("/")
         if path not in {entry.path for entry in self.client.list_artifacts(run.info.run_id, folder or None)}:
             return None
         with tempfile.TemporaryDirectory() as copy:
             return Path(self.client.download_artifacts(run.info.run_id, path, copy)).read_bytes()
+
+
+def _histories(client: MlflowClient, name: str, runs: Iterable[str]) -> Iterator[tuple[str, int, float, bool]]:
+    """The values of one metric as a server tells them, run by run."""
+    for run_id in runs:
+        for metric in sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp):
+            yield run_id, metric.step, metric.value, math.isnan(metric.value)
 
 
 def _every_arm(study: StudyRecord) -> set[str]:

@@ -13,7 +13,7 @@ import msgspec
 from siod.files import link_or_copy, replacing
 from siod.tracking.addresses import local_folder, run_address
 from siod.tracking.connection import as_user_error, client_of, sqlite_path
-from siod.tracking.reading import PRUNED, STATUSES
+from siod.tracking.reading import EPOCH, PRUNED, STATUSES
 from siod.tracking.records import flatten
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ class TrialLog:
             epoch: Counted from 1.
             metrics: Values by name.
         """
-        self._log_metrics({**metrics, "epoch": float(epoch)}, epoch)
+        self._log_metrics({**metrics, EPOCH: float(epoch)}, epoch)
 
     def epochs(self) -> frozenset[int]:
         """The epochs that are recorded."""
         with as_user_error(self.uri):
-            history = client_of(self.uri).get_metric_history(self.run_id, "epoch")
+            history = client_of(self.uri).get_metric_history(self.run_id, EPOCH)
         return frozenset(metric.step for metric in history)
 
     def log_params(self, settings: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ class TrialLog:
             client = client_of(self.uri)
             latest = client.get_run(self.run_id).data.metrics
             changed = {name: value for name, value in (metrics or {}).items() if latest.get(name) != value}
-            self._log_metrics(changed, int(latest.get("epoch", 0)))
+            self._log_metrics(changed, int(latest.get(EPOCH, 0)))
             client.set_tag(self.run_id, "error", error)
             client.set_tag(self.run_id, PRUNED, "yes" if status == "pruned" else "")
             client.set_terminated(self.run_id, STATUSES[status])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from siod.data.source import Check
+    from siod.data.usable_files import Check
     from siod.detectors.detector import Detector
     from siod.training.evaluate import DetectionArrays
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from siod.data import coco
@@ -28,17 +29,24 @@ def refuse_pseudo_labels(experiment: Experiment, data: PreparedData) -> None:
     found = {name: value for name, value in experiment.method or () if isinstance(value, PseudoBoxes) and value.clean}
     if not found:
         return
-    full = coco.read(data.train_full)
-    learnt = full if data.train == data.train_full else coco.read(data.train)
-    states = category_states(learnt, full, data.declared)
+    open_categories, absent_categories = _said_by(data)
     for name, pseudo in found.items():
-        if states is None:
+        if not open_categories:
             raise UserError(
                 f"method.{name}.clean: {data.train} has every instance of every category annotated, so that nothing is "
                 "left to label; set method to null, or annotations to a policy that leaves boxes out"
             )
-        if pseudo.max_fdr is not None and not (states == State.ABSENT).any():
+        if pseudo.max_fdr is not None and not absent_categories:
             raise UserError(
                 f"method.{name}.max_fdr: {data.train} has no image that surely lacks a category, so that nothing tells "
                 f"how many labels are false; set method.{name}.max_fdr to null and choose method.{name}.min_score"
             )
+
+
+@lru_cache(maxsize=64)  # arms of a study share their data, and its fingerprint follows its content
+def _said_by(data: PreparedData) -> tuple[bool, bool]:
+    """Whether any category of any image may lack boxes, and whether any image surely lacks a category."""
+    full = coco.read(data.train_full)
+    learnt = full if data.train == data.train_full else coco.read(data.train)
+    states = category_states(learnt, full, data.declared)
+    return states is not None, states is not None and bool((states == State.ABSENT).any())

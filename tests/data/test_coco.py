@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from siod.data import coco
+from siod.data.json_text import SLICES
 from siod.errors import UserError
 
 Document = dict[str, Any]
@@ -251,3 +252,14 @@ def test_a_number_too_large_for_readers_is_named_when_its_entry_is_needed(coco_f
     coco_file.write_bytes(coco_file.read_bytes().replace(b"2026", b"1e999"))
     with pytest.raises(UserError, match="info cannot be read"):
         coco.read(coco_file).info()
+
+
+@pytest.mark.parametrize("count", [0, 1, SLICES, SLICES + 1, 2 * SLICES])
+def test_a_document_is_written_piece_by_piece_as_it_is_at_once(tmp_path: Path, count: int) -> None:
+    """Fingerprints of data, and with them the names of trials, are made of these bytes."""
+    slices = [msgspec.Raw(b'{"id": %d}' % number) for number in range(count)]
+    document = {"info": {"é": [1.5, None]}, "images": slices, "annotations": [*slices, {"id": 1}], "categories": []}
+    sha256 = coco.write(tmp_path / "file.json", document)
+    written = (tmp_path / "file.json").read_bytes()
+    assert written == msgspec.json.encode(document)
+    assert sha256 == hashlib.sha256(written).hexdigest()

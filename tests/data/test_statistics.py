@@ -19,7 +19,7 @@ from siod.data.describing.statistics_tables import (
     remarks,
     set_rows,
 )
-from siod.data.stated_sets import stated_in
+from siod.data.known_files import content_of
 from siod.errors import UserError
 
 
@@ -111,8 +111,8 @@ def test_a_source_that_is_a_part_of_another_is_pointed_out(dataset: coco.CocoDat
     told = "The source says it is keep-1: what is called full here lacks boxes that nobody can count."
     assert remarks(statistics)[1:] == [told]
     assert statistics.plain()["source_set"] == "keep-1"
-    assert stated_in(tmp_path / "keep1.json") == "keep-1"
-    assert stated_in(dataset.path) == ""
+    assert content_of(tmp_path / "keep1.json").stated == "keep-1"
+    assert content_of(dataset.path).stated == ""
 
 
 @pytest.mark.parametrize("sample", [0, -1, 5])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siod.data import coco
-from siod.data.source import prepare
+from siod.data.source import Preparation
 from siod.errors import UserError
 from siod.training.fitness import refuse_unfit
 from siod.training.teachers import teacher_of
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from siod.data.source import Check, PreparedData
+    from siod.data.source import PreparedData
+    from siod.data.usable_files import Check
     from siod.tuning.planning.plan import Trial
 
 TEACHER = "teacher"
@@ -76,20 +77,15 @@ def _prepare_arms(
     trials: Sequence[Trial], cache_dir: Path, check_images: Check, progress: Callable[[int, int], None] | None
 ) -> dict[str, PreparedData]:
     """Prepare the data of each arm, by its name; arms with equal data share it, and so do the seeds of an arm."""
+    preparation = Preparation(cache_dir, check_images=check_images, progress=progress)
     prepared: dict[str, PreparedData] = {}
     data_of = {}
     of_arms = {trial.arm.name: trial for trial in trials}.values()
-    refuse_short_schedules(of_arms)
+    refuse_short_schedules(of_arms, cache_dir)
     for trial in of_arms:
         key = _data_key(trial)
         if key not in prepared:
-            prepared[key] = prepare(
-                trial.experiment.data,
-                trial.experiment.annotations,
-                cache_dir,
-                check_images=check_images,
-                progress=progress,
-            )
+            prepared[key] = preparation.prepare(trial.experiment.data, trial.experiment.annotations)
         try:
             refuse_unfit(trial.experiment, prepared[key])
         except UserError as error:

@@ -21,6 +21,7 @@ from siod.training.precision import CPU_PRECISIONS, refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from pathlib import Path
 
     from siod.data.source import Source
     from siod.training.experiment import Experiment
@@ -205,11 +206,12 @@ def refuse_hours_without_gpus(study: Study, trials: Sequence[Trial]) -> None:
             )
 
 
-def refuse_short_schedules(trials: Iterable[Trial]) -> None:
+def refuse_short_schedules(trials: Iterable[Trial], cache_dir: Path | None = None) -> None:
     """Refuse trials that are too short for their one-cycle schedules, before their data is prepared.
 
     Args:
         trials: Of different arms.
+        cache_dir: As for :func:`siod.data.image_count.count_training_images`.
 
     Raises:
         UserError: A trial is too short, or a data set that has to be counted for that is missing.
@@ -220,18 +222,19 @@ def refuse_short_schedules(trials: Iterable[Trial]) -> None:
         if trial.experiment.recipe.schedule.kind != "one_cycle":
             continue
         if data not in images:
-            images[data] = count_training_images(data)
+            images[data] = count_training_images(data, cache_dir)
         try:
             refuse_short_schedule(trial.experiment, images=images[data])
         except UserError as error:
             raise UserError(f"{trial.arm.name}: {error}") from error
 
 
-def long_trials_on_cpu(trials: Sequence[Trial]) -> str | None:
+def long_trials_on_cpu(trials: Sequence[Trial], cache_dir: Path | None = None) -> str | None:
     """What to ask about trials of COCO's size that would train on CPU cores.
 
     Args:
         trials: Placed.
+        cache_dir: As for :func:`siod.data.image_count.count_training_images`.
 
     Returns:
         As :func:`siod.training.placement.long_on_cpu`.
@@ -240,20 +243,21 @@ def long_trials_on_cpu(trials: Sequence[Trial]) -> str | None:
         UserError: A data set that has to be counted for that is missing.
     """
     on_cpu = [trial.experiment for trial in trials if Placement.of(trial.experiment.compute).device == "cpu"]
-    images = {data: count_training_images(data) for data in {experiment.data for experiment in on_cpu}}
+    images = {data: count_training_images(data, cache_dir) for data in {experiment.data for experiment in on_cpu}}
     return long_on_cpu([(experiment, images[experiment.data]) for experiment in on_cpu])
 
 
-def confirm_cpu(trials: Sequence[Trial], confirm: Callable[[str], bool] | None) -> None:
+def confirm_cpu(trials: Sequence[Trial], confirm: Callable[[str], bool] | None, cache_dir: Path | None = None) -> None:
     """Ask for confirmation before trials of COCO's size train on CPU cores.
 
     Args:
         trials: Placed.
         confirm: Called with what would be done; None where there is no user to ask.
+        cache_dir: As for :func:`siod.data.image_count.count_training_images`.
 
     Raises:
         UserError: The answer is no, or there is no user to ask.
     """
-    question = long_trials_on_cpu(trials)
+    question = long_trials_on_cpu(trials, cache_dir)
     if question is not None and (confirm is None or not confirm(question)):
         raise UserError(f"{question}; {DEVICE_REMEDY}")

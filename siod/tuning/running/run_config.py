@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from siod.data.source import Check
+from siod.data.usable_files import Check
 from siod.value import Value
 
 

@@ -55,7 +55,7 @@ def run_study(
         run = RunContext(config, capacity, config.runs_dir / "studies" / study.name, progress)
         trials = run.place(planned)
         refuse_hours_without_gpus(study, trials)
-        confirm_cpu(trials, confirm)
+        confirm_cpu(trials, confirm, config.cache_dir)
         with study_lock(run.folder):
             outcome = _train_all(study, run, trials) if study.search is None else _search_then_train(study, run)
     outcome.seconds = time.monotonic() - began

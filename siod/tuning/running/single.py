@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from siod.data.source import Check
+    from siod.data.usable_files import Check
     from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
     from siod.training.placement import Node
@@ -74,7 +74,7 @@ def train_one(
         nodes = stack.enter_context(_machines(experiment, address, autoscale=autoscale))
         (trial,) = place_trials([Trial(Arm(name=name), experiment.seed, experiment)], nodes, autoscale=autoscale)
         if out is None or results.read_result(out) is None:
-            confirm_cpu([trial], confirm)
+            confirm_cpu([trial], confirm, cache_dir)
         board = Board.of("train", {trial.name: total_epochs(experiment)})
         stack.enter_context(live_display(board) if progress else nullcontext())
         board.set_activity("preparing the data")
