@@ -182,6 +182,15 @@ def stacked_states(targets: Sequence[Target]) -> Int8[Tensor, "B C"] | None:
     return torch.stack(states) if states else None
 
 
+def pseudo_flags(targets: Sequence[Target]) -> tuple[Bool[Tensor, " N"], ...] | None:
+    """Which boxes of some images a method found; None if it found none in any of them."""
+    if all(target.pseudo is None for target in targets):
+        return None
+    lengths = [len(target.labels) for target in targets]
+    none = torch.split(torch.zeros(sum(lengths), dtype=torch.bool, device=targets[0].labels.device), lengths)
+    return tuple(zeros if each.pseudo is None else each.pseudo for each, zeros in zip(targets, none, strict=True))
+
+
 def may_hide(states: Int8[Tensor, "*n C"]) -> Bool[Tensor, "*n C"]:
     """Which classes may have instances that are not annotated, though somebody looked for them.
 

@@ -2,8 +2,9 @@
 
 Command: siod study run digits_modern
 Cost: 27 trials of 5 to 6 minutes of one core each. Needs siod[transformers].
-Measured 2026-11-28 on two cores of an AMD EPYC server, seeds 0 to 2, AP@S in percent, mean ± standard deviation, RT-DETR:
-FSOD 62.6 ± 0.7, base 35.0 ± 0.6, DMiner 44.1 ± 3.1, reject 44.4 ± 0.5; both miners gain with every seed.
+Measured 2026-11-28 on two cores of an AMD EPYC server, seeds 0 to 2, AP@S in percent, mean ± standard deviation,
+RT-DETR: FSOD 62.6 ± 0.7, base 35.0 ± 0.6, DMiner 44.1 ± 3.1, reject 44.4 ± 0.5; both miners gain with every seed.
+D-FINE's arms have not been run.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the an
 from torch import Tensor
 
 from siod.ops.ragged import in_slots, slots_for
+from siod.types import pseudo_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def annotated_boxes(targets: Sequence[Target]) -> AnnotatedBoxes:
     lengths = [len(target.labels) for target in targets]
     boxes = torch.cat([target.boxes_xyxy for target in targets])
     labels = torch.cat([target.labels for target in targets])
-    slots, flags = slots_for(lengths, boxes.device), _pseudo(targets)
+    slots, flags = slots_for(lengths, boxes.device), pseudo_flags(targets)
     return AnnotatedBoxes(
         boxes_xyxy=boxes,
         labels=labels,
@@ -73,15 +74,5 @@ def annotated_boxes(targets: Sequence[Target]) -> AnnotatedBoxes:
         slots_xyxy=in_slots(boxes, slots),
         slot_labels=in_slots(labels, slots),
         present=in_slots(torch.ones_like(labels, dtype=torch.bool), slots),
-        pseudo=None if flags is None else in_slots(flags, slots),
+        pseudo=None if flags is None else in_slots(torch.cat(flags), slots),
     )
-
-
-def _pseudo(targets: Sequence[Target]) -> Bool[Tensor, " n"] | None:
-    """Which boxes a method found; None if it found none."""
-    if all(target.pseudo is None for target in targets):
-        return None
-    flags = (
-        torch.zeros_like(each.labels, dtype=torch.bool) if each.pseudo is None else each.pseudo for each in targets
-    )
-    return torch.cat(list(flags))

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from siod.ops.padding import pad, unpad
-from siod.types import LossTerm, PaddedDetections
+from siod.types import LossTerm, PaddedDetections, pseudo_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,22 +64,19 @@ def merge_boxes(pseudo: PseudoBoxes, targets: Sequence[Target], chosen: PaddedDe
     annotated = _annotated(targets)
     boxes = _like(annotated, chosen)
     boxes = boxes._replace(valid=boxes.valid & ~boxes.on(annotated, pseudo.merge_iou))
-    joined = unpad(*(torch.cat(pair, dim=1) for pair in zip(annotated, boxes, strict=True)))
+    known = pseudo_flags(targets)
+    flags = torch.zeros_like(annotated.valid) if known is None else pad(known)[1]
+    flags = torch.cat([flags, torch.ones_like(boxes.valid)], dim=1)
+    joined = unpad(*(torch.cat(pair, dim=1) for pair in zip(annotated, boxes, strict=True)), flags)
     return tuple(
-        replace(target, boxes_xyxy=joint, labels=labels, pseudo=_found(target, labels))
-        for target, (joint, labels) in zip(targets, joined, strict=True)
+        replace(
+            target,
+            boxes_xyxy=joint,
+            labels=labels,
+            pseudo=target.pseudo if len(labels) == len(target.labels) else pseudo,
+        )
+        for target, (joint, labels, pseudo) in zip(targets, joined, strict=True)
     )
-
-
-def _found(before: Target, labels: Int[Tensor, " n"]) -> Bool[Tensor, " n"] | None:
-    """Which of the boxes are not those that were there before; None where there are no others."""
-    old = len(before.labels)
-    if old == len(labels):
-        return before.pseudo
-    found = torch.arange(len(labels), device=labels.device) >= old
-    if before.pseudo is not None:
-        found[:old] = before.pseudo
-    return found
 
 
 def on_annotated(pseudo: PseudoBoxes, targets: Sequence[Target], found: PaddedDetections) -> Bool[Tensor, "b k"]:

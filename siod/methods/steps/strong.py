@@ -20,6 +20,7 @@ from siod.data.transforms import Geometry
 from siod.methods.method import View
 from siod.ops.colour import blend, blur, lose_colour, turn_hue
 from siod.ops.padding import pad, send, unpad
+from siod.types import pseudo_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -209,14 +210,16 @@ def moved(targets: Sequence[Target], geometries: Sequence[Geometry]) -> tuple[Ta
     if not rows:
         return tuple(targets)
     before = [targets[row] for row in rows]
-    flags = [torch.zeros_like(each.labels, dtype=torch.bool) if each.pseudo is None else each.pseudo for each in before]
-    valid, boxes, labels, pseudo = pad(
+    valid, boxes, labels = pad(
         [*(each.boxes_xyxy for each in before), *(each.hidden_boxes_xyxy for each in before)],
         [*(each.labels for each in before), *(each.hidden_labels for each in before)],
-        [*flags, *(torch.zeros_like(each.hidden_labels, dtype=torch.bool) for each in before)],
     )
     boxes, seen = _moved(boxes, [geometries[row] for row in rows] * 2)
-    found = unpad(valid & seen, boxes, labels, pseudo)
+    flags, known = torch.zeros_like(valid), pseudo_flags(before)
+    if known is not None:
+        table = pad(known)[1]
+        flags[: len(rows), : table.shape[1]] = table
+    found = unpad(valid & seen, boxes, labels, flags)
     after = list(targets)
     for row, (boxes, labels, pseudo), (hidden_boxes, hidden_labels, _) in zip(
         rows, found[: len(rows)], found[len(rows) :], strict=True
