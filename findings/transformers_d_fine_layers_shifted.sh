@@ -9,9 +9,9 @@
 # Why one would guess otherwise: the guess has no distances in the published code either, which therefore keeps it apart
 # from the layers, compares every layer with the targets, and trains the distances of the last one.
 #
-# Output seen, of 3 layers and the detector's own queries:
-#   loss_vfl and loss_bbox read scores and boxes of stages 0 (guess), 1, 3; never of 2
-#   loss_fgl reads distances of layers 1, 2; never of 3
+# Output seen, of 3 layers (stages 0, the guess, to 3) and the detector's own queries:
+#   loss_vfl and loss_bbox read scores and boxes of stages [0, 1, 3] [0, 1, 3]
+#   loss_fgl reads distances of layers [1, 2]
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
