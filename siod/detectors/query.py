@@ -163,7 +163,8 @@ class QuerySpec(DetectorSpec):
             "focal_loss_gamma": self.focal_gamma,
             STRIDES: list(self.strides_px()),
         }
-        return {**self.config, **{name: setting for name, setting in named.items() if setting is not None}}
+        own = {name: setting for name, setting in self.config.items() if name != "model_type"}
+        return {**own, **{name: setting for name, setting in named.items() if setting is not None}}
 
     def unrepeatable_on_cuda(self) -> str:
         """Reading maps at places between their positions."""

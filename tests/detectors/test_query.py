@@ -369,7 +369,7 @@ def test_the_library_s_own_backbone_takes_pixels_as_they_are() -> None:
 @torch.no_grad()
 def test_weights_that_the_library_saved_give_what_it_finds(tiny: QuerySpec, tmp_path: Path) -> None:
     spec = tiny.with_changes({"config": {**tiny.config, **OWN_BACKBONE}})
-    settings = {name: setting for name, setting in spec.library_settings().items() if name != "model_type"}
+    settings = spec.library_settings()
     labels = {0: "cat", 1: "Dog", 2: "fox", 3: "owl"}
     config = AutoConfig.for_model(spec.library_type(), id2label=labels, **settings)
     torch.manual_seed(1)

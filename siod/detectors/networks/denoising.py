@@ -41,9 +41,13 @@ class NoisyQueries(NamedTuple):
     boxes: Float[Tensor, "b q 4"]
     partner: Int[Tensor, "b q"]
     group: Int[Tensor, "b q"]
-    present: Bool[Tensor, "b q"]
     positive: Bool[Tensor, "b q"]
     share: Float[Tensor, " b"]
+
+    @property
+    def present(self) -> Bool[Tensor, "b q"]:
+        """The places that a copy takes."""
+        return self.group != NO_GROUP
 
     def before(self, named: Mapping[str, Any], embed: nn.Module) -> dict[str, Tensor]:
         """What the library's decoder is called with when the copies stand before its own queries.
@@ -121,10 +125,9 @@ def noisy_queries(
     moved = boxes + (shift + far) * torch.where(sign < 0.5, -1.0, 1.0) * sides.repeat(1, 1, 2) / 2 * noise.boxes  # noqa: PLR2004  (half of them)
     return NoisyQueries(
         labels=labels.masked_fill(~taken, num_classes),
-        boxes=torch.cat(centres_and_sizes(moved.clamp(0, 1)), dim=2).clamp(min=0, max=1).logit(_MARGIN),
+        boxes=torch.cat(centres_and_sizes(moved.clamp(0, 1)), dim=2).logit(_MARGIN),
         partner=send(partner, device),
         group=send(group, device),
-        present=taken,
         positive=send(positive, device),
         share=send(np.array([1 / max(count, 1) for count in groups], dtype=np.float32), device),
     )

@@ -28,6 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ from siod.detectors.query import BACKBONE, DFINE
 from siod.errors import UserError, closest
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.heatmap import draw_heatmap
-from siod.ops.padding import listed
+from siod.ops.padding import listed, send
 from siod.types import DenseLevel, Grid, LossTerm, PaddedDetections, unlabelled_classes
 
 try:
@@ -140,7 +141,8 @@ class QueryDetector(Detector):
 
     def _noisy(self, images: Tensor, targets: Sequence[Target]) -> NoisyQueries | None:
         noise = Noise(self.config.num_denoising, self.config.box_noise_scale, self.config.label_noise_ratio)
-        known, lengths, side = annotated_boxes(targets), [len(each.labels) for each in targets], _sides(images)
+        known, lengths = annotated_boxes(targets), [len(each.labels) for each in targets]
+        side = _sides(self.size_of(images), images.device)
         return noisy_queries(known, lengths, image_seeds(images), noise, num_classes=self.num_classes, side=side)
 
     def _decoded(self, size: tuple[int, int], maps: list[Tensor], noisy: NoisyQueries | None) -> QueryOutputs:
@@ -196,7 +198,9 @@ class QueryDetector(Detector):
     def encode(self, targets: Sequence[Target], outputs: QueryOutputs) -> QueryTargets:
         """Scale the boxes to sides of the image, and draw them on the mined maps."""
         known = annotated_boxes(targets)
-        boxes = torch.cat(centres_and_sizes(known.slots_xyxy / _side_of(outputs)), dim=2)
+        boxes = torch.cat(
+            centres_and_sizes(known.slots_xyxy / _sides(outputs.image_size, outputs.memory.device)), dim=2
+        )
         shape = len(outputs.memory), self.num_classes
         heatmaps = tuple(
             draw_heatmap(grid.place(known.boxes_xyxy), known.labels, known.image_index, shape=(*shape, *size))
@@ -278,7 +282,7 @@ class QueryDetector(Detector):
         """The same as one table, which spares the host a wait."""
         logits, boxes = outputs.last.logits, outputs.last.boxes
         scores, chosen = logits.sigmoid().flatten(1).topk(logits.shape[1], dim=1)
-        corners = from_centres_and_sizes(boxes[..., :2], boxes[..., 2:]) * _side_of(outputs)
+        corners = from_centres_and_sizes(boxes[..., :2], boxes[..., 2:]) * _sides(outputs.image_size, boxes.device)
         found = corners.take_along_dim((chosen // self.num_classes)[..., None], dim=1)
         return PaddedDetections(found, scores, chosen % self.num_classes, torch.ones_like(chosen, dtype=torch.bool))
 
@@ -315,7 +319,7 @@ class LibraryBackbone(Backbone):
 
 def _configuration(spec: QuerySpec, num_classes: int, own: Backbone | None) -> Any:
     """The library's configuration; in place of our backbone it gets a tiny one of the same channels, to be replaced."""
-    settings = {name: setting for name, setting in spec.library_settings().items() if name != "model_type"}
+    settings = spec.library_settings()
     known = AutoConfig.for_model(spec.library_type()).to_dict()
     for name in settings:
         if name not in known:
@@ -374,12 +378,7 @@ def _as_map(values: Float[Tensor, "b _ d"], size: tuple[int, int]) -> Float[Tens
     return torch.unflatten(values, 1, size).permute(0, 3, 1, 2).contiguous()
 
 
-def _sides(images: Tensor) -> Float[Tensor, " 4"]:
-    """Width and height of images, twice."""
-    height, width = images.shape[-2:]
-    return torch.tensor([width, height, width, height], dtype=torch.float32).to(images.device, non_blocking=True)
-
-
-def _side_of(outputs: QueryOutputs) -> Float[Tensor, " 4"]:
-    height, width = outputs.image_size
-    return outputs.memory.new_tensor([width, height, width, height])
+def _sides(size: tuple[int, int], device: torch.device) -> Float[Tensor, " 4"]:
+    """Width and height, twice, without a wait for the device."""
+    height, width = size
+    return send(np.array([width, height, width, height], dtype=np.float32), device)

@@ -164,7 +164,7 @@ class SetCriterion:
         said = stage.distances.flatten(0, 1)[objects].reshape(-1, bins + 1)
         references = stage.references.flatten(0, 1)[objects].detach()
         low_high = from_centres_and_sizes(boxes[:, :2], boxes[:, 2:])
-        up = fine.up.to(said.device)
+        up = said.new_full((1,), self.config.up)
         label, right, left = bbox2distance(references, low_high, bins, fine.reg_scale, up)
         far: Tensor = fine.unimodal_distribution_focal_loss(said, label, right, left, weight.repeat_interleave(4))
         return far
