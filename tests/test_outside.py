@@ -16,10 +16,10 @@ from siod.errors import UserError
 from siod.json_file import write_json
 from siod.methods.zoo import METHODS
 from siod.outside import Loader, Sources, brought_by, load_recorded, load_study_file, sources_of
+from siod.training.claim import warn_if_changed
 from siod.training.experiment import Experiment
 from siod.training.predict import load_trained
 from siod.training.presets import digits_centernet
-from siod.training.run import warn_if_changed
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from siod.testing.networks import eager
 from siod.testing.requirement import require
 from siod.training import checkpoint, loop
 from siod.training.checkpoint import CheckpointFolder
-from siod.training.context import InProcess, request_stop
+from siod.training.context import InProcess
 from siod.training.experiment import Compute, Experiment, FromCheckpoint
 from siod.training.presets import digits_centernet
+from siod.training.stopping import Stopped, request_stop
 
 if TYPE_CHECKING:
     from siod.data.source import PreparedData
@@ -43,7 +44,7 @@ def check_a_resumed_run_equals_an_unbroken_one(spec: MethodSpec, detector: Detec
         experiment = _run_of(spec, detector, start)
         data = prepare(experiment.data, experiment.annotations, folder / "cache")
         unbroken = _run(experiment, data, InProcess(folder / "a"), start)
-        with suppress(loop.Stopped):
+        with suppress(Stopped):
             _run(experiment, data, InProcess(folder / "b", lambda *_: request_stop(folder / "b")), start)
         resumed = _run(experiment, data, InProcess(folder / "b"), start)
         one, other = _final(folder / "a"), _final(folder / "b")

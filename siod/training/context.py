@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     import torch
 
-STOP_FILE = "stop"
-
 
 class EpochListener(Protocol):
     """Called on rank 0 after each epoch, once the epoch's checkpoint is on disk.
@@ -62,14 +60,3 @@ class InProcess:
         """Pass the epoch on to the listener."""
         if self.listener is not None:
             self.listener(epoch, metrics)
-
-
-def stop_requested(run_dir: Path) -> bool:
-    """True when the run should end after the current epoch (see ``request_stop``)."""
-    return (run_dir / STOP_FILE).exists()
-
-
-def request_stop(run_dir: Path) -> None:
-    """Ask a run, in whatever process or node it is, to checkpoint and end after its current epoch."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / STOP_FILE).touch()

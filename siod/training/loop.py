@@ -20,7 +20,6 @@ from siod.methods.zoo import build_method
 from siod.training import checkpoint, results
 from siod.training.arithmetic import arithmetic_of, deterministic, matmul_precision, refuse_missing_on
 from siod.training.checkpoint_files import CHECKPOINTS
-from siod.training.context import stop_requested
 from siod.training.cost import PeakMemory, epoch_cost
 from siod.training.distributed import average_statistics, broadcast_bool, running_statistics
 from siod.training.epoch_log import EpochLog, Numbers
@@ -30,7 +29,8 @@ from siod.training.optim import build_optimiser, build_schedule
 from siod.training.phases import Phase, phases, total_epochs
 from siod.training.resume import last_state, require
 from siod.training.step import DetectorAndMiners, normalised, refuse_nonfinite
-from siod.training.weights import load_initial_weights
+from siod.training.stopping import Stopped, stop_requested
+from siod.training.weight_loading import load_initial_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
     from siod.types import Batch
 
 log = logging.getLogger("siod")
-
-
-class Stopped(RunError):  # noqa: N818  (it is an outcome, not an error)
-    """The run ended early because a stop was requested; it continues from its checkpoint."""
 
 
 @dataclass

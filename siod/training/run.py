@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 from siod.errors import UserError
-from siod.json_file import read_json, write_json
-from siod.training import loop, results, weights
+from siod.training import results, weights
 from siod.training.checkpoint_files import CHECKPOINTS, CheckpointFiles
-from siod.training.context import STOP_FILE, InProcess, request_stop, stop_requested
+from siod.training.claim import claim
+from siod.training.context import InProcess
 from siod.training.devices import reserved_device
 from siod.training.fitness import refuse_unfit
 from siod.training.machine import this_machine
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import locked
+from siod.training.stopping import STOP_FILE, Stopped, request_stop, stop_requested
 from siod.training.teachers import teachers_of
 from siod.training.work import run_worker
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from siod.data.source import PreparedData
     from siod.training.context import EpochListener
     from siod.training.experiment import Experiment
-
-log = logging.getLogger("siod")
 
 TEACHERS = "teachers"
 
@@ -64,13 +62,13 @@ def train(
     """
     finished = results.read_result(run_dir)
     if finished is not None:
-        _claim(run_dir, experiment, data)
+        claim(run_dir, experiment, data)
         return finished
     refuse_unfit(experiment, data)
     experiment = placed(experiment, (this_machine(),))
     run_dir.mkdir(parents=True, exist_ok=True)
     with locked(run_dir, wait):
-        _claim(run_dir, experiment, data)
+        claim(run_dir, experiment, data)
         finished = results.read_result(run_dir)
         if finished is not None:  # by the process that was waited for
             return finished
@@ -82,7 +80,7 @@ def train(
         _run_carrier(experiment, data, run_dir, initial=initial, teacher=teacher, listener=listener)
     result = results.wait_for_result(run_dir, give_up=lambda: stop_requested(run_dir))
     if result is None and stop_requested(run_dir):
-        raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
+        raise Stopped(f"{run_dir}: stopped as requested; run again to continue")
     if result is None:
         raise UserError(f"{run_dir}: the workers left no result here; put the run folder on storage all nodes share")
     return result
@@ -137,7 +135,7 @@ def ensure_teacher(
 
     def wait() -> None:
         if stop_requested(run_dir):
-            raise loop.Stopped(f"{run_dir}: stopped as requested; run again to continue")
+            raise Stopped(f"{run_dir}: stopped as requested; run again to continue")
 
     folder = run_dir
     for teacher in _still_needed(teachers, teachers_dir, data.fingerprint):
@@ -165,42 +163,3 @@ def _pass_on_stop(asked: Path, training: Path, epoch: int, metrics: Mapping[str,
     del epoch, metrics
     if stop_requested(asked):
         request_stop(training)
-
-
-def _claim(run_dir: Path, experiment: Experiment, data: PreparedData) -> None:
-    """Record which experiment a folder belongs to, or refuse one that belongs to another.
-
-    A run that ended before its first epoch was saved has learnt nothing and holds no folder.
-    """
-    mine = {"identity": experiment.identity(data.fingerprint), **experiment.record()}
-    path = run_dir / results.EXPERIMENT
-    if not path.exists() or not _has_learnt(run_dir):
-        (run_dir / results.ARITHMETIC).unlink(missing_ok=True)
-        write_json(path, mine)
-    elif read_json(path).get("identity") != mine["identity"]:
-        raise UserError(f"{run_dir}: holds the run of another experiment (see {path.name}); name another folder")
-    else:
-        warn_if_changed(run_dir, experiment)
-
-
-def warn_if_changed(run_dir: Path, experiment: Experiment) -> None:
-    """Log a warning when the file of a detector or method from outside has changed since a run began.
-
-    Args:
-        run_dir: Of a run that is about to go on, or whose result is about to be taken.
-        experiment: As it is now. Code is no part of its identity.
-    """
-    path = run_dir / results.EXPERIMENT
-    began_with = read_json(path).get("outside", []) if path.exists() else []
-    for record in experiment.record().get("outside", []):
-        if record not in began_with:
-            log.warning(
-                "%s: %s has changed since this run began; train it anew if that matters (--fresh, or another --out)",
-                run_dir,
-                record.get("file", record["module"]),
-            )
-
-
-def _has_learnt(run_dir: Path) -> bool:
-    checkpoints = CheckpointFiles(run_dir / CHECKPOINTS).newest_first()
-    return bool(checkpoints) or results.read_result(run_dir) is not None

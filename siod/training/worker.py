@@ -15,8 +15,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from siod.errors import RunError
 from siod.training.devices import reserved_device
-from siod.training.loop import Stopped
 from siod.training.placement import Placement
+from siod.training.stopping import Stopped
 from siod.training.work import run_worker
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, FCOS_R50_FPN, FCOS_TINY, RETINANET_R50_FPN, build
 from siod.errors import UserError
 from siod.training.experiment import PublishedDetector
-from siod.training.weights import load_initial_weights
+from siod.training.weight_loading import load_initial_weights
 
 HEIGHT, WIDTH = 160, 224
 FAMILIES = [(FCOS_R50_FPN, fcos_resnet50_fpn), (RETINANET_R50_FPN, retinanet_resnet50_fpn)]

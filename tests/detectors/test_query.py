@@ -26,7 +26,8 @@ from siod.training.experiment import PublishedDetector, Scratch
 from siod.training.phases import Phase
 from siod.training.presets import DIGITS_FPN_DMINER, DIGITS_QUERY_RECIPE, digits_centernet
 from siod.training.step import batch_loss
-from siod.training.weights import ensure, load_initial_weights
+from siod.training.weight_loading import load_initial_weights
+from siod.training.weights import ensure
 from siod.types import Mined
 
 pytest.importorskip("transformers", reason="the extra transformers is not installed")

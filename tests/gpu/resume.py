@@ -14,8 +14,9 @@ from scenes import TINY_DEFORMABLE, Files, jpeg_folder
 from siod.data.annotation_sets import Keep
 from siod.data.transforms import Augmentation
 from siod.training import checkpoint, loop
-from siod.training.context import InProcess, request_stop
+from siod.training.context import InProcess
 from siod.training.experiment import Evaluation, Experiment, Recipe, StepDecay
+from siod.training.stopping import Stopped, request_stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,7 @@ def _stop_after_the_first(
     stopping = InProcess(folder, lambda epoch, metrics: request_stop(folder), device=device)
     try:
         loop.run(experiment, data, stopping)
-    except loop.Stopped:
+    except Stopped:
         return
     report.require(holds=False, sentence="the run did not stop when it was asked to")
 

@@ -16,8 +16,9 @@ from siod.methods.zoo import METHODS, add_method
 from siod.testing.method import check_method
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
-from siod.training.context import InProcess, request_stop
+from siod.training.context import InProcess
 from siod.training.experiment import Experiment
+from siod.training.stopping import Stopped, request_stop
 
 CPU = torch.device("cpu")
 
@@ -41,7 +42,7 @@ def test_it_trains_stops_and_goes_on_from_its_state(
     experiment: Experiment, prepared: Callable[[Experiment], PreparedData], tmp_path: Path
 ) -> None:
     data = prepared(experiment)
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         loop.run(experiment, data, InProcess(tmp_path, lambda epoch, metrics: request_stop(tmp_path), device=CPU))
     history = loop.run(experiment, data, InProcess(tmp_path, device=CPU)).history
     latest = CheckpointFolder(tmp_path / "checkpoints").latest()

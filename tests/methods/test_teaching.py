@@ -32,11 +32,10 @@ from siod.methods.steps.teacher_student import TeacherStudentMethod
 from siod.methods.strong import StrongView
 from siod.methods.teacher_student import TeacherStudent
 from siod.ops.padding import listed
-from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, judged_weights, load
-from siod.training.context import request_stop, stop_requested
 from siod.training.experiment import Experiment
 from siod.training.run import ensure_teacher, train
+from siod.training.stopping import Stopped, request_stop, stop_requested
 from siod.training.teachers import teacher_of, teachers_of
 from siod.types import Batch
 
@@ -218,7 +217,7 @@ def test_a_run_that_another_process_trains_is_waited_for_until_a_stop(
         with pytest.raises(UserError, match="another process is training here"):
             train(teacher, data, folder, cache_dir=tmp_path)
         request_stop(run_dir)
-        with pytest.raises(loop.Stopped, match="stopped as requested"):
+        with pytest.raises(Stopped, match="stopped as requested"):
             ensure_teacher(taught, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
 
 
@@ -247,7 +246,7 @@ def test_a_stop_of_the_student_stops_its_teacher_which_goes_on_later(
     experiment, run_dir = taught.with_changes({"recipe.epochs": 2}), tmp_path / "run"
     data = prepared(experiment)
     request_stop(run_dir)
-    with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
+    with pytest.raises(Stopped, match="stopped after epoch 1 of 2"):
         ensure_teacher(experiment, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
     assert stop_requested(run_dir)
     file = ensure_teacher(experiment, data, tmp_path, run_dir=tmp_path / "other", teachers_dir=tmp_path / "teachers")
@@ -322,7 +321,7 @@ def test_a_stop_of_the_student_stops_the_first_teacher_of_the_chain(
     experiment, run_dir = in_rounds.with_changes({"recipe.epochs": 2}), tmp_path / "run"
     data = prepared(experiment)
     request_stop(run_dir)
-    with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
+    with pytest.raises(Stopped, match="stopped after epoch 1 of 2"):
         ensure_teacher(experiment, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
     (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
     assert folder.name == teachers_of(experiment)[1].identity(data.fingerprint)

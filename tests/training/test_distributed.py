@@ -15,10 +15,11 @@ from siod.methods.mean_teacher import MeanTeacher
 from siod.methods.pseudo import PseudoBoxes
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
-from siod.training.context import InProcess, request_stop
+from siod.training.context import InProcess
 from siod.training.distributed import average_statistics, running_statistics
 from siod.training.evaluate import detect
 from siod.training.experiment import Experiment
+from siod.training.stopping import Stopped, request_stop
 
 CPU = torch.device("cpu")
 TEACHER = MeanTeacher(start_epoch=1, decay=0.5, pseudo=PseudoBoxes(min_score=0.1))
@@ -59,7 +60,7 @@ def _train(rank: int, runs: Runs, data: PreparedData, folder: Path) -> None:
     for name, (experiment, stopped) in runs.items():
         run_dir = folder / name
         if stopped:
-            with pytest.raises(loop.Stopped):
+            with pytest.raises(Stopped):
                 loop.run(experiment, data, InProcess(run_dir, lambda *_: request_stop(run_dir), CPU, rank, 2))  # noqa: B023
         trained = loop.run(experiment, data, InProcess(run_dir, None, CPU, rank, 2))
         torch.save(vars(trained.detections), run_dir / f"found-{rank}.pt")

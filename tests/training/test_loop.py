@@ -16,10 +16,11 @@ from siod.errors import RunError, UserError
 from siod.json_file import read_json
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
-from siod.training.context import InProcess, request_stop
+from siod.training.context import InProcess
 from siod.training.experiment import Experiment
 from siod.training.results import DETECTIONS, read_result
 from siod.training.run import train
+from siod.training.stopping import Stopped, request_stop
 
 CPU = torch.device("cpu")
 
@@ -47,7 +48,7 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
     small = small if dminer is None else small.with_changes({"dminer": dminer})
     unbroken = loop.run(small, small_data, InProcess(tmp_path / "a", device=CPU))
 
-    with pytest.raises(loop.Stopped, match="stopped after epoch 1 of 2"):
+    with pytest.raises(Stopped, match="stopped after epoch 1 of 2"):
         loop.run(
             small,
             small_data,

@@ -18,9 +18,10 @@ from siod.data.source import PreparedData
 from siod.errors import RunError, UserError
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder, load
-from siod.training.context import InProcess, request_stop
+from siod.training.context import InProcess
 from siod.training.experiment import Experiment
 from siod.training.resume import last_state
+from siod.training.stopping import Stopped, request_stop
 
 CPU = torch.device("cpu")
 
@@ -83,7 +84,7 @@ def test_a_run_whose_last_checkpoint_was_lost_in_a_power_cut_ends_as_an_unbroken
     experiment = small.with_changes({"recipe.epochs": 3})
     loop.run(experiment, small_data, InProcess(tmp_path / "unbroken", device=CPU))
     broken = InProcess(tmp_path / "broken", lambda epoch, _: stop_after(2, epoch, tmp_path / "broken"), device=CPU)
-    with pytest.raises(loop.Stopped, match="stopped after epoch 2 of 3"):
+    with pytest.raises(Stopped, match="stopped after epoch 2 of 3"):
         loop.run(experiment, small_data, broken)
     (tmp_path / "broken" / "stop").unlink()
     (tmp_path / "broken" / "checkpoints" / "epoch_0002.pt").write_bytes(b"")
@@ -181,7 +182,7 @@ def test_that_no_checkpoint_of_the_first_worker_is_whole_is_said_by_all(told_in:
 def _train_and_resume(rank: int, experiment: Experiment, data: PreparedData, folder: Path) -> None:
     loop.run(experiment, data, InProcess(folder / "unbroken", None, CPU, rank, 2))
     broken = folder / "broken"
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         loop.run(experiment, data, InProcess(broken, lambda *_: request_stop(broken), CPU, rank, 2))
     # The second worker's machine knows nothing of the folder yet.
     seen = broken if rank == 0 else folder / "behind"
@@ -201,7 +202,7 @@ def test_a_resumed_run_does_not_keep_what_it_was_restored_from(
     small: Experiment, small_data: PreparedData, tmp_path: Path
 ) -> None:
     plain = small.with_changes({"dminer": None})
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         loop.run(plain, small_data, InProcess(tmp_path, lambda *_: request_stop(tmp_path), device=CPU))
     held: dict[int, int] = {}
     again = InProcess(tmp_path, lambda epoch, _: held.update({epoch: _states_in_memory()}), device=CPU)

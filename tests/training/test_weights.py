@@ -11,7 +11,8 @@ from siod.detectors.zoo import build
 from siod.errors import UserError
 from siod.training import checkpoint
 from siod.training.experiment import DigitClassifier, Experiment, FromCheckpoint, ImageNet, Packaged
-from siod.training.weights import ensure, load_initial_weights
+from siod.training.weight_loading import load_initial_weights
+from siod.training.weights import ensure
 
 QUICK = DigitClassifier(crops=128, epochs=1, batch_size=32)
 

@@ -9,11 +9,10 @@ import pytest
 
 from siod.data.source import PreparedData
 from siod.json_file import read_json
-from siod.training.context import request_stop
 from siod.training.experiment import Experiment
-from siod.training.loop import Stopped
 from siod.training.results import DETECTIONS
 from siod.training.run import train
+from siod.training.stopping import Stopped, request_stop
 
 
 class WriteDown:

@@ -14,9 +14,8 @@ from siod.errors import UserError
 from siod.json_file import read_json
 from siod.tracking.mlflow import Store
 from siod.training.checkpoint_files import is_trimmed
-from siod.training.context import request_stop
-from siod.training.loop import Stopped
 from siod.training.machine import this_machine
+from siod.training.stopping import Stopped, request_stop
 from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import place_trials, plan
 from siod.tuning.running.run_config import RunConfig

@@ -46,8 +46,12 @@ WORKERS = {
 }
 # Machines that have to be started first take longer than the minute Ray Train gives a worker group.
 AUTOSCALING = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
-# Ray on this machine does not come back once it is gone; its default waits a minute for that.
-ALONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "15"}
+# Read by Ray on this machine.
+ALONE = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # it does not come back once it is gone; the default waits a minute
+    # Tune gives its trials an environment, for which processes that were started beforehand are of no use.
+    "RAY_prestart_worker_first_driver": "0",
+}
 
 
 @contextmanager

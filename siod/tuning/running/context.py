@@ -12,7 +12,7 @@ from siod.tuning.planning.plan import Capacity, place_trials, refuse_uncomputabl
 from siod.tuning.running import cluster
 from siod.tuning.running.driver import Engine
 from siod.tuning.showing.progress import live_display
-from siod.tuning.trials.execution import ensure_weights
+from siod.tuning.trials.folder import ensure_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,6 +100,8 @@ class RunContext:
             capacity = replace(self.capacity, nodes=nodes)
             board.slots = capacity.slots(trials, count)
             board.set_placements(capacity.describe(trials, board.slots))
+            board.set_activity("opening the tracking store")
+            watch.recorder.wait_until_open()
             board.set_activity("preparing the initial weights")
             ensure_weights(
                 jobs, progress=lambda epoch, epochs, _: board.set_activity(f"pretraining: epoch {epoch}/{epochs}")

@@ -44,19 +44,21 @@ class Recorder:
     when a trial ends everything about it is written again from its folder, and the next call of the study
     does the same for what is still missing then.
 
+    The store is opened by the same thread, which takes seconds that the process spends with starting Ray.
+
     Args:
         store: Where to.
-        study_run_id: Run of the study.
+        header: The study as it is declared now.
     """
 
-    def __init__(self, store: Store, study_run_id: str) -> None:
+    def __init__(self, store: Store, header: StudyHeader) -> None:
         self.unrecorded: dict[str, str] = {}
         self.status: Status = "interrupted"
-        self._store, self._study_run_id = store, study_run_id
-        self._known = store.finished_trials(study_run_id)
+        self._store = store
         self._commit = git_commit()
         self._logs: dict[str, TrialLog] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recorder")
+        self._opened = self._thread.submit(_open, store, header)
 
     @classmethod
     @contextmanager
@@ -79,17 +81,28 @@ class Recorder:
             proposals: Of a search, how the trials of each arm are proposed, in words.
 
         Raises:
-            UserError: The store cannot be opened.
+            UserError: The store cannot be opened; at the end, unless :meth:`wait_until_open` was called.
         """
-        store = Store(store_uri)
-        store.prepare()
-        store.repair()
-        recorder = cls(store, store.start_study(replace(header_of(study, command), proposals=proposals or {})))
+        recorder = cls(Store(store_uri), replace(header_of(study, command), proposals=proposals or {}))
         recorder._later("gallery", lambda: recorder._log_gallery(jobs))
         try:
             yield recorder
+            recorder.wait_until_open()
         finally:
             recorder._close()
+
+    def wait_until_open(self) -> None:
+        """Come back when the store is open; what is to be recorded waits by itself.
+
+        Raises:
+            UserError: It cannot be opened.
+        """
+        self._opened.result()
+
+    @property
+    def _study_run_id(self) -> str:
+        """Run of the study."""
+        return self._opened.result()[0]
 
     def begin(self, job: Job) -> None:
         """A trial runs."""
@@ -106,8 +119,7 @@ class Recorder:
 
     def reuse(self, job: Job, metrics: Mapping[str, float]) -> None:
         """A trial was trained before; record it unless this study has it already."""
-        if (job.arm, job.place, job.identity) not in self._known:
-            self.finish(job, metrics)
+        self._later(job.name, lambda: self._complete_unknown(job, metrics))
 
     def fail(self, job: Job, sentence: str, trace: str) -> None:
         """A trial ended with an error."""
@@ -153,6 +165,11 @@ class Recorder:
     def _log(self, job: Job) -> TrialLog:
         return self._logs.get(job.name) or self._start(job)
 
+    def _complete_unknown(self, job: Job, metrics: Mapping[str, float]) -> None:
+        _, known = self._opened.result()
+        if (job.arm, job.place, job.identity) not in known:
+            self._complete(job, metrics)
+
     def _complete(self, job: Job, metrics: Mapping[str, float]) -> None:
         log = self._log(job)
         recorded = log.epochs()
@@ -180,6 +197,14 @@ class Recorder:
         if shown is not None:
             gallery = study_gallery(coco.read(shown.data.val), shown.gallery_ids)
             self._store.log_gallery(self._study_run_id, gallery, shown.data.val_images)
+
+
+def _open(store: Store, header: StudyHeader) -> tuple[str, frozenset[tuple[str, int, str]]]:
+    """Open a store and find or create the run of a study; returns its id, and the trials it has finished."""
+    store.prepare()
+    store.repair()
+    study_run_id = store.start_study(header)
+    return study_run_id, store.finished_trials(study_run_id)
 
 
 def header_of(study: Study, command: str) -> StudyHeader:

@@ -84,7 +84,6 @@ def _train_all(study: Study, run: RunContext, trials: Sequence[Trial]) -> StudyO
         run.refuse_impossible(
             [trial for trial, job in zip(trials, jobs, strict=True) if config.fresh or job.result() is None]
         )
-        board.set_activity("opening the tracking store")
         with Recorder.open(study, jobs, store_uri=config.store_uri, command=config.command) as recorder:
             if config.fresh:
                 delete_folders(jobs)

@@ -45,7 +45,6 @@ def run_search(study: Study, run: RunContext) -> StudyOutcome:
         bases = {job.arm: job for job in run.prepare(trials, board, baseline=study.baseline)}
         search = StudySearch.open(study, bases, run.folder)
         _show_past(search, board)
-        board.set_activity("opening the tracking store")
         with Recorder.open(
             as_study,
             (),

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 from siod.errors import UserError
 from siod.training import results
-from siod.training.context import STOP_FILE
 from siod.training.machine import this_machine
 from siod.training.phases import total_epochs
 from siod.training.placement import Placement, refuse_unplaceable
 from siod.training.run_lock import HOLDER, LOCK
+from siod.training.stopping import STOP_FILE
 from siod.tuning.planning.jobs import prepare_jobs
 from siod.tuning.planning.plan import Capacity, Trial, confirm_cpu, place_trials, refuse_uncomputable
 from siod.tuning.showing.board import Board
 from siod.tuning.showing.progress import live_display
 from siod.tuning.study import Arm
 from siod.tuning.trials.epochs import follow_epochs
-from siod.tuning.trials.execution import ensure_weights, train_job
+from siod.tuning.trials.execution import train_job
+from siod.tuning.trials.folder import ensure_weights
 from siod.tuning.trials.trial import Job
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from siod.training.context import request_stop
+from siod.training.claim import warn_if_changed
 from siod.training.results import wait_for_result
-from siod.training.run import warn_if_changed
+from siod.training.stopping import request_stop
 from siod.tuning.trials.device_fault import read_fault_record
-from siod.tuning.trials.execution import complete_folder
+from siod.tuning.trials.folder import complete_folder
+from siod.tuning.trials.trial import FAILURE, TRACEBACK, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # So many trials in a row that fail alike stop the study: the rest would fail as well.
 MOST_FAILURES_ALIKE = 5
-# What a trial reports besides its epochs.
-FAILURE, TRACEBACK, WAITING = "failure", "traceback", "waiting"
 # How Python says that a module is not there, or is another one of that name.
 NOT_IMPORTED = re.compile(r"^(?:ModuleNotFoundError|ImportError): .+$", re.MULTILINE)
 

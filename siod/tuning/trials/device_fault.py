@@ -12,8 +12,6 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-import torch
-
 from siod.json_file import read_json, write_json
 
 if TYPE_CHECKING:
@@ -41,6 +39,8 @@ def is_device_fault(error: BaseException) -> bool:
     Returns:
         False for want of memory too: the process frees what it holds and goes on.
     """
+    import torch  # noqa: PLC0415  (who only reads records does without)
+
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
         return False
     return isinstance(error, torch.AcceleratorError) or (

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FOUND, PICTURE = "gallery.json", "predictions.png"
 ENVIRONMENT, LOG = "environment.json", "train.log"
 DIAGNOSIS, ANNOTATIONS = "diagnosis.json", "annotations.json"
+# What its process reports besides epochs.
+FAILURE, TRACEBACK, WAITING = "failure", "traceback", "waiting"
 
 
 @dataclass(frozen=True)
