@@ -54,6 +54,7 @@ HOMES = {
         "siod.tuning.running.driver",
         "siod.tuning.running.watch",
         "siod.tuning.running.cluster",
+        "siod.tuning.trials.ray_trial",
     },
     "optuna": {
         "siod.importance",
@@ -207,6 +208,17 @@ def test_declarations_are_read_without_torch() -> None:
     declared = DECLARATIONS | {name for name in MODULES if name.rpartition(".")[0] in OF_DECLARATIONS} - INTERFACES
     declared = {name for name in declared if MODULES[name].name != "__init__.py"}
     assert len(declared) >= 50
+    assert loads_torch(*sorted(declared)) == ""
+
+
+def test_a_study_is_driven_without_torch() -> None:
+    """Its trials, in processes of their own, need it; the driver would wait for it, and hold half a gigabyte."""
+    assert loads_torch("siod.tuning.running.runner") == ""
+    assert loads_torch("siod.tuning.trials.ray_trial") == "siod.tuning.trials.ray_trial loads torch"
+
+
+def loads_torch(*modules: str) -> str:
+    """Import modules in a new process, until one loads torch; which one does, in words."""
     code = """
 import sys
 from importlib import import_module
@@ -215,5 +227,6 @@ for name in sys.argv[1:]:
     if {"torch", "torchvision"} & sys.modules.keys():
         sys.exit(f"{name} loads torch")
 """
-    done = subprocess.run([sys.executable, "-c", code, *sorted(declared)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (done.stderr == "")
+    return done.stderr.strip()

@@ -25,7 +25,7 @@ from siod.errors import UserError
 from siod.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -357,7 +357,7 @@ def _places(
     return order[slots].astype(np.int64, copy=False)
 
 
-def image_sizes(images: tuple[ImageRecord, ...]) -> NDArray[np.int64]:
+def image_sizes(images: Sequence[ImageRecord]) -> NDArray[np.int64]:
     """Width and height of every image in pixels, ``[number of images, 2]``."""
     flat = (side for image in images for side in (image.width, image.height))
     return np.fromiter(flat, np.int64, 2 * len(images)).reshape(-1, 2)

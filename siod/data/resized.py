@@ -1,6 +1,6 @@
 """Small copies of a data set's images on disk, so that studies at low resolution do not decode large files each epoch.
 
-Training and judging look at a copy's images; boxes stay in the frame of the originals (``siod.data.loading.table``). A
+Training and judging look at a copy's images; boxes stay in the frame of the originals (``siod.data.instance_table``). A
 copy holds the images shrunk to a longest side and, for other uses, an annotation file with boxes and areas to match. It
 is kept under a name made of the content it came from, made once, and the least recently used copies
 are deleted when all of them take more than a limit.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+TABLES = "tables"
+"""Folder in the cache."""
+
 LongestSide = Annotated[int, Field(ge=32)] | None
 
 
@@ -146,6 +149,7 @@ class PreparedData:
         test_images: Folder of its images.
         test_sizes: Of its images.
         declared: What the user says of the training annotations, if anything.
+        tables: Folder in which the instances of large files are kept for all processes, if they are.
     """
 
     train: Path
@@ -163,6 +167,7 @@ class PreparedData:
     test_images: Path | None = None
     test_sizes: SizeCounts = ()
     declared: Declared | None = None
+    tables: Path | None = None
 
     def on_test(self) -> PreparedData | None:
         """The same data with the test split in place of the validation split, or None if there is none."""
@@ -231,6 +236,7 @@ class Preparation:
             test_images=files.test_images,
             test_sizes=_sizes(summary, "test"),
             declared=declared,
+            tables=self._cache_dir / TABLES,
         )
 
     def _examine(self, source: Source) -> _Examined:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from siod.data.annotation_sets import Full
+from siod.data.instance_table import train_table, val_table
 from siod.data.loading.loader import eval_batches, train_batches
-from siod.data.loading.table import train_table, val_table
 from siod.data.source import Source, prepare
 from siod.data.transforms import Augmentation
 from siod.errors import UserError
@@ -26,7 +26,7 @@ from siod.value import first_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from siod.data.loading.table import InstanceTable
+    from siod.data.instance_table import InstanceTable
     from siod.data.source import PreparedData
     from siod.types import Batch
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siod.data import coco
-from siod.data.stated_sets import stated_set
+from siod.data.instance_table import train_table, val_table
 from siod.evaluation.ground_truth import distinct_names
 
 if TYPE_CHECKING:
-    from siod.data.coco import CocoDataset
     from siod.data.source import PreparedData
 
 
@@ -26,20 +24,14 @@ def count_boxes(data: PreparedData) -> dict[str, Any]:
     Returns:
         Plain data, as :class:`siod.tracking.records.Annotations` describes it.
     """
-    learnt, judged = coco.read(data.train), coco.read(data.val)
-    whole = learnt if data.train_full == data.train else coco.read(data.train_full)
+    whole, judged = train_table(data), val_table(data)
     names = distinct_names(data.category_names, data.category_ids)
-    counts = zip(names, _counts(learnt), _counts(whole), _counts(judged), strict=True)
+    labels = (whole.labels[~whole.hidden], whole.labels, judged.labels)
+    counts = zip(names, *(np.bincount(each, minlength=len(names)).tolist() for each in labels), strict=True)
     return {
         "categories": {
             name: {"kept": kept, "hidden": present - kept, "judged": judging} for name, kept, present, judging in counts
         },
-        "train_set": stated_set(whole.info()),
-        "val_set": stated_set(judged.info()),
+        "train_set": whole.stated,
+        "val_set": judged.stated,
     }
-
-
-def _counts(dataset: CocoDataset) -> list[int]:
-    """Instances of each category, in the order of labels."""
-    counts: list[int] = np.bincount(dataset.labels[~dataset.iscrowd], minlength=len(dataset.categories)).tolist()
-    return counts

@@ -179,10 +179,14 @@ class CheckpointFolder(CheckpointFiles):
                 _trim_readable(old)
             else:
                 old.unlink()
-        trim(saved[-1][1], state)
+        last = saved[-1][1]
+        last_is_best = self.best.exists() and self.best.samefile(last)
+        trim(last, state)
         del state
         if self.keep_finished == "last":
             self.best.unlink(missing_ok=True)
+        elif last_is_best:
+            link_or_copy(last, self.best)
         elif self.best.exists():
             self._finish_best()
 

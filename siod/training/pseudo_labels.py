@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from siod.data import coco
-from siod.data.category_states import category_states
+from siod.data.instance_table import train_table
 from siod.errors import UserError
 from siod.methods.pseudo import PseudoBoxes
 from siod.state import State
@@ -46,7 +45,5 @@ def refuse_pseudo_labels(experiment: Experiment, data: PreparedData) -> None:
 @lru_cache(maxsize=64)  # arms of a study share their data, and its fingerprint follows its content
 def _said_by(data: PreparedData) -> tuple[bool, bool]:
     """Whether any category of any image may lack boxes, and whether any image surely lacks a category."""
-    full = coco.read(data.train_full)
-    learnt = full if data.train == data.train_full else coco.read(data.train)
-    states = category_states(learnt, full, data.declared)
+    states = train_table(data).states
     return states is not None, states is not None and bool((states == State.ABSENT).any())

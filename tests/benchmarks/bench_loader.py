@@ -33,10 +33,10 @@ from torchvision.transforms import v2
 from siod.data import coco
 from siod.data.annotation_sets import Full
 from siod.data.images import decode_rgb
+from siod.data.instance_table import train_table
 from siod.data.loading.loader import Packed, TrainImages, largest, train_batches
 from siod.data.loading.order import EpochShares, Share
 from siod.data.loading.pixels import as_tensor, change_colour, mean_rgb, warp_image
-from siod.data.loading.table import train_table
 from siod.data.source import CocoFiles, PreparedData, prepare
 from siod.data.transforms import CENTERNET_AUGMENTATION, SHORT_EDGE_AUGMENTATION, draw_colour, draw_geometry, warp_boxes
 

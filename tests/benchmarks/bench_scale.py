@@ -2,15 +2,16 @@
 
 Planning: 12 arms with 12 annotation sets of one source and 5 seeds; as many images as COCO has, of 64 x 48 px so that
 looking at them counts and not decoding, and 440 MB of annotations. *first* finds no annotation set and no file known,
-but images that were decoded before; *anew* decodes them, too; *later* finds everything. Records: 1,000 trials of 150
-epochs with 26 values each in SQLite; a trial is started beside so many recorded ones, also over a tracking server.
+but images that were decoded before; *anew* decodes them, too; *later* finds everything. Tables: eight processes open
+the instances of these annotations at the same time, and hold them. Records: 1,000 trials of 150 epochs with 26 values
+each in SQLite; a trial is started beside so many recorded ones, also over a tracking server.
 
 Processor seconds of the whole command, user and system, and resident memory at its peak; of starts the time that
 passes, which includes the server's. The two commits take turns. Each has its own process, the earlier one unpacked from
 git, the present one copied, into a temporary folder; both use the packages installed here.
 
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_scale.py [--than 94b8280] [--images 118287] [--trials 1000]
-[--epochs 150] [--repeat 3] [--only first later status report starts server]
+[--epochs 150] [--repeat 3] [--only first later tables status report starts server]
 """
 
 # ruff: noqa: T201  (a benchmark prints its table)
@@ -83,6 +84,41 @@ for place in range(int(sys.argv[2])):
         print(time.perf_counter() - begun)
 """
 
+# Opens the training table when told to; then says how much memory it has for it, shared by as many, and its peak.
+TABLE = """
+import resource, sys
+from dataclasses import replace
+from pathlib import Path
+try:
+    import siod.data.loading.loader
+    from siod.data.instance_table import train_table
+except ImportError:  # an earlier commit
+    from siod.data.loader import train_table
+from siod.data.source import PreparedData
+
+def held():
+    return int(next(line for line in open("/proc/self/smaps_rollup") if line.startswith("Pss:")).split()[1]) / 1024
+
+def say(*words):
+    print(*words, flush=True)
+    sys.stdin.readline()
+
+file, cache = Path(sys.argv[1]), Path(sys.argv[2])
+data = PreparedData(
+    train=file, train_full=file, train_images=file.parent, val=file, val_images=file.parent, fingerprint="set",
+    category_names=(), category_ids=(),
+)
+if hasattr(data, "tables"):
+    data = replace(data, tables=cache / "tables")
+before = held()
+say("ready")
+table = train_table(data)
+float(table.boxes_xyxy.sum()) + int(table.labels.sum()) + len(table.images[len(table) - 1].file_name)
+say("opened")
+say(held() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+PROCESSES = 8
+
 
 @dataclass
 class Row:
@@ -129,7 +165,7 @@ class Bench:
 
     def command(self, package: str, *words: str) -> tuple[float, float]:
         """Carry out a command of siod; returns its processor seconds and peak resident memory in MiB."""
-        process = self._started(package, [COMMAND, *words])
+        process = self.start(package, [COMMAND, *words])
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -138,13 +174,14 @@ class Bench:
 
     def starts(self, package: str, uri: str) -> float:
         """Start some trials in a store; returns the milliseconds that one takes, at best."""
-        process = self._started(package, [START, uri, "6"], stdout=subprocess.PIPE)
+        process = self.start(package, [START, uri, "6"], stdout=subprocess.PIPE)
         said, _ = process.communicate()
         if process.returncode:
             raise SystemExit(f"{package}: starting trials ended with {process.returncode}")
         return 1000 * min(map(float, said.split()))
 
-    def _started(self, package: str, words: list[str], **streams: Any) -> subprocess.Popen[bytes]:
+    def start(self, package: str, words: list[str], **streams: Any) -> subprocess.Popen[Any]:
+        """Start Python with siod from a package; its output is not shown."""
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("SIOD_", "PYTHONPATH"))
         }
@@ -157,8 +194,8 @@ class Bench:
         )
 
 
-def write_set(root: Path, images: int) -> None:
-    """A data set in COCO's layout, with as much text an annotation as COCO's."""
+def write_set(root: Path, images: int, *, files: bool = True) -> None:
+    """A data set in COCO's layout, with as much text an annotation as COCO's; perhaps without its images' files."""
     width, height = SIZE_PX
     stream = io.BytesIO()
     Image.new("RGB", SIZE_PX, (120, 130, 140)).save(stream, "JPEG")
@@ -167,7 +204,7 @@ def write_set(root: Path, images: int) -> None:
     (root / "annotations").mkdir(parents=True)
     for split, count in (("train", images), ("val", max(8, round(images * VAL_SHARE)))):
         (root / split).mkdir()
-        for number in range(count):
+        for number in range(count if files else 0):
             (root / split / f"{number:012}.jpg").write_bytes(stream.getvalue())
         boxes = round(count * BOXES_AN_IMAGE)
         owner, category = rng.integers(0, count, boxes).tolist(), (rng.geometric(0.2, boxes) % 80).tolist()
@@ -228,6 +265,57 @@ def planning(bench: Bench, images: int, only: list[str]) -> Iterator[Row]:
 def _plan(bench: Bench, package: str, study: str) -> float:
     cache = str(bench.folder / f"cache-{package}")
     return bench.command(package, "study", "plan", study, "--runs", str(bench.folder / "none"), "--cache", cache)[0]
+
+
+def tables(bench: Bench, images: int) -> Iterator[Row]:
+    """Open the training table in several processes at once, which hold it while the others do."""
+    write_set(bench.folder / "set", images, files=False)
+    first, again = Row("tables opened, first", "s"), Row("tables opened, again", "s")
+    shared, peak = Row("tables held by all", "MiB"), Row("peak of one, again", "MiB")
+    for _ in range(bench.repeat):
+        for package in bench.packages:
+            cache = bench.folder / f"tables-{package}"
+            getattr(first, package).append(_opened(bench, package, cache)[0])
+            seconds, held, most = _opened(bench, package, cache)
+            getattr(again, package).append(seconds)
+            getattr(shared, package).append(held)
+            getattr(peak, package).append(most)
+            shutil.rmtree(cache, ignore_errors=True)
+    yield from (first, again, shared, peak)
+    shutil.rmtree(bench.folder / "set")
+
+
+def _opened(bench: Bench, package: str, cache: Path) -> tuple[float, float, float]:
+    """Seconds until all processes have the table, the memory they then hold for it, and the greatest peak of one."""
+    words = [TABLE, str(bench.folder / "set" / "annotations" / "instances_train.json"), str(cache)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [bench.start(package, words, **streams) for _ in range(PROCESSES)]
+    _heard(processes)
+    began = time.perf_counter()
+    _go_on(processes)
+    _heard(processes)
+    seconds = time.perf_counter() - began
+    _go_on(processes)
+    held, peaks = zip(*_heard(processes), strict=True)
+    _go_on(processes)
+    for process in processes:
+        process.wait()
+    return seconds, sum(map(float, held)), max(map(float, peaks))
+
+
+def _heard(processes: list[subprocess.Popen[Any]]) -> list[list[str]]:
+    """The words of one line of each process."""
+    lines = [process.stdout.readline().split() for process in processes if process.stdout is not None]
+    if not all(lines):
+        raise SystemExit("a process that was to open the training table has ended")
+    return lines
+
+
+def _go_on(processes: list[subprocess.Popen[Any]]) -> None:
+    for process in processes:
+        if process.stdin is not None:
+            process.stdin.write("\n")
+            process.stdin.flush()
 
 
 def records(bench: Bench, trials: int, epochs: int, only: list[str]) -> Iterator[Row]:
@@ -321,7 +409,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=["first", "later", "status", "report", "starts", "server"])
+    every = ["first", "later", "tables", "status", "report", "starts", "server"]
+    parser.add_argument("--only", nargs="+", default=every)
     asked = parser.parse_args()
     only = set(asked.only)
     with tempfile.TemporaryDirectory() as name:
@@ -334,6 +423,7 @@ def main() -> None:
         print("| :-- | :-- | --: | --: | --: | --: | --: | --: | --: |", flush=True)
         rows: list[Iterator[Row]] = []
         rows += [planning(bench, asked.images, asked.only)] if only & {"anew", "first", "later"} else []
+        rows += [tables(bench, asked.images)] if "tables" in only else []
         rows += [starts(bench, asked.trials, asked.only)] if only & {"starts", "server"} else []
         rows += [records(bench, asked.trials, asked.epochs, asked.only)] if only & {"status", "report"} else []
         for row in (row for some in rows for row in some):

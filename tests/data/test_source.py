@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from siod.data import coco
 from siod.data.annotation_sets import Full, Keep, Policy
 from siod.data.digits import Digits
-from siod.data.loading.table import Pixels, val_table
+from siod.data.instance_table import val_table
+from siod.data.loading.decoded import Pixels
 from siod.data.resized import clear
 from siod.data.source import CocoFiles, CocoFolder, PreparedData, Source, prepare
 from siod.errors import UserError

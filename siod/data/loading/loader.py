@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from siod.data.instance_table import InstanceTable, train_table, val_table
+from siod.data.loading.decoded import Pixels
 from siod.data.loading.loader_processes import from_processes
 from siod.data.loading.order import EpochShares, Key, Share
 from siod.data.loading.pixels import change_colour, mean_rgb, warp_image
-from siod.data.loading.table import InstanceTable, Pixels, train_table, val_table
 from siod.data.transforms import (
     PAD_TO_PX,
     Augmentation,
@@ -363,6 +364,6 @@ def _sample(table: InstanceTable, index: int, image: Tensor, geometry: Geometry)
         hidden=table.hidden[rows][visible],
         image_id=table.images[index].id,
         to_original=geometry.to_original() * table.to_file[index][:, None],
-        annotated=None if table.annotated is None else table.annotated[index],
+        annotated=None if table.annotated is None else bool(table.annotated[index]),
         states=None if table.states is None else table.states[index],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -12,13 +13,18 @@ import torch
 
 def environment() -> dict[str, Any]:
     """Describe where a trial ran: interpreter, machine, and the version of every installed package."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    packages = {entry.metadata["Name"]: entry.version for entry in metadata.distributions()}
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpus": gpus,
-        "packages": dict(sorted(packages.items(), key=lambda entry: entry[0].lower())),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "packages": _packages(),
     }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Versions by name; the files of a few hundred packages are read once, for all trials of a process."""
+    described = [entry.metadata for entry in metadata.distributions()]
+    return dict(sorted(((each["Name"], each["Version"]) for each in described), key=lambda entry: entry[0].lower()))

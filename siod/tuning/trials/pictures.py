@@ -70,7 +70,7 @@ def draw_detections(file: Path, boxes: Sequence[tuple[Sequence[float], str]], pi
 def write_picture(sheet: Image.Image, picture: Path) -> None:
     """Write a PNG file, whole or not at all."""
     with replacing(picture) as temporary:
-        sheet.save(temporary, "PNG")
+        sheet.save(temporary, "PNG", compress_level=1)  # four times as fast as 6, and a sixth larger
 
 
 def _cell(image: GalleryImage, folder: Path, boxes: Sequence[tuple[Sequence[float], str]], colour: str) -> Image.Image:
