@@ -174,12 +174,12 @@ def brought_by(*settings: object) -> tuple[Brought, ...]:
     """The modules from outside the package that define some settings.
 
     Args:
-        settings: Of a detector, of a method, or None.
+        settings: Of a detector, of a method, or a class of these, or None.
 
     Returns:
         Each module once.
     """
-    names = dict.fromkeys(type(each).__module__ for each in settings if each is not None)
+    names = dict.fromkeys(each.__module__ for each in settings if each is not None)
     return tuple(Brought(name, sources_of(name)) for name in names if name.partition(".")[0] != __package__)
 
 

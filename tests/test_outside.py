@@ -7,7 +7,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,7 @@ from siod.training.claim import warn_if_changed
 from siod.training.experiment import Experiment
 from siod.training.predict import load_trained
 from siod.training.presets import digits_centernet
+from siod.training.teachers import teachers_of
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ from siod.methods.method import Method, MethodSpec
 from siod.methods.zoo import add_method
 from siod.training.experiment import Compute, Scratch
 from siod.training.presets import digits_centernet
+from siod.training.teachers import teachers_of
 from siod.tuning.study import Arm, Study
 
 
@@ -192,6 +194,30 @@ def test_an_experiment_takes_along_what_brought_its_detector(tmp_path: Path) -> 
     assert arrived.model_dump() == experiment.model_dump()
     assert "siod_study_cells" not in sys.modules
     assert "peaks" in FAMILIES
+
+
+PLAIN = {"method": {"kind": "plain"}}
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        PLAIN,
+        {"method": {"kind": "teacher_student", "teacher": PLAIN}},
+        {"method": {"kind": "teacher_student", "teacher": None}, "method.teacher": PLAIN},
+    ],
+)
+def test_an_experiment_takes_along_the_method_of_its_teacher(tmp_path: Path, teacher: dict[str, Any]) -> None:
+    written(tmp_path, cells=STUDY, peaks_family=FAMILY)
+    load_study_file(tmp_path / "cells.py")
+    experiment = digits_centernet().with_changes({"method": {"kind": "teacher_student", "teacher": teacher}})
+    assert [entry["module"] for entry in experiment.record()["outside"]] == ["siod_study_cells"]
+    sent = pickle.dumps(experiment)
+    forgotten()
+    arrived = pickle.loads(sent)  # noqa: S301  (written a line above)
+    kinds = [each.method.kind for each in teachers_of(arrived) if each.method is not None]
+    assert kinds[-1] == "plain"
+    assert arrived == experiment
 
 
 def test_an_experiment_of_the_package_takes_nothing_along() -> None:

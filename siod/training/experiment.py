@@ -15,12 +15,14 @@ from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.query import QuerySpec
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
-from siod.methods.zoo import AnyMethod
+from siod.methods.zoo import METHODS, AnyMethod
 from siod.outside import Brought, brought_by, load_recorded
 from siod.value import Value, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from siod.methods.spec import MethodSpec
 
 log = logging.getLogger("siod")
 
@@ -335,7 +337,7 @@ class Experiment(Value):
     def record(self) -> dict[str, Any]:
         """What a run writes down of it, as plain data: itself, and what brought its detector or method from outside."""
         plain = {"experiment": self.model_dump(mode="json")}
-        brought = brought_by(self.detector, self.method)
+        brought = self._brought()
         return plain | {"outside": [each.record() for each in brought]} if brought else plain
 
     @classmethod
@@ -355,7 +357,22 @@ class Experiment(Value):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as plain data: a worker first loads what brought its detector or method, which travels with it."""
-        return _unpickled, (brought_by(self.detector, self.method), self.model_dump(mode="json"))
+        return _unpickled, (self._brought(), self.model_dump(mode="json"))
+
+    def _brought(self) -> tuple[Brought, ...]:
+        """The modules from outside that define its detector and its method, and the methods of its teachers."""
+        return brought_by(self.detector, self.method, *_teachers_methods(getattr(self.method, "teacher", None)))
+
+
+def _teachers_methods(changes: object) -> Iterator[type[MethodSpec]]:
+    """The settings' classes of the methods that a teacher's changes name, and of its own teacher's."""
+    for path, value in changes.items() if isinstance(changes, dict) else ():
+        if path == "method" and isinstance(value, dict):
+            if value.get("kind") in METHODS:
+                yield METHODS.spec_of(value["kind"])
+            yield from _teachers_methods(value.get("teacher"))
+        elif path == "method.teacher":
+            yield from _teachers_methods(value)
 
 
 def _unpickled(brought: tuple[Brought, ...], plain: dict[str, Any]) -> Experiment:
