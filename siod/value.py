@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
@@ -108,7 +109,7 @@ class Value(BaseModel):
             for depth, name in enumerate(parents):
                 place = _descend(place, name, ".".join(parents[: depth + 1]))
             _descend(place, last, path)
-            place[last] = setting.model_dump() if isinstance(setting, Value) else setting
+            place[last] = setting.model_dump() if isinstance(setting, Value) else deepcopy(setting)  # changed below
         return type(self).parse(data, source="settings " + ", ".join(changes))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -115,6 +117,13 @@ def test_identity_counts_what_is_learnt_and_not_where() -> None:
     assert one.identity("data") != one.identity("other data")
     assert one.identity("data") != one.with_changes({"seed": 1}).identity("data")
     assert one.identity("data") != one.with_changes({"recipe.learning_rate": 1e-3}).identity("data")
+
+
+def test_changes_stay_as_they_are_when_a_later_one_lies_inside_an_earlier_one() -> None:
+    changes: dict[str, Any] = {"dminer": DIGITS_DMINER.model_dump(), "dminer.splg": None}
+    before = deepcopy(changes)
+    assert digits_centernet().with_changes(changes).dminer == DIGITS_DMINER.with_changes({"splg": None})
+    assert changes == before
 
 
 def test_settings_that_are_younger_than_a_run_do_not_change_its_identity() -> None:
