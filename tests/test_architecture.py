@@ -208,25 +208,31 @@ def test_declarations_are_read_without_torch() -> None:
     declared = DECLARATIONS | {name for name in MODULES if name.rpartition(".")[0] in OF_DECLARATIONS} - INTERFACES
     declared = {name for name in declared if MODULES[name].name != "__init__.py"}
     assert len(declared) >= 50
-    assert loads_torch(*sorted(declared)) == ""
+    assert loads("torch torchvision", *sorted(declared)) == ""
 
 
 def test_a_study_is_driven_without_torch() -> None:
     """Its trials, in processes of their own, need it; the driver would wait for it, and hold half a gigabyte."""
-    assert loads_torch("siod.tuning.running.runner") == ""
-    assert loads_torch("siod.tuning.trials.ray_trial") == "siod.tuning.trials.ray_trial loads torch"
+    assert loads("torch", "siod.tuning.running.runner") == ""
+    assert loads("torch", "siod.tuning.trials.ray_trial") == "siod.tuning.trials.ray_trial"
 
 
-def loads_torch(*modules: str) -> str:
-    """Import modules in a new process, until one loads torch; which one does, in words."""
+def test_workers_are_started_without_what_only_they_need() -> None:
+    """A trial whose workers are Ray Train's starts two processes before them."""
+    assert loads("torchvision", "siod.tuning.trials.ray_trial", "siod.training.worker") == ""
+    assert loads("torchvision", "siod.training.work") == "siod.training.work"
+
+
+def loads(libraries: str, *modules: str) -> str:
+    """Import modules in a new process; the first that loads one of the libraries, if any does."""
     code = """
 import sys
 from importlib import import_module
-for name in sys.argv[1:]:
+for name in sys.argv[2:]:
     import_module(name)
-    if {"torch", "torchvision"} & sys.modules.keys():
-        sys.exit(f"{name} loads torch")
+    if set(sys.argv[1].split()) & sys.modules.keys():
+        print(name)
+        break
 """
-    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) == (done.stderr == "")
-    return done.stderr.strip()
+    command = [sys.executable, "-c", code, libraries, *modules]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

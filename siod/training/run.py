@@ -17,7 +17,6 @@ from siod.training.placement import Placement, placed
 from siod.training.run_lock import locked
 from siod.training.stopping import STOP_FILE, Stopped, request_stop, stop_requested
 from siod.training.teachers import teachers_of
-from siod.training.work import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,6 +96,8 @@ def _run_carrier(
 ) -> None:
     """Train in the calling process or on Ray Train workers, as the experiment says."""
     if experiment.compute.in_process():
+        from siod.training.work import run_worker  # noqa: PLC0415  (where others train, they load it)
+
         placement = Placement.of(experiment.compute)
         device = reserved_device(placement)
         context = InProcess(run_dir, listener, device, loader_workers=placement.loader_workers)

@@ -17,7 +17,6 @@ from siod.errors import RunError
 from siod.training.devices import reserved_device
 from siod.training.placement import Placement
 from siod.training.stopping import Stopped
-from siod.training.work import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +120,9 @@ def _tune_callbacks() -> list[UserCallback]:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each worker process runs."""
+    """What each worker process runs; Ray Train's controller, a process of its own, has no use for what trains."""
+    from siod.training.work import run_worker  # noqa: PLC0415
+
     experiment: Experiment = config["experiment"]
     place, placement = train.get_context(), Placement.of(experiment.compute)
     torch.set_num_threads(placement.threads)
