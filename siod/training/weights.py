@@ -16,7 +16,6 @@ from siod.detectors.backbones.packaged import packaged_file
 from siod.detectors.backbones.pixels import COCO_PIXELS
 from siod.detectors.backbones.weights import load_backbone_weights, load_packaged_weights
 from siod.detectors.detector import normalise
-from siod.detectors.networks.published import load_published
 from siod.detectors.query import CONFIG_FILE, WEIGHTS_FILE, hub_file
 from siod.errors import UserError
 from siod.training import checkpoint
@@ -97,7 +96,7 @@ def load_initial_weights(
     elif weights.kind == "packaged":
         load_packaged_weights(detector.backbone)
     elif weights.kind == "published":
-        load_published(detector, file, category_ids=category_ids, category_names=category_names)
+        detector.load_published(file, category_ids=category_ids, category_names=category_names)
     elif weights.kind == "digits" and file is not None:
         _load_exactly(detector.backbone, checkpoint.load(file)["model"], file)
     elif weights.kind == "checkpoint" and file is not None:
