@@ -12,6 +12,7 @@ import pytest
 from siod.detectors.query import DFINE, RTDETR, QuerySpec
 from siod.detectors.zoo import DFINE_TINY, RTDETR_TINY, build
 from siod.errors import UserError
+from siod.studies.rtdetr_search import STUDY
 
 with_extra = pytest.mark.skipif(find_spec("transformers") is None, reason="the extra transformers is not installed")
 
@@ -25,6 +26,20 @@ def test_a_configuration_is_read_from_its_folder_and_recorded_whole(tmp_path: Pa
     assert spec.with_changes({"queries": 20}).library_settings()["num_queries"] == 20
     (tmp_path / "config.json").unlink()
     assert RTDETR.model_validate_json(spec.model_dump_json()) == spec
+
+
+@with_extra
+def test_each_detector_setting_that_the_search_tries_reaches_the_library() -> None:
+    expected = {
+        "detector.queries": ("num_queries", 30, 150),
+        "detector.denoising": ("num_denoising", 0, 60),
+        "detector.focal_alpha": ("focal_loss_alpha", 0.25, 0.9),
+    }
+    assert expected.keys() == {path for path in STUDY.space if path.startswith("detector.")}
+    for path, (name, *ends) in expected.items():
+        for end in ends:
+            detector = build(STUDY.base.with_changes({path: end}).detector, num_classes=3)
+            assert getattr(detector.config, name) == end
 
 
 @with_extra
