@@ -1,8 +1,9 @@
 """A search over what people tune of an RT-DETR: rates, queries, noisy copies and the focal loss, on keep-1 digits.
 
 Command: siod study run rtdetr_search
-Cost: 30 trials of 4 minutes of one core at most; siod study plan rtdetr_search --measure tells yours. On a data set of
-one's own: siod study run rtdetr_search --set data=... (docs/detectors.md has ranges for COCO's recipe).
+Cost: 30 trials of 4 to 6 minutes of a core (750 steps of 0.29 to 0.50 s, by queries and copies; 2026-11-28, one thread
+of an AMD EPYC under a load of 8); siod study plan rtdetr_search --measure tells yours. On a data set of one's own: siod
+study run rtdetr_search --set data=... (docs/detectors.md has ranges for COCO's recipe).
 Median pruning ends a trial after its first epoch where half of the others were better by then.
 """
 

@@ -20,6 +20,7 @@ from siod.ops.padding import padded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from siod.detectors.backbones.backbone import Backbone
     from siod.types import DenseLevel, Detections, LossTerm, Mined, PaddedDetections, Target
@@ -143,6 +144,23 @@ class Detector(nn.Module, ABC):
         A family that finds a fixed number an image overrides it, to spare the wait for their lengths.
         """
         return padded(self.decode(outputs))
+
+    def load_published(
+        self, file: Path | None = None, *, category_ids: Sequence[int] | None = None, category_names: Sequence[str] = ()
+    ) -> None:
+        """Begin with the weights that are published for the family (``weights.kind`` published).
+
+        Args:
+            file: They are in it; None where the settings name none, for a family that fetches its own.
+            category_ids: The data set's number of each class, for class layers whose rows are COCO's; None takes them
+                all.
+            category_names: Of the classes, for class layers whose rows have names (``DetectorSpec.published_by_name``).
+
+        Raises:
+            UserError: There are none, they cannot be had, or they do not fit.
+        """
+        del file, category_ids, category_names
+        raise UserError("torchvision publishes no detector of this family; set weights.kind to imagenet or checkpoint")
 
 
 def normalise(images: UInt8[Tensor, "b 3 h w"], pixels: PixelStatistics = COCO_PIXELS) -> Float[Tensor, "b 3 h w"]:

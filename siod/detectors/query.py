@@ -88,6 +88,7 @@ class QuerySpec(DetectorSpec):
     """
 
     dense_outputs: ClassVar[bool] = True
+    published_by_name: ClassVar[bool] = True
 
     backbone: BackboneName = "resnet50"
     norm: Norm = "frozen"

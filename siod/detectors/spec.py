@@ -20,6 +20,8 @@ class DetectorSpec(Value):
 
     dense_outputs: ClassVar[bool] = False
     """Whether ``Detector.select`` is there, which methods with several views need."""
+    published_by_name: ClassVar[bool] = False
+    """Whether ``Detector.load_published`` finds categories by their names, in any data set, not by COCO's numbers."""
 
     family: str
     backbone: BackboneName = "resnet18"

@@ -12,7 +12,6 @@ from siod.data.annotation_sets import Full, Policy
 from siod.data.digits import Digits
 from siod.data.source import Source
 from siod.data.transforms import Augmentation, ShortEdge
-from siod.detectors.query import QuerySpec
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
 from siod.methods.zoo import METHODS, AnyMethod
@@ -281,8 +280,8 @@ class Experiment(Value):
                 else "weights.kind digits needs data.kind digits or weights.digits; use imagenet, checkpoint or none"
             )
             raise ValueError(message)
-        by_number = not isinstance(self.detector, QuerySpec)
-        if self.weights.kind == "published" and self.data.kind == "digits" and by_number:
+        of_coco = self.weights.kind == "published" and not self.detector.published_by_name
+        if of_coco and self.data.kind == "digits":
             message = "weights.kind published needs data with COCO's categories; use digits, checkpoint or none"
             raise ValueError(message)
         refusal = None if self.method is None else self.method.refusal(self.detector)

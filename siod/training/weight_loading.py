@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siod.detectors.backbones.weights import load_backbone_weights, load_packaged_weights
-from siod.detectors.networks.published import load_published
 from siod.errors import UserError
 from siod.training import checkpoint
 
@@ -46,7 +45,7 @@ def load_initial_weights(
     elif weights.kind == "packaged":
         load_packaged_weights(detector.backbone)
     elif weights.kind == "published":
-        load_published(detector, file, category_ids=category_ids, category_names=category_names)
+        detector.load_published(file, category_ids=category_ids, category_names=category_names)
     elif weights.kind == "digits" and file is not None:
         _load_exactly(detector.backbone, checkpoint.load(file)["model"], file)
     elif weights.kind == "checkpoint" and file is not None:

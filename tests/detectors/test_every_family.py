@@ -60,7 +60,7 @@ DENSE_FAMILIES = [
     Family(FCOS_TINY, FCOS_TINY, (12, 8, 4)),
     Family(RETINANET_TINY, RETINANET_TINY, (12, 8, 4)),
 ]
-# Of an extra; test_query.py is skipped, and says so, where it is not installed.
+# Of an extra; test_query.py and those beside it are skipped, and say so, where it is not installed.
 QUERY_FAMILIES = [
     Family(RTDETR_TINY, RTDETR_TINY, (12, 8, 4)),
     Family(DFINE_TINY, DFINE_TINY, (12, 8, 4)),

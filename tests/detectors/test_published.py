@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torchvision.models.detection import fcos_resnet50_fpn, retinanet_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
-from siod.detectors.networks.published import PUBLISHED, load_published, load_torchvision_state
+from siod.detectors.networks.fcos import FCOSDetector
+from siod.detectors.networks.published import load_torchvision_state
+from siod.detectors.networks.retinanet import RetinaNetDetector
 from siod.detectors.spec import DetectorSpec
 from siod.detectors.zoo import CENTERNET_TINY, FCOS_R50_FPN, FCOS_TINY, RETINANET_R50_FPN, build
 from siod.errors import UserError
@@ -92,11 +94,11 @@ def test_the_rows_of_a_data_set_s_categories_are_taken(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "fcos.pth")
     category_ids = (1, 90, 17)
     ours = build(FCOS_R50_FPN, num_classes=3).eval()
-    load_published(ours, tmp_path / "fcos.pth", category_ids=category_ids)
+    ours.load_published(tmp_path / "fcos.pth", category_ids=category_ids)
     layer = model.head.classification_head.cls_logits
     assert torch.equal(ours.get_submodule("head.classification_head.cls_logits").bias, layer.bias[list(category_ids)])
     whole = build(FCOS_R50_FPN, num_classes=91).eval()
-    load_published(whole, tmp_path / "fcos.pth")
+    whole.load_published(tmp_path / "fcos.pth")
     with torch.no_grad():
         few, all_of_them = ours(images()), whole(images())
     torch.testing.assert_close(few.class_logits, all_of_them.class_logits[:, :, list(category_ids)])
@@ -124,15 +126,19 @@ def test_an_experiment_begins_with_them(tmp_path: Path) -> None:
 
 
 def test_every_published_detector_is_named_with_its_normalisation() -> None:
-    assert {found.weights.name for found in PUBLISHED.values()} == {"COCO_V1"}
-    assert sorted(found.norm_eps for found in PUBLISHED.values()) == [0.0, 1e-5]
+    published = [FCOSDetector.published, RetinaNetDetector.published]
+    assert [str(found.weights) for found in published] == [
+        "FCOS_ResNet50_FPN_Weights.COCO_V1",
+        "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
+    ]
+    assert [found.norm_eps for found in published] == [1e-5, 0.0]
     assert FrozenBatchNorm2d(1).eps == 1e-5
 
 
 def test_weights_of_another_architecture_are_refused() -> None:
     state = theirs_of(fcos_resnet50_fpn, 3).state_dict()
     with pytest.raises(UserError, match="publishes no detector of this family"):
-        load_published(build(CENTERNET_TINY, num_classes=3))
+        build(CENTERNET_TINY, num_classes=3).load_published()
     with pytest.raises(UserError, match="published weights do not fit this detector"):
         load_torchvision_state(build(FCOS_TINY, num_classes=3), state)
     with pytest.raises(UserError, match="is on one side only"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -17,12 +18,16 @@ from siod.detectors.zoo import FAMILIES, add_family, build
 from siod.dminer.dminer import DMiner
 from siod.dminer.pgcl import PGCL
 from siod.dminer.splg import SPLG
+from siod.errors import UserError
+from siod.registry import Kind
 from siod.testing.detector import check_detector
 from siod.training import loop
 from siod.training.checkpoint import CheckpointFolder
 from siod.training.context import InProcess
 from siod.training.experiment import Experiment, Scratch
 from siod.training.presets import digits_centernet
+from siod.training.weight_loading import load_initial_weights
+from siod.training.weights import ensure
 
 TOY = Toy(backbone="tiny_resnet18", base_width=8)
 
@@ -80,3 +85,40 @@ def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(ValueError, match="family 'centernet' is taken by CenterNet"):
         add_family(Other, detector)
     assert FAMILIES["centernet"].spec is CenterNet
+
+
+class NamedToy(Toy):
+    """A family whose published weights know categories by name."""
+
+    published_by_name: ClassVar[bool] = True
+
+    family: Literal["named_toy"] = "named_toy"  # type: ignore[assignment]  # of its own
+
+
+class NamedToyDetector(ToyDetector):
+    def load_published(
+        self,
+        file: Path | None = None,
+        *,
+        category_ids: Sequence[int] | None = None,  # noqa: ARG002  (found by name)
+        category_names: Sequence[str] = (),
+    ) -> None:
+        assert file is not None
+        known = torch.load(file)
+        with torch.no_grad():
+            for row, name in enumerate(category_names):
+                self.heads.bias[row] = known[name]
+
+
+def test_published_weights_of_its_own_are_for_any_categories_that_they_know_by_name(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(FAMILIES, "named_toy", Kind(NamedToy, NamedToyDetector))
+    torch.save({"owl": 3.0, "cat": 5.0, "fox": 7.0}, tmp_path / "named.pth")
+    published = {"weights": {"kind": "published", "file": str(tmp_path / "named.pth")}}
+    named = experiment.with_changes({"detector": NamedToy(**TOY.model_dump(exclude={"family"})), **published})
+    detector = build(named.detector, num_classes=2)
+    load_initial_weights(detector, named.weights, ensure(named, tmp_path), category_names=("fox", "owl"))
+    assert detector.get_submodule("heads").bias[:2].tolist() == [7.0, 3.0]
+    with pytest.raises(UserError, match=r"weights\.kind published needs data with COCO's categories"):
+        experiment.with_changes(published)

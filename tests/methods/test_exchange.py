@@ -142,6 +142,13 @@ def test_of_several_surer_boxes_a_student_takes_the_one_that_overlaps_it_most() 
     assert rows_of(revised(found, taught)) == [(BOX, 0.7, 2)]
 
 
+def test_a_teacher_s_box_that_several_of_a_student_s_take_is_there_once() -> None:
+    """The first and the third overlap it by 1 and 0.82; the second is surer than it."""
+    found = table((NEAR_IT, 0.6, 1), (BOX, 0.75, 3), (BOX, 0.5, 2), (ELSEWHERE, 0.4, 2))
+    expected = [(NEAR_IT, 0.7, 1), (BOX, 0.75, 3), (ELSEWHERE, 0.4, 2)]
+    assert rows_of(revised(found, table((NEAR_IT, 0.7, 1)))) == expected
+
+
 def test_a_view_that_shows_nothing_takes_what_the_teacher_found_and_the_other_way_round() -> None:
     nothing = replace(table((BOX, 0.6, 1)), valid=torch.tensor([[False]]))
     some = table((BOX, 0.7, 1))

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
@@ -20,6 +21,7 @@ from torchvision.ops import box_area
 
 from siod.detectors.networks.float32 import in_float32
 from siod.detectors.networks.fpn import PyramidDetector, PyramidOutputs, PyramidTargets
+from siod.detectors.networks.published import Published
 from siod.ops.boxes import generalized_iou_loss
 from siod.ops.matching import BACKGROUND, images_at_once
 from siod.types import LossTerm
@@ -41,6 +43,8 @@ class FCOSDetector(PyramidDetector):
 
     Source: Tian et al., FCOS, ICCV 2019, with the improvements of the journal version that torchvision has.
     """
+
+    published = Published(FCOS_ResNet50_FPN_Weights.COCO_V1, norm_eps=1e-5)
 
     def __init__(self, spec: FCOS, num_classes: int) -> None:
         strides = spec.strides_px()

@@ -44,6 +44,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from siod.detectors.backbones.building import build_backbone, freeze_stages
 from siod.detectors.detector import Detector, normalise
 from siod.detectors.networks.annotated import AnnotatedBoxes, annotated_boxes
+from siod.detectors.networks.published import load_torchvision_state
 from siod.ops.focal import sigmoid_focal_terms
 from siod.ops.heatmap import draw_heatmap
 from siod.ops.matching import IGNORED
@@ -53,10 +54,12 @@ from siod.types import DenseLevel, Grid, unlabelled_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from torchvision.models.detection.anchor_utils import AnchorGenerator
 
     from siod.detectors.fpn import PyramidSpec
+    from siod.detectors.networks.published import Published
     from siod.types import Detections, LossTerm, Mined, PaddedDetections, Target
 
 
@@ -106,6 +109,8 @@ class PyramidDetector(Detector):
 
     may_ignore = False
     """Whether an anchor may be neither an object nor background."""
+    published: Published
+    """torchvision's weights of the family with ResNet-50."""
 
     def __init__(self, spec: PyramidSpec, num_classes: int, head: Any, anchors: AnchorGenerator) -> None:
         super().__init__()
@@ -308,6 +313,17 @@ class PyramidDetector(Detector):
         deltas = outputs.deltas.take_along_dim(anchors[:, :, None], dim=1)
         boxes = clip_boxes_to_image(self.boxes(deltas, outputs.anchors_xyxy[anchors]), outputs.image_size)
         return best_detections(boxes, found, labels, iou=spec.suppression_iou, most=spec.max_detections)
+
+    def load_published(
+        self,
+        file: Path | None = None,
+        *,
+        category_ids: Sequence[int] | None = None,
+        category_names: Sequence[str] = (),  # noqa: ARG002  (found by number)
+    ) -> None:
+        """Load torchvision's, learnt on COCO; the rows of the class layer are chosen by COCO's numbers."""
+        state, eps = self.published.state(file), self.published.norm_eps
+        load_torchvision_state(self, state, norm_eps=eps, category_ids=category_ids)
 
 
 def _positions(stride_px: int) -> Grid:

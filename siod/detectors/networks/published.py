@@ -1,4 +1,4 @@
-"""Published detectors as initial weights of ours.
+"""torchvision's published detectors as initial weights of ours.
 
 FCOS and RetinaNet with ResNet-50 and a feature pyramid have torchvision's architecture and names, but for two
 prefixes: ``backbone.body`` is ``backbone`` here and ``backbone.fpn`` is ``fpn``. There is no published detector on
@@ -7,24 +7,21 @@ C4 features. Published class layers tell 91 numbers of categories apart, eleven 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS_ResNet50_FPN_Weights, RetinaNet_ResNet50_FPN_Weights
 
 from siod.detectors.backbones.weights import read_weights
-from siod.detectors.networks.fcos import FCOSDetector
-from siod.detectors.networks.retinanet import RetinaNetDetector
-from siod.detectors.query import QuerySpec
 from siod.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from torchvision.models.detection import FCOS_ResNet50_FPN_Weights, RetinaNet_ResNet50_FPN_Weights
+
     from siod.detectors.detector import Detector
-    from siod.detectors.networks.query import QueryDetector
 
 PREFIXES = {"backbone.body.": "backbone.", "backbone.fpn.": "fpn.", "head.": "head."}
 CLASS_LAYER = "head.classification_head.cls_logits."
@@ -36,55 +33,26 @@ class Published(NamedTuple):
     weights: FCOS_ResNet50_FPN_Weights | RetinaNet_ResNet50_FPN_Weights
     norm_eps: float
 
+    def state(self, file: Path | None) -> Mapping[str, Tensor]:
+        """Read the weights.
 
-PUBLISHED: Mapping[type[Detector], Published] = {
-    FCOSDetector: Published(FCOS_ResNet50_FPN_Weights.COCO_V1, 1e-5),
-    # Trained before torchvision's frozen normalisation had the term.
-    RetinaNetDetector: Published(RetinaNet_ResNet50_FPN_Weights.COCO_V1, 0.0),
-}
+        Args:
+            file: A downloaded copy; None lets torchvision download its own, once.
 
-
-def load_published(
-    detector: Detector,
-    file: Path | None = None,
-    *,
-    category_ids: Sequence[int] | None = None,
-    category_names: Sequence[str] = (),
-) -> None:
-    """Load the weights that are published for a detector's family.
-
-    Args:
-        detector: Changed in place.
-        file: A downloaded copy; None lets torchvision download its own, once.
-        category_ids: COCO's number of each class, to choose the class layer's rows by in torchvision's detectors; None
-            takes them all.
-        category_names: Of the classes, to choose the rows by in the others.
-
-    Raises:
-        UserError: There are none for this family, they cannot be had, or they do not fit.
-    """
-    if isinstance(getattr(detector, "spec", None), QuerySpec):
-        if file is None:
-            raise UserError(
-                "set weights.file to the folder of a model.safetensors, or weights.model to a model of the hub"
-            )
-        from siod.detectors.networks.query_weights import load_library_weights  # noqa: PLC0415  (of an extra)
-
-        load_library_weights(cast("QueryDetector", detector), file, category_names)
-        return
-    published = PUBLISHED.get(type(detector))
-    if published is None:
-        raise UserError("torchvision publishes no detector of this family; set weights.kind to imagenet or checkpoint")
-    if file is not None:
-        state = read_weights(file)
-    else:
+        Raises:
+            UserError: They cannot be had.
+        """
+        if file is not None:
+            return read_weights(file)
         try:
-            state = published.weights.get_state_dict(progress=False, check_hash=True, map_location="cpu")
+            downloaded: Mapping[str, Tensor] = self.weights.get_state_dict(
+                progress=False, check_hash=True, map_location="cpu"
+            )
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"{published.weights.url}: download failed ({error}); set weights.file to a downloaded copy"
+                f"{self.weights.url}: download failed ({error}); set weights.file to a downloaded copy"
             ) from error
-    load_torchvision_state(detector, state, norm_eps=published.norm_eps, category_ids=category_ids)
+        return downloaded
 
 
 def load_torchvision_state(

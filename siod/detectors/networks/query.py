@@ -33,30 +33,31 @@ import torch
 from jaxtyping import Bool, Float, UInt8  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 
-from siod.detectors.backbones.backbone import Backbone
 from siod.detectors.backbones.building import build_backbone, freeze_stages
 from siod.detectors.backbones.norms import with_norm
 from siod.detectors.detector import Detector, normalise
 from siod.detectors.networks.annotated import annotated_boxes
 from siod.detectors.networks.denoising import Noise, NoisyQueries, noisy_queries
 from siod.detectors.networks.region_proposals import image_seeds
-from siod.detectors.query import BACKBONE, DFINE
-from siod.errors import UserError, closest
+from siod.detectors.query import DFINE
+from siod.errors import UserError
 from siod.ops.boxes import centres_and_sizes, from_centres_and_sizes
 from siod.ops.heatmap import draw_heatmap
 from siod.ops.padding import listed, send
 from siod.types import DenseLevel, Grid, LossTerm, PaddedDetections, unlabelled_classes
 
 try:
-    from transformers import AutoConfig, AutoModelForObjectDetection
     from transformers.modeling_outputs import BaseModelOutput
 except ImportError as _missing:
     raise UserError("detectors rt_detr and d_fine need transformers; pip install 'siod[transformers]'") from _missing
 
 from siod.detectors.networks.query_losses import Partners, SetCriterion, Stage, Wanted, kept_by_centre
+from siod.detectors.networks.query_model import LibraryBackbone, library_model
+from siod.detectors.networks.query_weights import load_library_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from siod.detectors.query import QuerySpec
     from siod.types import Detections, Mined, Target
@@ -105,9 +106,8 @@ class QueryDetector(Detector):
         self.spec, self.num_classes = spec, num_classes
         self.size_divisor, self.pixels = spec.size_divisor(), spec.pixel_statistics()
         own = None if spec.has_library_backbone() else build_backbone(spec)
-        self.config = _configuration(spec, num_classes, own)
-        self.model = AutoModelForObjectDetection.from_config(self.config)
-        _initialise(self.model)
+        self.model = library_model(spec, num_classes, own)
+        self.config = self.model.config
         self.backbone = LibraryBackbone(self.model.model.backbone) if own is None else own
         self.model.model.backbone = nn.Identity()
         if own is not None:
@@ -286,75 +286,19 @@ class QueryDetector(Detector):
         found = corners.take_along_dim((chosen // self.num_classes)[..., None], dim=1)
         return PaddedDetections(found, scores, chosen % self.num_classes, torch.ones_like(chosen, dtype=torch.bool))
 
-
-class LibraryBackbone(Backbone):
-    """The backbone of the library's configuration, seen as ours are.
-
-    Args:
-        encoder: The library's module around it.
-    """
-
-    def __init__(self, encoder: Any) -> None:
-        super().__init__(type(encoder.model).__name__)
-        self.encoder = encoder
-        self.stage_channels = tuple(encoder.intermediate_channel_sizes)
-
-    def stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Extract the features of the last three stages."""
-        c3, c4, c5 = self.encoder.model(images).feature_maps
-        return c3, c4, c5
-
-    def early_stages(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
-        """Extract the features of C3 and C4."""
-        return self.stages(images)[:-1]
-
-    def last_stage(self, features: Float[Tensor, "b d _ _"]) -> Float[Tensor, "b _ _ _"]:
-        """Refuse: this backbone is not taken apart."""
-        raise NotImplementedError(f"{self.name} gives all its maps at once")
-
-    def freezable(self) -> Sequence[nn.Module]:
-        """None of its parts; the library freezes what its configuration says."""
-        return ()
-
-
-def _configuration(spec: QuerySpec, num_classes: int, own: Backbone | None) -> Any:
-    """The library's configuration; in place of our backbone it gets a tiny one of the same channels, to be replaced."""
-    settings = spec.library_settings()
-    known = AutoConfig.for_model(spec.library_type()).to_dict()
-    for name in settings:
-        if name not in known:
-            raise UserError(f"unknown setting 'detector.config.{name}'{closest(name, known)}")
-    if own is not None:
-        channels = list(own.stage_channels[-3:])
-        settings["encoder_in_channels"] = channels
-        settings[BACKBONE] = {
-            "model_type": "rt_detr_resnet",
-            "embedding_size": 8,
-            "hidden_sizes": [8, *channels],
-            "depths": [1, 1, 1, 1],
-            "layer_type": "basic",
-            "out_indices": [2, 3, 4],
-        }
-    try:
-        return AutoConfig.for_model(spec.library_type(), num_labels=num_classes, **settings)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"detector.config: {str(error).strip().splitlines()[-1].strip()}") from error
-
-
-def _initialise(model: Any) -> None:
-    """Begin with the weights of the published code: torch's, and the library's own for layers with a rule of theirs.
-
-    The library would draw all weights from a normal distribution of deviation 0.01, and RT-DETR's factors of batch
-    normalisation too.
-    """
-    special = []
-    for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-        else:
-            special.append(module)
-    for module in special:
-        model._init_weights(module)  # noqa: SLF001  (the library's rules have no other name)
+    def load_published(
+        self,
+        file: Path | None = None,
+        *,
+        category_ids: Sequence[int] | None = None,  # noqa: ARG002  (found by name)
+        category_names: Sequence[str] = (),
+    ) -> None:
+        """Load a detector that transformers saved, class layers by the names of categories."""
+        if file is None:
+            raise UserError(
+                "set weights.file to the folder of a model.safetensors, or weights.model to a model of the hub"
+            )
+        load_library_weights(self, file, category_names)
 
 
 def _kept(mined: Mined) -> Float[Tensor, "b c h w"] | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from siod.detectors.networks.query import QueryDetector
+    from siod.detectors.detector import Detector
 
 log = logging.getLogger("siod")
 
@@ -26,7 +26,7 @@ _BACKBONE = "model.backbone."
 _BY_CLASS = re.compile(r"(enc_score_head|class_embed\.\d+|denoising_class_embed)\.(weight|bias)$")
 
 
-def load_library_weights(detector: QueryDetector, file: Path, category_names: Sequence[str]) -> None:
+def load_library_weights(detector: Detector, file: Path, category_names: Sequence[str]) -> None:
     """Load a detector that transformers saved, class layers by the names of categories.
 
     Args:

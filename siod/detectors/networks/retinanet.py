@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float, Int  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
 from siod.detectors.networks.float32 import in_float32
 from siod.detectors.networks.fpn import PyramidDetector, PyramidOutputs, PyramidTargets, anchor_counts
+from siod.detectors.networks.published import Published
 from siod.detectors.retinanet import OCTAVE_SCALES, RATIOS
 from siod.ops.boxes import decode_deltas, encode_deltas
 from siod.ops.matching import images_at_once, match_by_overlap
@@ -44,6 +46,8 @@ class RetinaNetDetector(PyramidDetector):
     """
 
     may_ignore = True
+    # Trained before torchvision's frozen normalisation had the term.
+    published = Published(RetinaNet_ResNet50_FPN_Weights.COCO_V1, norm_eps=0.0)
 
     def __init__(self, spec: RetinaNet, num_classes: int) -> None:
         sizes_px = spec.anchor_sizes_px()

@@ -104,7 +104,8 @@ def revised(found: PaddedDetections, taught: PaddedDetections) -> PaddedDetectio
 
     A student's box takes box, class and score of the teacher's box that overlaps it most, among those that overlap it
     by more than half, whatever their class, and whose score is not lower. The teacher's boxes that overlap no student's
-    by half or more are added.
+    by half or more are added. A box of the teacher that several take is there once: to a detector whose queries are
+    matched one to one, a target beside its double says that an object is to be found twice.
 
     Args:
         found: Of the student.
@@ -123,6 +124,8 @@ def revised(found: PaddedDetections, taught: PaddedDetections) -> PaddedDetectio
     surer = taught.scores[:, None] >= found.scores[:, :, None]
     overlap, best = overlaps.masked_fill(~surer, 0).max(dim=2)
     taken = overlap > REVISED_IOU
+    alike = (best[:, :, None] == best[:, None]) & (taken[:, :, None] & taken[:, None])
+    doubles = alike.tril(diagonal=-1).any(dim=2)
     theirs = taught.boxes_xyxy.take_along_dim(best[..., None], dim=1)
     boxes = torch.where(taken[..., None], theirs, found.boxes_xyxy)
     scores = torch.where(taken, taught.scores.gather(1, best), found.scores)
@@ -131,5 +134,5 @@ def revised(found: PaddedDetections, taught: PaddedDetections) -> PaddedDetectio
         torch.cat([taught.boxes_xyxy, boxes], dim=1),
         torch.cat([taught.scores, scores], dim=1),
         torch.cat([taught.labels, labels], dim=1),
-        torch.cat([added, found.valid], dim=1),
+        torch.cat([added, found.valid & ~doubles], dim=1),
     )
