@@ -55,9 +55,14 @@ def about_files(study: StudyRecord) -> Iterator[str]:
         name = stated_set(study, arm)
         if name and learns_from_all(study, arm):
             yield f"{arm.title} learns from all boxes of a file that says it is {name}: that is no full supervision."
-    judged = {found.val_set: None for arm in study.arms if (found := annotations_of(study, arm.name)) is not None}
-    for name in filter(None, judged):
+    found = [known for arm in study.arms if (known := annotations_of(study, arm.name)) is not None]
+    for name in dict.fromkeys(known.val_set for known in found if known.val_set and not known.federated):
         yield f"The validation file says it is {name}: detections of the boxes it lacks count as false."
+    if any(known.federated for known in found):
+        yield (
+            "The validation file says of its images which categories were looked for: detections of others count "
+            "neither way, nor do unmatched ones where it says that boxes are missing (LVIS's rule)."
+        )
 
 
 def _own(arm: ArmRecord) -> dict[str, str]:

@@ -121,9 +121,15 @@ def category_states(learnt: CocoDataset, full: CocoDataset, declared: Declared |
     return None if states.max(initial=0) <= State.COMPLETE else states
 
 
+def is_federated(dataset: CocoDataset) -> bool:
+    """Whether a file says of images, as LVIS's do, which categories surely are not there or lack boxes."""
+    images = bytes(dataset.sections["images"])
+    return any(f'"{field}"'.encode() in images for field in FEDERATED)
+
+
 def _of_source(full: CocoDataset, counts: _Counts, declared: Declared | None) -> States:
     names = [category.name for category in full.categories]
-    if declared is None and any(f'"{field}"'.encode() in bytes(full.sections["images"]) for field in FEDERATED):
+    if declared is None and is_federated(full):
         return _federated(full, counts)
     if declared is None:
         rest_boxed, rest_empty = State.COMPLETE, State.ABSENT

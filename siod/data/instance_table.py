@@ -20,11 +20,12 @@ import numpy as np
 
 from siod.data import coco
 from siod.data.cached import creation_lock
-from siod.data.category_states import annotated_images, category_states
+from siod.data.category_states import annotated_images, category_states, is_federated
 from siod.data.resized import copy_size
 from siod.data.stated_sets import stated_set
 from siod.errors import UserError
 from siod.files import replacing
+from siod.json_file import read_json, write_json
 from siod.value import digest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ WORTH_MAPPING_BYTES = 16 * 2**20
 LAYOUT_VERSION = 1
 """Raised when the files of a table change their meaning."""
 
-STATED = "stated.txt"
+SAYS = "says.json"
 
 ARRAYS = ("starts", "boxes_xyxy", "labels", "hidden", "to_file", "annotated", "states")
 """Of a table; the last two may be missing."""
@@ -65,6 +66,7 @@ class InstanceTable:
         states: ``[I, C]``, the ``siod.state.State`` of each category in each image; None where all are complete or
             absent.
         stated: What the file says that it holds, as :func:`siod.data.stated_sets.stated_set` names it.
+        federated: Whether it says of images which categories were looked for.
         mapped: Folder of the files that the arrays lie in, if they do.
     """
 
@@ -79,6 +81,7 @@ class InstanceTable:
     copies: Path | None = None
     states: NDArray[np.int8] | None = None
     stated: str = ""
+    federated: bool = False
     mapped: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -167,8 +170,7 @@ def save_table(table: InstanceTable, folder: Path) -> None:
             for name, array in arrays.items():
                 with replacing(whole / f"{name}.npy") as temporary, temporary.open("wb") as file:
                     np.save(file, array)
-            with replacing(whole / STATED) as temporary:
-                temporary.write_text(table.stated)
+            write_json(whole / SAYS, {"stated": table.stated, "federated": table.federated})
             whole.rename(folder)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -196,9 +198,9 @@ def map_table(mapped: Path, folder: Path, copies: Path | None) -> InstanceTable:
     try:
         images = ImageRows(array("ids"), array("sizes"), array("names"), array("name_starts"))
         arrays = {name: array(name) for name in ARRAYS if (mapped / f"{name}.npy").exists()}
-        stated = (mapped / STATED).read_text()
-        return InstanceTable(folder=folder, images=images, **arrays, copies=copies, stated=stated, mapped=mapped)
-    except (OSError, ValueError, EOFError, TypeError) as error:
+        says = read_json(mapped / SAYS)
+        return InstanceTable(folder=folder, images=images, **arrays, copies=copies, **says, mapped=mapped)
+    except (OSError, ValueError, EOFError, TypeError, UserError) as error:
         raise UserError(f"{mapped}: is damaged ({error}); delete the folder and run again") from error
 
 
@@ -303,6 +305,7 @@ def _table(dataset: coco.CocoDataset, folder: Path, small: Small | None, *, hidd
         to_file=to_file,
         copies=None if small is None else small[0],
         stated=stated_set(dataset.info()),
+        federated=is_federated(dataset),
     )
 
 

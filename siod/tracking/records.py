@@ -127,11 +127,13 @@ class Annotations:
         train_set: The annotation set that the source of the training annotations says it is, such as ``keep-1``:
             it lacks boxes that nobody can count. Empty where it says nothing.
         val_set: Likewise of the validation annotations.
+        federated: Whether these say of images which categories were looked for, and are judged by LVIS's rule.
     """
 
     categories: Mapping[str, BoxCounts]
     train_set: str = ""
     val_set: str = ""
+    federated: bool = False
 
 
 @dataclass(frozen=True)

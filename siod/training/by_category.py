@@ -34,4 +34,5 @@ def count_boxes(data: PreparedData) -> dict[str, Any]:
         },
         "train_set": whole.stated,
         "val_set": judged.stated,
+        "federated": judged.federated,
     }

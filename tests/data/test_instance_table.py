@@ -79,7 +79,8 @@ def assert_same(one: InstanceTable, other: InstanceTable) -> None:
             assert left.dtype == right.dtype
             np.testing.assert_array_equal(left, right, strict=True)
     assert tuple(one.images) == tuple(other.images)
-    assert (one.folder, one.copies, one.stated) == (other.folder, other.copies, other.stated)
+    said = [(table.folder, table.copies, table.stated, table.federated) for table in (one, other)]
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("policy", [Full(), Keep()])
@@ -156,16 +157,16 @@ def test_a_damaged_file_is_told_with_the_remedy(whole: CocoFiles, tmp_path: Path
     data = prepare(whole, Keep(), tmp_path)
     mapped = train_table(data).mapped
     assert mapped is not None
-    boxes = mapped / "boxes_xyxy.npy"
-    content = boxes.read_bytes()
-    for damaged in (content[: len(content) // 2], b"", None):
-        boxes.unlink()
-        if damaged is not None:
-            boxes.write_bytes(damaged)
-        as_in_another_process()
-        with pytest.raises(UserError, match=rf"{mapped}: is damaged .*; delete the folder and run again"):
-            train_table(data)
-        boxes.write_bytes(content)
+    for file in (mapped / "boxes_xyxy.npy", mapped / "says.json"):
+        content = file.read_bytes()
+        for damaged in (content[: len(content) // 2], b"", None):
+            file.unlink()
+            if damaged is not None:
+                file.write_bytes(damaged)
+            as_in_another_process()
+            with pytest.raises(UserError, match=rf"{mapped}: is damaged .*; delete the folder and run again"):
+                train_table(data)
+            file.write_bytes(content)
     assert counted
 
 

@@ -198,6 +198,12 @@ def test_a_file_that_says_it_is_a_part_is_no_full_supervision(cells: StudyRecord
     assert set(sentences) <= set(caveats(told))
     assert not any("enough" in sentence for sentence in disagreements(told))
     assert tuple(about_files(cells)) == ()
+    federated = tuple(replace(trial, annotations=replace(stated, federated=True)) for trial in cells.trials)
+    by_the_rule = (
+        "The validation file says of its images which categories were looked for: detections of others count neither "
+        "way, nor do unmatched ones where it says that boxes are missing (LVIS's rule)."
+    )
+    assert tuple(about_files(replace(cells, trials=federated))) == (sentences[0], by_the_rule)
     # Where the baseline itself learns from all of such a file, nobody knows what is hidden.
     whole = replace(told, experiment={"annotations": {"policy": "full"}})
     assert category_tables(whole)[0].rows[1][1:4] == ("30", "unknown", "12")

@@ -63,6 +63,15 @@ def test_boxes_are_kept_hidden_or_judged_and_crowds_are_none_of_these(files: Coc
     assert (told["train_set"], told["val_set"]) == ("", "")
 
 
+@pytest.mark.parametrize("field", ["neg_category_ids", "not_exhaustive_category_ids"])
+def test_a_validation_file_that_says_what_was_looked_for_is_told(files: CocoFiles, field: str, tmp_path: Path) -> None:
+    assert not count_boxes(prepared(files, Full(), tmp_path))["federated"]
+    judged = document(([1, 2], [2]))
+    judged["images"][0][field] = [5]
+    coco.write(files.val_annotations, judged)
+    assert count_boxes(prepared(files, Full(), tmp_path))["federated"]
+
+
 def test_a_file_that_is_part_of_another_is_named_though_nothing_is_hidden_from_it(
     files: CocoFiles, tmp_path: Path
 ) -> None:
