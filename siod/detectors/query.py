@@ -118,6 +118,9 @@ class QuerySpec(DetectorSpec):
         if levels != PYRAMID_STAGES:
             message = f"config.num_feature_levels is {levels}; only detectors on {PYRAMID_STAGES} maps are supported"
             raise ValueError(message)
+        if self.config.get("learn_initial_query"):
+            message = "config.learn_initial_query is true, and the library cannot run such a detector; leave it out"
+            raise ValueError(message)
         return self
 
     def library_type(self) -> str:

@@ -142,6 +142,29 @@ class Killed(InProcess):
         super().report(epoch, metrics)
 
 
+@pytest.mark.parametrize("spec", [RTDETR_TINY, DFINE_TINY], ids=["rt_detr", "d_fine"])
+@torch.no_grad()
+def test_a_small_input_has_a_query_at_each_position(spec: QuerySpec) -> None:
+    """8 x 8, 4 x 4 and 2 x 2 positions for 100 queries; the next input has them all again."""
+    detector = detector_of(spec).eval()
+    found = [detector.decode(detector(noise(1, side, side)))[0].labels for side in (32, 96)]
+    assert [len(labels) for labels in found] == [84, 100]
+
+
+@torch.no_grad()
+def test_what_the_library_computes_ahead_for_one_size_is_not_used_for_another() -> None:
+    ahead = RTDETR_TINY.with_changes({"config": {**RTDETR_TINY.config, "anchor_image_size": [96, 96]}})
+    with_it, without = (detector_of(spec).eval() for spec in (ahead, RTDETR_TINY))
+    pixels = noise(1, 64, 96)
+    assert torch.equal(with_it(pixels).last.boxes, without(pixels).last.boxes)
+
+
+def test_the_decoder_takes_as_many_channels_as_the_encoder_gives() -> None:
+    config = {"d_model": 32, "encoder_hidden_dim": 48, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    detector = fresh(RTDETR_TINY.with_changes({"config": config}))
+    assert detector(noise_for(detector, 1)).memory.shape[2] == 32
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", [RTDETR_TINY, DFINE_TINY], ids=["rt_detr", "d_fine"])
 def test_a_resumed_run_ends_as_one_that_was_never_interrupted(spec: QuerySpec, tmp_path: Path) -> None:

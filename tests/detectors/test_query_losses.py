@@ -32,6 +32,19 @@ def test_partners_are_those_of_the_least_cost() -> None:
     assert float(sums["class"]) == pytest.approx((2 + 7 * 0.75 / 4) * 0.6931, rel=1e-3)
 
 
+@pytest.mark.parametrize("spec", [RTDETR_TINY, DFINE_TINY], ids=["rt_detr", "d_fine"])
+def test_of_a_detector_that_diverged_the_loss_is_not_finite_and_nothing_is_found(spec: QuerySpec) -> None:
+    """The library's matcher would stop at boxes that are upside down, evaluation at scores that are no numbers."""
+    detector = detector_of(spec)
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.fill_(float("nan"))
+    outputs = outputs_of(detector, TARGETS)
+    terms = detector.losses(outputs, detector.encode(TARGETS, outputs), [Mined()] * 3)
+    assert not any(term.total.isfinite() for term in terms.values())
+    assert [len(found.labels) for found in detector.decode(outputs)] == [0, 0]
+
+
 def distances_gradient(spec: QuerySpec) -> list[float]:
     """How much the loss of distances says of each layer of the detector's own queries."""
     detector = detector_of(spec)

@@ -51,11 +51,30 @@ def test_configurations_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         DFINE.parse({"decoder_layers": 1}, source="settings")
     with pytest.raises(UserError, match="num_feature_levels is 4; only detectors on 3 maps"):
         DFINE.parse({"config": {"num_feature_levels": 4}}, source="settings")
+    with pytest.raises(UserError, match=r"config\.learn_initial_query is true, and the library cannot run"):
+        DFINE.parse({"config": {"learn_initial_query": True}}, source="settings")
     (tmp_path / "config.json").write_text("no")
     with pytest.raises(UserError, match=r"config\.json is no configuration of a detector"):
         RTDETR.parse({"config": str(tmp_path)}, source="settings")
     with pytest.raises(UserError, match=r"unknown setting 'detector\.config\.d_modle'.*d_model"):
         build(RTDETR_TINY.with_changes({"config": {"d_modle": 64}}), num_classes=3)
+
+
+@with_extra
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"d_model": "64"}, r"expected int, got str \(value: '64'\)"),
+        ({"d_model": 65}, "divisible"),
+        ({"activation_function": "rleu"}, "rleu"),
+    ],
+    ids=str,
+)
+def test_what_the_library_cannot_build_is_one_sentence(config: dict[str, object], reason: str) -> None:
+    for spec in (RTDETR_TINY, DFINE_TINY):
+        with pytest.raises(UserError, match=rf"detector\.config: the library builds no \w+ of it \(.*{reason}") as told:
+            build(spec.with_changes({"config": {**spec.config, **config}}), num_classes=3)
+        assert "\n" not in str(told.value)
 
 
 @with_extra

@@ -108,6 +108,7 @@ class QueryDetector(Detector):
         own = None if spec.has_library_backbone() else build_backbone(spec)
         self.model = library_model(spec, num_classes, own)
         self.config = self.model.config
+        self.queries = self.config.num_queries
         self.backbone = LibraryBackbone(self.model.model.backbone) if own is None else own
         self.model.model.backbone = nn.Identity()
         if own is not None:
@@ -148,6 +149,8 @@ class QueryDetector(Detector):
     def _decoded(self, size: tuple[int, int], maps: list[Tensor], noisy: NoisyQueries | None) -> QueryOutputs:
         """Let the library decode maps, with the copies before its own queries."""
         inner, seen = self.model.model, dict[str, Tensor]()
+        # A small input has fewer positions than there are queries; then each of them is one.
+        inner.config.num_queries = min(self.queries, sum(each.shape[2] * each.shape[3] for each in maps))
 
         def join(_: nn.Module, args: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             return args, named if noisy is None else named | noisy.before(named, inner.denoising_class_embed)
@@ -279,12 +282,12 @@ class QueryDetector(Detector):
         return listed(self.decode_padded(outputs))
 
     def decode_padded(self, outputs: QueryOutputs) -> PaddedDetections:
-        """The same as one table, which spares the host a wait."""
+        """The same as one table, which spares the host a wait; a detector that diverged finds nothing."""
         logits, boxes = outputs.last.logits, outputs.last.boxes
         scores, chosen = logits.sigmoid().flatten(1).topk(logits.shape[1], dim=1)
         corners = from_centres_and_sizes(boxes[..., :2], boxes[..., 2:]) * _sides(outputs.image_size, boxes.device)
         found = corners.take_along_dim((chosen // self.num_classes)[..., None], dim=1)
-        return PaddedDetections(found, scores, chosen % self.num_classes, torch.ones_like(chosen, dtype=torch.bool))
+        return PaddedDetections(found, scores, chosen % self.num_classes, scores.isfinite())
 
     def load_published(
         self,

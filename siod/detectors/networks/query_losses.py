@@ -100,13 +100,17 @@ class SetCriterion:
 
     @torch.no_grad()
     def matched(self, stage: Stage, wanted: Wanted) -> Partners:
-        """Match each box with one query; the host waits for the costs and solves it."""
+        """Match each box with one query; the host waits for the costs and solves it.
+
+        Of a run that diverged the loss is not finite, and training says so in words; the library's matcher would stop
+        before, at boxes that are upside down.
+        """
         targets = [
             {"class_labels": labels[:length], "boxes": boxes[:length]}
             for labels, boxes, length in zip(wanted.known.slot_labels, wanted.boxes, wanted.lengths, strict=True)
         ]
         on_host = np.full(stage.logits.shape[:2], -1)
-        found = self.matcher({"logits": stage.logits, "pred_boxes": stage.boxes}, targets)
+        found = self.matcher({"logits": stage.logits.nan_to_num(), "pred_boxes": stage.boxes.nan_to_num()}, targets)
         for row, (queries, matched) in enumerate(found):
             on_host[row, queries.numpy()] = matched.numpy()
         device = stage.logits.device

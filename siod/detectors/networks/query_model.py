@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub.errors import StrictDataclassError
 from jaxtyping import Float  # noqa: TC002  (beartype resolves the annotations at run time)
 from torch import Tensor, nn  # noqa: TC002
 from transformers import AutoConfig, AutoModelForObjectDetection
 
 from siod.detectors.backbones.backbone import Backbone
+from siod.detectors.fpn import PYRAMID_STAGES
 from siod.detectors.query import BACKBONE
 from siod.errors import UserError, closest
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from siod.detectors.query import QuerySpec
+
+HIDDEN = "encoder_hidden_dim"
+"""The channels that the encoder gives to the decoder."""
 
 
 def library_model(spec: QuerySpec, num_classes: int, own: Backbone | None) -> Any:
@@ -33,7 +38,13 @@ def library_model(spec: QuerySpec, num_classes: int, own: Backbone | None) -> An
     Raises:
         UserError: The library's configuration has no such setting, or not such a value of it.
     """
-    model = AutoModelForObjectDetection.from_config(_configuration(spec, num_classes, own))
+    settings = _settings(spec, own)
+    try:
+        config = AutoConfig.for_model(spec.library_type(), num_labels=num_classes, **settings)
+        model = AutoModelForObjectDetection.from_config(config)
+    except (LookupError, StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"detector.config: the library builds no {spec.library_type()} of it ({reason})") from error
     _initialise(model)
     return model
 
@@ -68,9 +79,12 @@ class LibraryBackbone(Backbone):
         return ()
 
 
-def _configuration(spec: QuerySpec, num_classes: int, own: Backbone | None) -> Any:
-    """The library's configuration of the settings."""
-    settings = spec.library_settings()
+def _settings(spec: QuerySpec, own: Backbone | None) -> dict[str, Any]:
+    """The library's configuration of the settings, by its own names."""
+    # What the library computes ahead is for inputs of one size.
+    settings = {**spec.library_settings(), "anchor_image_size": None, "eval_size": None}
+    if HIDDEN in settings:
+        settings.setdefault("decoder_in_channels", [settings[HIDDEN]] * PYRAMID_STAGES)
     known = AutoConfig.for_model(spec.library_type()).to_dict()
     for name in settings:
         if name not in known:
@@ -86,10 +100,7 @@ def _configuration(spec: QuerySpec, num_classes: int, own: Backbone | None) -> A
             "layer_type": "basic",
             "out_indices": [2, 3, 4],
         }
-    try:
-        return AutoConfig.for_model(spec.library_type(), num_labels=num_classes, **settings)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"detector.config: {str(error).strip().splitlines()[-1].strip()}") from error
+    return settings
 
 
 def _initialise(model: Any) -> None:
