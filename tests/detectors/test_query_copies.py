@@ -30,6 +30,9 @@ def test_each_group_has_every_box_near_and_far() -> None:
     assert copies.partner[0].tolist() == [0, 1, 0, 1] * 4
     assert copies.positive[0].tolist() == [True, True, False, False] * 4
     assert copies.positive[1].tolist() == [True, False] * 8
+    assert copies.objects().tolist() == [group * 4 + box for group in range(4) for box in range(2)] + [
+        *range(16, 32, 2)
+    ]
     torch.testing.assert_close(copies.share, torch.tensor([1 / 4, 1 / 8]))
 
 

@@ -33,8 +33,8 @@ class NoisyQueries(NamedTuple):
     """Copies of the boxes of a batch; ``boxes`` are centres and sizes in sides of the image, before the sigmoid.
 
     ``partner`` is the slot of the copied box, ``group`` the one whose members see each other, NO_GROUP of places that
-    no copy takes; the others are ``present``. ``positive`` ones are to become objects; ``share`` is one by the image's
-    number of groups.
+    no copy takes; the others are ``present``. ``positive`` ones are to become objects, which the host knows too;
+    ``share`` is one by the image's number of groups.
     """
 
     labels: Int[Tensor, "b q"]
@@ -42,7 +42,12 @@ class NoisyQueries(NamedTuple):
     partner: Int[Tensor, "b q"]
     group: Int[Tensor, "b q"]
     positive: Bool[Tensor, "b q"]
+    known_positive: Bool[np.ndarray, "b q"]
     share: Float[Tensor, " b"]
+
+    def objects(self) -> Int[Tensor, " k"]:
+        """The places of positive copies, counted through all images, without a wait."""
+        return send(np.flatnonzero(self.known_positive), self.positive.device)
 
     @property
     def present(self) -> Bool[Tensor, "b q"]:
@@ -73,7 +78,7 @@ class NoisyQueries(NamedTuple):
         images, copies, _ = same.shape
         seen = torch.ones(images, copies + queries, copies + queries, dtype=torch.bool, device=same.device)
         seen[:, :copies, :copies] = same
-        seen[:, copies:, :copies] = False
+        seen[:, copies:, :copies].fill_(value=False)
         return seen[:, None]
 
 
@@ -129,5 +134,6 @@ def noisy_queries(
         partner=send(partner, device),
         group=send(group, device),
         positive=send(positive, device),
+        known_positive=positive,
         share=send(np.array([1 / max(count, 1) for count in groups], dtype=np.float32), device),
     )

@@ -238,8 +238,7 @@ class QueryDetector(Detector):
         compared = [(stage, self.criterion.matched(stage, wanted), "") for stage in outputs.stages]
         if outputs.noisy is not None:
             copies = outputs.noisy
-            objects = copies.positive.flatten().nonzero().squeeze(1)
-            partners = Partners(copies.partner, objects, copies.present, copies.positive, copies.share)
+            partners = Partners(copies.partner, copies.objects(), copies.present, copies.positive, copies.share)
             compared += [(stage, partners, DENOISING) for stage in outputs.copies]
         for stage, partners, prefix in compared:
             kept = self._kept_negatives(stage, partners, encoded, maps, are_copies=bool(prefix))
