@@ -56,7 +56,7 @@ def ensure(
         file = weights.file / WEIGHTS_FILE if weights.kind == "published" and weights.file.is_dir() else weights.file
         if not file.is_file():
             raise UserError(f"{file}: no such file; set weights.file to an existing file of weights")
-        return file.resolve()
+        return file.absolute()  # not what a link leads to: what lies beside the file belongs to it
     return None
 
 

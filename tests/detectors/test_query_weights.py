@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from query_detectors import OWN_BACKBONE
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForObjectDetection
 
 from siod.detectors.query import QuerySpec
@@ -62,3 +63,36 @@ def test_published_weights_that_cannot_be_had_are_one_sentence(tmp_path: Path, m
     (tmp_path / "model.safetensors").write_text("no")
     with pytest.raises(UserError, match=r"no detector that transformers can load \("):
         load_initial_weights(fresh(RTDETR_TINY), PublishedDetector(), tmp_path / "model.safetensors")
+
+
+def test_files_that_do_not_fill_the_detector_beside_them_are_refused(tmp_path: Path) -> None:
+    """A layer that is not there, or of another shape, would be learnt from random weights, unsaid."""
+    spec = RTDETR_TINY.with_changes({"config": {**RTDETR_TINY.config, **OWN_BACKBONE}})
+    config = AutoConfig.for_model(spec.library_type(), num_labels=3, **spec.library_settings())
+    AutoModelForObjectDetection.from_config(config).save_pretrained(tmp_path)
+    file, name = tmp_path / "model.safetensors", "model.enc_score_head.weight"
+    whole, detector = load_file(file), build(spec, num_classes=3)
+    for wrong in ({}, {name: torch.zeros(7, 64)}):
+        save_file({key: layer for key, layer in whole.items() if key != name} | wrong, file, metadata={"format": "pt"})
+        with pytest.raises(UserError, match=rf"model\.safetensors: it has no {name} of the shape that the config"):
+            detector.load_published(file, category_names="abc")
+    with pytest.raises(UserError, match=r"best\.safetensors: weights of transformers are called model\.safetensors"):
+        detector.load_published(file.rename(tmp_path / "best.safetensors"), category_names="abc")
+
+
+def test_a_folder_of_links_is_read_as_the_hub_keeps_its_models(tmp_path: Path) -> None:
+    """Links called by the names of files, to blobs that are called by their digests."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    for folder in (blobs, snapshot):
+        folder.mkdir()
+    spec = RTDETR_TINY.with_changes({"config": {**RTDETR_TINY.config, **OWN_BACKBONE}})
+    config = AutoConfig.for_model(spec.library_type(), num_labels=3, **spec.library_settings())
+    AutoModelForObjectDetection.from_config(config).save_pretrained(blobs)
+    for digest, name in enumerate(("config.json", "model.safetensors")):
+        (snapshot / name).symlink_to((blobs / name).rename(blobs / f"{digest}"))
+    weights = PublishedDetector(file=snapshot)
+    file = ensure(digits_centernet().with_changes({"detector": spec, "weights": weights}), tmp_path)
+    detector = build(spec, num_classes=3)
+    load_initial_weights(detector, weights, file, category_names=("LABEL_0", "LABEL_1", "LABEL_2"))
+    ours, read = detector.state_dict(), load_file(snapshot / "model.safetensors")
+    assert torch.equal(ours["model.model.enc_score_head.weight"], read["model.enc_score_head.weight"])

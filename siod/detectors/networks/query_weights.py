@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForObjectDetection
 
+from siod.detectors.query import WEIGHTS_FILE
 from siod.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,12 +39,7 @@ def load_library_weights(detector: Detector, file: Path, category_names: Sequenc
     Raises:
         UserError: The folder of the file cannot be read, or the weights do not fit.
     """
-    try:
-        # The library's reader knows the names that older releases gave to layers.
-        library = AutoModelForObjectDetection.from_pretrained(file.parent, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{file.parent}: no detector that transformers can load ({reason})") from error
+    library = _read(file)
     rows = _rows({label: row for row, label in library.config.id2label.items()}, category_names)
     log.info("%d of %d categories are known to %s; the others begin anew", len(rows), len(category_names), file)
     own = detector.state_dict()
@@ -57,6 +53,24 @@ def load_library_weights(detector: Detector, file: Path, category_names: Sequenc
         reason = str(error).splitlines()[-1].strip()
         message = f"its weights do not fit this detector ({reason}); set detector.config to the folder they are in"
         raise UserError(f"{file}: {message}") from error
+
+
+def _read(file: Path) -> Any:
+    """The library's detector of a folder; its reader knows the names that older releases gave to layers."""
+    if file.name != WEIGHTS_FILE:
+        raise UserError(f"{file}: weights of transformers are called {WEIGHTS_FILE}; set weights.file to their folder")
+    try:
+        library, told = AutoModelForObjectDetection.from_pretrained(
+            file.parent, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{file.parent}: no detector that transformers can load ({reason})") from error
+    anew = sorted([*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])])
+    if anew:
+        message = f"it has no {anew[0]} of the shape that the config.json beside it says; take both of one detector"
+        raise UserError(f"{file}: {message}")
+    return library
 
 
 def _renamed(name: str) -> str:
