@@ -45,6 +45,10 @@ class NoisyQueries(NamedTuple):
     known_positive: Bool[np.ndarray, "b q"]
     share: Float[Tensor, " b"]
 
+    def of(self, images: slice) -> NoisyQueries:
+        """The same of some images."""
+        return NoisyQueries._make(each[images] for each in self)
+
     def objects(self) -> Int[Tensor, " k"]:
         """The places of positive copies, counted through all images, without a wait."""
         return send(np.flatnonzero(self.known_positive), self.positive.device)

@@ -272,7 +272,7 @@ class QueryDetector(Detector):
             position_logits=outputs.position_logits[images],
             last=outputs.last.of(images),
             stages=tuple(stage.of(images) for stage in outputs.stages),
-            noisy=None if noisy is None else NoisyQueries(*(each[images] for each in noisy)),
+            noisy=None if noisy is None else noisy.of(images),
             copies=tuple(stage.of(images) for stage in outputs.copies),
         )
 
