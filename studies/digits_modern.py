@@ -4,8 +4,8 @@ Command: siod study run digits_modern
 Cost: 27 trials of 5 to 6 minutes of one core each. Needs siod[transformers].
 Measured 2026-11-28 on two cores of an AMD EPYC server, seeds 0 to 2, AP@S in percent, mean ± standard deviation,
 RT-DETR: FSOD 62.6 ± 0.7, base 35.0 ± 0.6, DMiner 44.1 ± 3.1, reject 44.4 ± 0.5;
-D-FINE: FSOD 62.7 ± 0.8, base 36.6 ± 0.5, DMiner 47.9 ± 1.9, reject 46.3 ± 0.4, FSOD with the library's losses 58.0 ± 0.5.
-Both miners gain with every seed on both.
+D-FINE: FSOD 62.7 ± 0.8, base 36.6 ± 0.5, DMiner 47.9 ± 1.9, reject 46.3 ± 0.4, and FSOD with the library's losses
+58.0 ± 0.5. Both miners gain with every seed on both.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def _times(bench: Bench, package: str, study: Path, runs: Path) -> tuple[float, 
     """Seconds from the command to the end of the first epoch, and from there for each further trial."""
     words = ["study", "run", str(study), "--runs", str(runs), "--cache", str(runs / "cache"), "--max-concurrent", "1"]
     began = time.perf_counter()
-    process = bench.start(package, [COMMAND, *words], stdout=subprocess.PIPE, text=True)
+    process = bench.start(package, [COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     told = [(time.perf_counter() - began, str(line)) for line in process.stdout]
     if process.wait():
