@@ -86,7 +86,7 @@ for place in range(int(sys.argv[2])):
 
 # Opens the training table when told to; then says how much memory it has for it, shared by as many, and its peak.
 TABLE = """
-import resource, sys
+import sys
 from dataclasses import replace
 from pathlib import Path
 try:
@@ -96,8 +96,11 @@ except ImportError:  # an earlier commit
     from siod.data.loader import train_table
 from siod.data.source import PreparedData
 
+def mib(file, entry):
+    return int(next(line for line in open(f"/proc/self/{file}") if line.startswith(entry)).split()[1]) / 1024
+
 def held():
-    return int(next(line for line in open("/proc/self/smaps_rollup") if line.startswith("Pss:")).split()[1]) / 1024
+    return mib("smaps_rollup", "Pss:")
 
 def say(*words):
     print(*words, flush=True)
@@ -115,7 +118,7 @@ say("ready")
 table = train_table(data)
 float(table.boxes_xyxy.sum()) + int(table.labels.sum()) + len(table.images[len(table) - 1].file_name)
 say("opened")
-say(held() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+say(held() - before, mib("status", "VmHWM:"))
 """
 PROCESSES = 8
 
