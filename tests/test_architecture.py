@@ -218,7 +218,7 @@ def test_a_study_is_driven_without_torch() -> None:
 
 
 def test_workers_are_started_without_what_only_they_need() -> None:
-    """A trial whose workers are Ray Train's starts two processes before them."""
+    """The process of a trial whose workers are Ray Train's only waits for them."""
     assert loads("torchvision", "siod.tuning.trials.ray_trial", "siod.training.worker") == ""
     assert loads("torchvision", "siod.training.work") == "siod.training.work"
 

@@ -120,7 +120,7 @@ def _tune_callbacks() -> list[UserCallback]:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each worker process runs; Ray Train's controller, a process of its own, has no use for what trains."""
+    """What each worker process runs; the process that starts it has no use for what trains."""
     from siod.training.work import run_worker  # noqa: PLC0415
 
     experiment: Experiment = config["experiment"]
