@@ -3,7 +3,7 @@
 Processor seconds of whole commands and their resident memory at its peak, without what their child processes take; of
 studies the seconds that pass from the command to the end of the first epoch, and from there what each further trial
 takes. A trial is one step of four images and one judgement, so that almost all of it is the engine's. *fresh* finds
-neither records nor data, *again* finds both. The two commits take turns, as in ``bench_scale.py``.
+neither records nor data, *again* finds both. The two commits take turns, as in ``side_by_side.py``.
 
 Run: OMP_NUM_THREADS=1 python tests/benchmarks/bench_first_result.py [--than 94b8280] [--repeat 3]
 [--only commands studies]
@@ -16,13 +16,11 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench_hot_path import FOLDERS, ROOT, unpack
-from bench_scale import COMMAND, Bench, Row
+from side_by_side import COMMAND, Bench, Row, side_by_side
 
 TRIALS = 5
 STUDY = """
@@ -105,14 +103,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=["commands", "studies"])
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        unpack(asked.than, folder / "earlier")
-        for source, place in FOLDERS.items():  # the sources may be changed meanwhile
-            shutil.copytree(ROOT / source, folder / "present" / place, dirs_exist_ok=True)
-        bench = Bench(folder, {"before": folder / "earlier", "now": folder / "present"}, asked.repeat)
-        print(f"| | | {asked.than}: least | median | spread | now: least | median | spread | ratio |")
-        print("| :-- | :-- | --: | --: | --: | --: | --: | --: | --: |", flush=True)
+    with side_by_side(asked.than, asked.repeat) as bench:
         for part in (commands, studies):
             for row in part(bench) if part.__name__ in asked.only else ():
                 print(row, flush=True)
