@@ -66,6 +66,15 @@ def _no_process_is_left() -> Iterator[None]:
         sys.modules["forked"].end_all()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _workers_are_forked(request: pytest.FixtureRequest) -> None:
+    """Tests with Ray wait for less: see ray_workers."""
+    if any(item.get_closest_marker("ray") for item in request.session.items):
+        from ray_workers import fork_workers  # noqa: PLC0415  (the others do without Ray)
+
+        fork_workers()
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of this machine that nobody listens on."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
+from ray_workers import FOLDER, fork_workers
 
 FORKS = multiprocessing.get_context("forkserver")
 STARTED: list[Forked] = []
@@ -142,6 +143,8 @@ def _run(program: str, words: tuple[str, ...], folder: str, variables: dict[str,
     os.environ.update(variables)
     _read_ray_variables()
     sys.argv = ["-c", *words]
+    if FOLDER in os.environ:
+        fork_workers()
     try:
         exec(program, {"__name__": "__main__"})  # noqa: S102  (as python -c does)
     finally:

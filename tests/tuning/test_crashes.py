@@ -23,6 +23,7 @@ import psutil
 import pytest
 from forked import siod
 from ray.cluster_utils import Cluster
+from ray_workers import worker_of
 
 from siod.tracking.mlflow import Store
 from siod.training.machine import this_machine
@@ -149,9 +150,10 @@ def kill_driver(driver: Forked) -> None:
 
 def kill_worker(driver: Forked) -> None:
     """Kill a process that trains."""
-    for process in psutil.Process(driver.pid).children(recursive=True):
-        if "ImplicitFunc" in " ".join(process.cmdline()):
-            process.kill()
+    for child in psutil.Process(driver.pid).children(recursive=True):
+        worker = worker_of(child.pid)
+        if worker is not None and "ImplicitFunc" in " ".join(psutil.Process(worker).cmdline()):
+            psutil.Process(worker).kill()
             return
     raise AssertionError("no process trains")
 
