@@ -3,6 +3,8 @@ BIN := .venv/bin
 # Two files at a time, in the order of tests/conftest.py; a new worker would run into the crash of the one before.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 FAST := $(addprefix tests/, ops evaluation dminer studies tuning data test_architecture.py test_files.py)
+# Containers often set it; hundreds of processes would then compile siod, each for itself.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-fast check gpu-check benchmarks mutants clean
 

@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 FOLDER = "SIOD_TESTS_RAY_WORKERS"
+# Beside siod and what it trains with, what Ray Tune and Ray Train import of others.
 LOADED = ("torch._dynamo", "torchvision", "siod.training.run", "siod.tuning.trials.execution")
+LOADED += ("fsspec", "jsonschema", "pandas", "pyarrow.fs", "requests", "rich.live", "yaml")
 STARTED: list[subprocess.Popen[bytes]] = []
 STARTER = """#!{python} -IS
 import json, os, socket, sys
