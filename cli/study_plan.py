@@ -248,7 +248,6 @@ def _search_lines(
     price: float | None,
 ) -> Iterator[str]:
     """What is searched before the trials below, which then train at each arm's best settings."""
-    from siod.training.teachers import teachers_of  # noqa: PLC0415
     from siod.tuning.planning.estimate import estimate  # noqa: PLC0415
     from siod.tuning.searching.search import search_of  # noqa: PLC0415
     from siod.tuning.showing.board import duration  # noqa: PLC0415
@@ -261,7 +260,7 @@ def _search_lines(
         yield f"search of {name}: {search.trials} {how}, {count} left; {', '.join(paths)}"
     bases = {job.arm: job for job in reversed(jobs)}
     for name, count in left.items():
-        teachers = len(teachers_of(bases[name].experiment)) if count else 0
+        teachers = len(bases[name].experiment.teachers()) if count else 0
         if teachers:
             which = "a teacher is" if teachers == 1 else f"{teachers} teachers, each the next one's, are"
             yield f"search of {name}: {which} trained first, with the seed of the search"

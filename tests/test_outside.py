@@ -20,7 +20,6 @@ from siod.training.claim import warn_if_changed
 from siod.training.experiment import Experiment
 from siod.training.predict import load_trained
 from siod.training.presets import digits_centernet
-from siod.training.teachers import teachers_of
 from siod.tuning.study import load_study
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ from siod.methods.method import Method, MethodSpec
 from siod.methods.zoo import add_method
 from siod.training.experiment import Compute, Scratch
 from siod.training.presets import digits_centernet
-from siod.training.teachers import teachers_of
 from siod.tuning.study import Arm, Study
 
 
@@ -215,7 +213,7 @@ def test_an_experiment_takes_along_the_method_of_its_teacher(tmp_path: Path, tea
     sent = pickle.dumps(experiment)
     forgotten()
     arrived = pickle.loads(sent)  # noqa: S301  (written a line above)
-    kinds = [each.method.kind for each in teachers_of(arrived) if each.method is not None]
+    kinds = [each.method.kind for each in arrived.teachers() if each.method is not None]
     assert kinds[-1] == "plain"
     assert arrived.model_dump() == experiment.model_dump()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from siod.value import Value
 
 if TYPE_CHECKING:
     from siod.detectors.spec import DetectorSpec
+
+
+ANNOTATED_ONLY = {"kind": "annotated_only"}
 
 
 class MethodSpec(Value):
@@ -27,3 +30,15 @@ class MethodSpec(Value):
     def needs_teacher(self) -> bool:
         """Whether another detector has to be trained before this run starts."""
         return False
+
+    def teacher_changes(self, *, bare_images: bool) -> dict[str, Any]:
+        """What makes the teacher's experiment of a run's, where :meth:`needs_teacher`.
+
+        Args:
+            bare_images: Whether the run's set has images that nobody annotated.
+
+        Returns:
+            Changes by dotted path: the annotated images alone are learnt from, unless the method says otherwise.
+        """
+        del bare_images
+        return {"method": ANNOTATED_ONLY}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from siod.methods.pseudo import PseudoBoxes
+from siod.methods.spec import ANNOTATED_ONLY
 from siod.methods.strong import StrongView
 from siod.methods.teaching import Teaching
 from siod.value import Value
@@ -58,5 +59,13 @@ class TeacherStudent(Teaching):
         return self
 
     def needs_teacher(self) -> bool:
-        """One trained on the same set with the same seed; ``siod.training.teachers`` has which."""
+        """One trained on the same set with the same seed; ``Experiment.teacher`` is which."""
         return self.weight > 0
+
+    def teacher_changes(self, *, bare_images: bool) -> dict[str, Any]:
+        """One round less, if there are several; then those of ``teacher``."""
+        if self.rounds > 1:
+            return {"method.rounds": self.rounds - 1}
+        if self.teacher is None:
+            return super().teacher_changes(bare_images=bare_images)
+        return {"method": ANNOTATED_ONLY if bare_images else None, **self.teacher}

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from siod.data.annotation_sets import Full, Policy
+from siod.data.annotation_sets import Full, Policy, WholeImages
 from siod.data.digits import Digits
 from siod.data.source import Source
 from siod.data.transforms import Augmentation, ShortEdge
 from siod.detectors.zoo import AnyDetector
 from siod.dminer.dminer import DMiner
-from siod.methods.zoo import METHODS, AnyMethod
+from siod.methods.zoo import AnyMethod
 from siod.outside import Brought, brought_by, load_recorded
 from siod.value import Value, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from siod.methods.spec import MethodSpec
 
 log = logging.getLogger("siod")
 
@@ -333,6 +332,25 @@ class Experiment(Value):
         canonical = self.model_dump(mode="json", exclude={"compute"})
         return digest({"experiment": canonical, "data": fingerprint})
 
+    def teacher(self) -> Self | None:
+        """The run whose last weights its method labels with; None without one.
+
+        Raises:
+            UserError: The method's changes name an unknown setting or a refused value.
+        """
+        if self.method is None or not self.method.needs_teacher():
+            return None
+        return self.with_changes(self.method.teacher_changes(bare_images=isinstance(self.annotations, WholeImages)))
+
+    def teachers(self) -> tuple[Self, ...]:
+        """All runs that have to be finished before this one, the last one first: its teacher, that one's, ...
+
+        Raises:
+            UserError: As :meth:`teacher`.
+        """
+        teacher = self.teacher()
+        return () if teacher is None else (teacher, *teacher.teachers())
+
     def record(self) -> dict[str, Any]:
         """What a run writes down of it, as plain data: itself, and what brought its detector or method from outside."""
         plain = {"experiment": self.model_dump(mode="json")}
@@ -360,18 +378,7 @@ class Experiment(Value):
 
     def _brought(self) -> tuple[Brought, ...]:
         """The modules from outside that define its detector and its method, and the methods of its teachers."""
-        return brought_by(self.detector, self.method, *_teachers_methods(getattr(self.method, "teacher", None)))
-
-
-def _teachers_methods(changes: object) -> Iterator[type[MethodSpec]]:
-    """The settings' classes of the methods that a teacher's changes name, and of its own teacher's."""
-    for path, value in changes.items() if isinstance(changes, dict) else ():
-        if path == "method" and isinstance(value, dict):
-            if value.get("kind") in METHODS:
-                yield METHODS.spec_of(value["kind"])
-            yield from _teachers_methods(value.get("teacher"))
-        elif path == "method.teacher":
-            yield from _teachers_methods(value)
+        return brought_by(self.detector, self.method, *(teacher.method for teacher in self.teachers()))
 
 
 def _unpickled(brought: tuple[Brought, ...], plain: dict[str, Any]) -> Experiment:

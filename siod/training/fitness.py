@@ -9,7 +9,6 @@ from siod.training.input_sizes import refuse_unfit_inputs, refuse_vanishing_imag
 from siod.training.phases import phases
 from siod.training.pseudo_labels import refuse_pseudo_labels
 from siod.training.scales import refuse_other_scale
-from siod.training.teachers import teachers_of
 
 if TYPE_CHECKING:
     from siod.data.source import PreparedData
@@ -31,7 +30,7 @@ def refuse_unfit(experiment: Experiment, data: PreparedData) -> None:
     """
     _refuse_alone(experiment, data)
     try:
-        for teacher in teachers_of(experiment):
+        for teacher in experiment.teachers():
             _refuse_alone(teacher, data)
     except UserError as error:
         raise UserError(f"method.teacher: {error}") from error

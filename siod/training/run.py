@@ -16,7 +16,6 @@ from siod.training.machine import this_machine
 from siod.training.placement import Placement, placed
 from siod.training.run_lock import locked
 from siod.training.stopping import STOP_FILE, Stopped, request_stop, stop_requested
-from siod.training.teachers import teachers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,7 +129,7 @@ def ensure_teacher(
     Raises:
         Stopped: A stop was requested; the teacher continues when asked for again.
     """
-    teachers = teachers_of(experiment)
+    teachers = experiment.teachers()
     if not teachers:
         return None
 

@@ -36,7 +36,6 @@ from siod.training.checkpoint import CheckpointFolder, judged_weights, load
 from siod.training.experiment import Experiment
 from siod.training.run import ensure_teacher, train
 from siod.training.stopping import Stopped, request_stop, stop_requested
-from siod.training.teachers import teacher_of, teachers_of
 from siod.types import Batch
 
 Prepare = Callable[[Experiment], PreparedData]
@@ -209,7 +208,7 @@ def test_a_run_that_another_process_trains_is_waited_for_until_a_stop(
     taught: Experiment, prepared: Prepare, tmp_path: Path
 ) -> None:
     data, run_dir = prepared(taught), tmp_path / "run"
-    teacher = teacher_of(taught)
+    teacher = taught.teacher()
     assert teacher is not None
     folder = tmp_path / "teachers" / teacher.identity(data.fingerprint)
     folder.mkdir(parents=True)
@@ -269,21 +268,21 @@ def in_rounds(siod_run: Experiment) -> Experiment:
 
 
 def test_the_teacher_is_the_experiment_with_its_changes_and_without_its_method(in_rounds: Experiment) -> None:
-    last, first = teachers_of(in_rounds)
+    last, first = in_rounds.teachers()
     assert last == in_rounds.with_changes({"method.rounds": 1})
     assert first == in_rounds.with_changes({"method": None, "dminer": DMiner(splg=None, pgcl=PGCL(top_m=8))})
     assert Experiment.model_validate_json(in_rounds.model_dump_json()) == in_rounds
-    assert teachers_of(in_rounds.with_changes({"method.weight": 0.0})) == ()
+    assert in_rounds.with_changes({"method.weight": 0.0}).teachers() == ()
 
 
 def test_with_bare_images_a_teacher_learns_from_the_annotated_ones_unless_it_says_otherwise(
     ssod_run: Experiment,
 ) -> None:
     slow = TeacherStudent(teacher={"recipe.learning_rate": 1e-5})
-    teacher = teacher_of(ssod_run.with_changes({"method": slow}))
+    teacher = ssod_run.with_changes({"method": slow}).teacher()
     assert teacher == ssod_run.with_changes({"method": AnnotatedOnly(), "recipe.learning_rate": 1e-5})
     averaged = TeacherStudent(teacher={"method": MeanTeacher()})
-    assert teacher_of(ssod_run.with_changes({"method": averaged})) == ssod_run.with_changes({"method": MeanTeacher()})
+    assert ssod_run.with_changes({"method": averaged}).teacher() == ssod_run.with_changes({"method": MeanTeacher()})
 
 
 def test_a_teacher_of_its_own_and_rounds_are_not_said_by_default() -> None:
@@ -300,7 +299,7 @@ def test_a_chain_is_trained_once_each_where_the_students_teachers_are_kept(
     in_rounds: Experiment, prepared: Prepare, tmp_path: Path
 ) -> None:
     data, kept = prepared(in_rounds), tmp_path / "teachers"
-    folders = [kept / teacher.identity(data.fingerprint) for teacher in teachers_of(in_rounds)]
+    folders = [kept / teacher.identity(data.fingerprint) for teacher in in_rounds.teachers()]
     file = ensure_teacher(in_rounds, data, tmp_path, run_dir=tmp_path / "run", teachers_dir=kept)
     assert file is not None
     assert file.parents[1] == folders[0]
@@ -324,7 +323,7 @@ def test_a_stop_of_the_student_stops_the_first_teacher_of_the_chain(
     with pytest.raises(Stopped, match="stopped after epoch 1 of 2"):
         ensure_teacher(experiment, data, tmp_path, run_dir=run_dir, teachers_dir=tmp_path / "teachers")
     (folder,) = (path for path in (tmp_path / "teachers").iterdir() if path.is_dir())
-    assert folder.name == teachers_of(experiment)[1].identity(data.fingerprint)
+    assert folder.name == experiment.teachers()[1].identity(data.fingerprint)
 
 
 def test_a_mean_teacher_teaches_with_the_average_that_is_judged() -> None:

@@ -10,7 +10,6 @@ from siod.data import coco
 from siod.data.source import Preparation
 from siod.errors import UserError
 from siod.training.fitness import refuse_unfit
-from siod.training.teachers import teacher_of
 from siod.tuning.planning.plan import refuse_short_schedules
 from siod.tuning.trials.gallery import choose_images
 from siod.tuning.trials.trial import Job
@@ -120,7 +119,7 @@ def _teachers_of(jobs: Sequence[Job], known: Mapping[str, Job]) -> dict[str, Job
     found: dict[str, Job] = {}
     arms: dict[str, str] = {}
     for job in jobs:
-        teacher = teacher_of(job.experiment)
+        teacher = job.experiment.teacher()
         if teacher is None:
             continue
         identity = teacher.identity(job.data.fingerprint)

@@ -20,7 +20,6 @@ from siod.json_file import read_json
 from siod.tracking.mlflow import Store
 from siod.tracking.records import ArmRecord, StudyHeader
 from siod.training import results
-from siod.training.teachers import teacher_of
 from siod.tuning.arms import confounded
 from siod.tuning.trials.gallery import study_gallery
 from siod.tuning.trials.trial import ANNOTATIONS, DIAGNOSIS, ENVIRONMENT, FOUND, LOG, PICTURE
@@ -148,7 +147,7 @@ class Recorder:
 
     def _start(self, job: Job) -> TrialLog:
         tags = {"data_fingerprint": job.data.fingerprint, "siod_version": siod.__version__}
-        teacher = teacher_of(job.experiment)
+        teacher = job.experiment.teacher()
         if teacher is not None:
             tags["teacher"] = teacher.identity(job.data.fingerprint)  # a report adds its cost to the trial's
         log = self._store.start_trial(
