@@ -7,8 +7,9 @@ there each of them is seen to be false, a *decoy*: D_c(s) of category c that sco
 it, for N_c(s) candidates in the P_c images that may have it. *It shows an object of another category.* Decoys hold
 these too, unless images without c show fewer objects. The best detection on an annotated object of another category
 tells: on X_c(s) of them it is of c, and score for score there are r_c(s) candidates of other categories for one
-annotated object that is found. The larger of the two counts. *It shows one of c and is badly placed.* That happens to
-annotated objects too, of which F(s) are found and M(s) only nearly::
+annotated object that is found. The larger of the two counts, or their sum where images without c show far fewer
+(:func:`lacking_show_less`). *It shows one of c and is badly placed.* That happens to annotated objects too, of which
+F(s) are found and M(s) only nearly::
 
     d_c(s) = max((D_c(s) + 1) / A_c * P_c, X_c(s) * r_c(s)) / N_c(s)
     FDR_c(s) = d_c(s) + (1 - d_c(s)) * M(s) / (F(s) + M(s))
@@ -100,6 +101,7 @@ class _Category(NamedTuple):
     Attributes:
         scores: Of the candidates that may be true, falling.
         decoys: Scores of the others.
+        decoys_show_less: Whether the images of decoys show far fewer objects of other categories.
         weights: Images that may have the category for each that lacks it, for each decoy.
         images: Of the decoys.
         one_more: The weight of the decoy that is added.
@@ -112,6 +114,7 @@ class _Category(NamedTuple):
 
     scores: Floats
     decoys: Floats
+    decoys_show_less: bool
     weights: Floats
     images: NDArray[np.int64]
     one_more: float
@@ -216,6 +219,7 @@ def _category(
     return _Category(
         np.sort(candidates.scores[of & may_be_true])[::-1],
         candidates.scores[decoys],
+        bool(lacking_show_less(states)[labels].any()),
         share[candidates.label[decoys]],
         candidates.image[decoys],
         one_more,
@@ -234,10 +238,11 @@ def _curve(part: _Category, confidence: float, generator: np.random.Generator) -
     ranks, kept = np.unique(np.searchsorted(-part.scores, -scores, side="right"), return_index=True)
     scores = scores[kept]
     bins = np.searchsorted(-scores, -part.decoys, side="left")
-    counted = bins < len(scores)
-    bins, weights, images = bins[counted], part.weights[counted], part.images[counted]
+    reached = bins < len(scores)
+    bins, weights, images = bins[reached], part.weights[reached], part.images[reached]
     confused = _Confused.of(part, scores)
-    false = np.maximum(np.cumsum(np.bincount(bins, weights, len(scores))) + part.one_more, confused.expected())
+    counted = np.cumsum(np.bincount(bins, weights, len(scores))) + part.one_more
+    false = confused.join(counted, confused.expected())
     found = _at_least(part.found, scores)
     near = _at_least(np.maximum(part.found, part.near), scores) - found
     fdr = _rate(false / ranks, near / np.maximum(found + near, 1))
@@ -282,11 +287,17 @@ class _Confused(NamedTuple):
 
     mistaken: Floats
     missing: Floats
+    beside_decoys: bool
 
     @classmethod
     def of(cls, part: _Category, scores: Floats) -> Self:
         found = np.maximum(_at_least(part.others_found, scores), 1)
-        return cls(_at_least(part.mistaken, scores), _at_least(part.others, scores) / found)
+        return cls(_at_least(part.mistaken, scores), _at_least(part.others, scores) / found, part.decoys_show_less)
+
+    def join(self, decoys: NDArray[Any], confused: Floats) -> Floats:
+        """All that shows nothing of the kind: the confused are among the decoys, or hardly any of them is."""
+        joined: Floats = decoys + confused if self.beside_decoys else np.maximum(decoys, confused)
+        return joined
 
     def expected(self) -> Floats:
         """How many candidates show an object of another category."""
@@ -317,7 +328,7 @@ def _draw(
     found, near = placed
     again = generator.poisson(generator.poisson(1.0, len(decoys.weights)) * decoys.weights)[decoys.image]
     counted = np.cumsum(np.bincount(decoys.bins, again, len(ranks))) + generator.poisson(decoys.one_more)
-    false = np.minimum(np.maximum(counted, confused.draw(generator)) / ranks, 1)
+    false = np.minimum(confused.join(counted, confused.draw(generator)) / ranks, 1)
     # Of the objects that the others show some are badly placed.
     shown = np.round((1 - false) * ranks).astype(np.int64)
     return false + generator.binomial(shown, generator.beta(near + 0.5, found + 0.5)) / ranks

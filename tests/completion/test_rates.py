@@ -49,10 +49,19 @@ def test_the_rate_of_a_score_is_the_sum_of_its_reasons() -> None:
     assert (rates.high[:100] >= rates.fdr[:100]).all()
 
 
-def test_objects_of_another_category_are_false_where_no_image_without_them_tells() -> None:
+@pytest.mark.parametrize(
+    ("third", "fdr", "plates_fdr"),
+    # (0 + 1) / 200 * 100 = 0.5 by decoys. Empty images hold none of the 10; those with a grain as many.
+    [(State.ABSENT, (10 + 0.5) / 100, 0.5 / 100), (State.SOME, 10 / 100, 0.5 / 100)],
+    ids=["images without them are empty", "images without them show as much"],
+)
+def test_objects_of_another_category_are_false_where_no_image_without_them_tells(
+    third: State, fdr: float, plates_fdr: float
+) -> None:
     """No decoy in 200 images, but the best detection on 5 of 50 annotated plates is a cell; 100 plates are missing.
 
-    The 5 stand for 5 * 100 / 50 = 10 missing plates among the 100 candidates for cells; all cells are well placed.
+    The 5 stand for 5 * 100 / 50 = 10 missing plates among the 100 candidates for cells; all cells are well placed. The
+    best detection on no annotated cell is a plate.
     """
     found = candidates([*range(100), *range(100)], [0] * 100 + [1] * 100, [0.8] * 100 + [0.9] * 100)
     image, cells, plates = np.arange(50), np.zeros(90, dtype=np.int64), np.ones(50, dtype=np.int64)
@@ -64,11 +73,12 @@ def test_objects_of_another_category_are_false_where_no_image_without_them_tells
         np.concatenate([cells, np.zeros(5, dtype=np.int64), plates[5:]]),
         np.full(140, 0.9),
     )
-    known = np.array([[State.SOME, State.SOME]] * 100 + [[State.ABSENT, State.ABSENT]] * 200, dtype=np.int8)
+    known = np.full((300, 3), State.ABSENT, dtype=np.int8)
+    known[:100, :2] = State.SOME
+    known[100:, 2] = third
     rates = estimate(found, objects, known)
-    assert rates.fdr[:100].tolist() == pytest.approx([0.1] * 100)
-    # on no annotated cell is a plate the best detection: (0 + 1) / 200 * 100 / 100
-    assert rates.fdr[100:].tolist() == pytest.approx([0.005] * 100)
+    assert rates.fdr[:100].tolist() == pytest.approx([fdr] * 100)
+    assert rates.fdr[100:].tolist() == pytest.approx([plates_fdr] * 100)
     assert rates.low[0] < 0.1 < rates.high[0]
 
 
