@@ -26,6 +26,7 @@ Source: Elias and Gygi, Target-decoy search strategy, Nature Methods 2007, for t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -150,13 +151,13 @@ def estimate(
     open_, absent = open_categories(states), states == State.ABSENT
     may_be_true = open_[candidates.image, candidates.label]
     reasons = [_reason(int(open_[:, label].sum()), int(absent[:, label].sum())) for label in range(states.shape[1])]
+    part_of = partial(_category, candidates, located, may_be_true, states, show_less=lacking_show_less(states))
     curves: dict[int, _Curve] = {}
     for label in (label for label, reason in enumerate(reasons) if not reason):
-        part = _category(candidates, located, may_be_true, states, [label])
-        curves[label] = _curve(part, confidence, generator)
+        curves[label] = _curve(part_of(labels=[label]), confidence, generator)
     rare = [label for label, curve in curves.items() if curve.true < LEAST_BOXES]
     if rare:
-        together = _curve(_category(candidates, located, may_be_true, states, rare), confidence, generator)
+        together = _curve(part_of(labels=rare), confidence, generator)
         curves |= dict.fromkeys(rare, together)
     columns = np.full((3, len(candidates)), np.nan)
     for label, curve in curves.items():
@@ -171,7 +172,7 @@ def estimate(
 
 
 def lacking_show_less(states: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """For which categories the images that lack them show far fewer others, so that too few of the false are estimated.
+    """For which categories the images that lack them show far fewer others, so that decoys are too rare.
 
     What is false of a category is often an object of another one, and where there are fewer, decoys are rarer.
 
@@ -205,6 +206,8 @@ def _category(
     located: Located,
     may_be_true: NDArray[np.bool_],
     states: NDArray[np.int8],
+    *,
+    show_less: NDArray[np.bool_],
     labels: Sequence[int],
 ) -> _Category:
     """What counts for one category, or for several together."""
@@ -219,7 +222,7 @@ def _category(
     return _Category(
         np.sort(candidates.scores[of & may_be_true])[::-1],
         candidates.scores[decoys],
-        bool(lacking_show_less(states)[labels].any()),
+        bool(show_less[labels].any()),
         share[candidates.label[decoys]],
         candidates.image[decoys],
         one_more,
@@ -283,7 +286,10 @@ class _Decoys(NamedTuple):
 
 
 class _Confused(NamedTuple):
-    """At each threshold annotated objects that are taken for another category, and missing ones for one of these."""
+    """At each threshold annotated objects that are taken for another category, and missing ones for one of these.
+
+    ``beside_decoys`` is true where hardly any of them is among the decoys.
+    """
 
     mistaken: Floats
     missing: Floats
@@ -295,7 +301,7 @@ class _Confused(NamedTuple):
         return cls(_at_least(part.mistaken, scores), _at_least(part.others, scores) / found, part.decoys_show_less)
 
     def join(self, decoys: NDArray[Any], confused: Floats) -> Floats:
-        """All that shows nothing of the kind: the confused are among the decoys, or hardly any of them is."""
+        """All that shows nothing of the kind."""
         joined: Floats = decoys + confused if self.beside_decoys else np.maximum(decoys, confused)
         return joined
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
-from ray_workers import FOLDER, fork_workers
+from ray_workers import FOLDER, become, fork_workers
 
 FORKS = multiprocessing.get_context("forkserver")
 STARTED: list[Forked] = []
@@ -138,11 +138,8 @@ def _run(program: str, words: tuple[str, ...], folder: str, variables: dict[str,
     output.close()
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  (as in a new process)
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(variables)
+    become(["-c", *words], folder, variables)
     _read_ray_variables()
-    sys.argv = ["-c", *words]
     if FOLDER in os.environ:
         fork_workers()
     try:

@@ -27,8 +27,10 @@ from typing import Any, NoReturn
 
 FOLDER = "SIOD_TESTS_RAY_WORKERS"
 # Beside siod and what it trains with, what Ray Tune and Ray Train import of others.
-LOADED = ("torch._dynamo", "torchvision", "siod.training.run", "siod.tuning.trials.execution")
-LOADED += ("fsspec", "jsonschema", "pandas", "pyarrow.fs", "requests", "rich.live", "yaml")
+LOADED = (
+    *("torch._dynamo", "torchvision", "siod.training.run", "siod.tuning.trials.execution"),
+    *("fsspec", "jsonschema", "pandas", "pyarrow.fs", "requests", "rich.live", "yaml"),
+)
 STARTED: list[subprocess.Popen[bytes]] = []
 STARTER = """#!{python} -IS
 import json, os, socket, sys
@@ -72,6 +74,14 @@ class _Sys:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys, name)
+
+
+def become(words: list[str], place: str, variables: dict[str, str]) -> None:
+    """Have the arguments, the folder and the environment of another process."""
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = words
 
 
 def worker_of(starter: int) -> int | None:
@@ -129,10 +139,7 @@ def _run(words: list[str], place: str, variables: dict[str, str]) -> NoReturn:
         options.add_argument("--language")
         options.add_argument("--serialized-runtime-env-context", type=json.loads, default={"env_vars": {}}, dest="own")
         told, words = options.parse_known_args(words)
-        sys.argv = words[words[0].endswith("setup_worker.py") :]
-        os.chdir(place)
-        os.environ.clear()
-        os.environ.update(variables | told.own["env_vars"])
+        become(words[words[0].endswith("setup_worker.py") :], place, variables | told.own["env_vars"])
         sys.path.insert(0, str(Path(sys.argv[0]).parent))
         runpy.run_path(sys.argv[0], run_name="__main__")
         code = 0
